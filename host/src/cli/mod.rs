@@ -1,0 +1,6 @@
+//! Not built yet.
+
+/// Runs the command line.
+pub fn main() -> std::process::ExitCode {
+    std::process::ExitCode::FAILURE
+}

@@ -1,0 +1,5 @@
+//! The `hermetic` command.
+
+fn main() -> std::process::ExitCode {
+    hermetic::cli::main()
+}

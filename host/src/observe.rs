@@ -1,0 +1,1 @@
+//! What the operator sees: every event is named once, here.

@@ -1,0 +1,271 @@
+//! The store's contract: bodies, entries and their states change together, and `accept` returns only when the message
+//! is on stable storage.
+
+pub mod sqlite;
+
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+/// A message's id: a ULID, so ids sort by time. Shown to peers ("queued as") and operators.
+pub type MessageId = ulid::Ulid;
+
+/// Milliseconds since the Unix epoch.
+pub type Timestamp = u64;
+
+/// An address, parsed. Its display form quotes the local part where RFC 5321 needs it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Address {
+    /// Unquoted.
+    pub local: String,
+    /// A domain as it was written, or `[literal]` with its brackets. Empty for a bare `postmaster`.
+    pub domain: String,
+}
+
+/// BODY= of MAIL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "RFC 6152, RFC 3030")]
+pub enum BodyKind {
+    #[default]
+    SevenBit,
+    EightBitMime,
+    BinaryMime,
+}
+
+/// RET= of MAIL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "RFC 3461 section 4.3")]
+pub enum ReturnContent {
+    Full,
+    Headers,
+}
+
+/// NOTIFY= of RCPT; all false is NEVER.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "RFC 3461 section 4.1")]
+pub struct Notify {
+    pub success: bool,
+    pub failure: bool,
+    pub delay: bool,
+}
+
+/// All that is true of a message for all of its recipients.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// None is the null reverse-path.
+    pub reverse_path: Option<Address>,
+    /// BODY=.
+    pub body: BodyKind,
+    /// SMTPUTF8 was given.
+    pub smtputf8: bool,
+    /// REQUIRETLS was given.
+    pub require_tls: bool,
+    /// RET=.
+    pub ret: Option<ReturnContent>,
+    /// ENVID=, decoded.
+    pub envid: Option<String>,
+    /// AUTH= of MAIL, decoded; `<>` as it is.
+    pub submitter: Option<String>,
+    /// Where the client is; none on a Unix socket.
+    pub client: Option<IpAddr>,
+    /// What the client called itself.
+    pub hello: Option<String>,
+    /// The login, if there was one.
+    pub identity: Option<String>,
+    /// The TLS version and cipher, if any.
+    pub tls: Option<String>,
+    /// The session's id, as on every log line.
+    pub session: String,
+    /// The listener's name.
+    pub listener: String,
+    /// When the content was complete.
+    pub received_at: Timestamp,
+    /// Octets of the content, without `prefix`.
+    pub size: u64,
+    /// The content has octets above 127.
+    pub eight_bit: bool,
+    /// Bare CR or LF in the content (only under BODY=BINARYMIME).
+    pub bare_line_ends: bool,
+}
+
+/// Where an entry goes. Paths are looked up at delivery, so that a changed configuration is obeyed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Route {
+    /// A local mailbox, canonical: `local@domain`, lower-case domain, without subaddress.
+    Local(String),
+    /// Needs outbound delivery.
+    Relay,
+}
+
+/// A recipient of a message that is about to be accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewEntry {
+    /// As the client gave it.
+    pub recipient: Address,
+    /// NOTIFY=.
+    pub notify: Option<Notify>,
+    /// ORCPT=: type and address, decoded.
+    pub orcpt: Option<(String, String)>,
+    /// Where to.
+    pub route: Route,
+    /// Held from the start, with the reason; never claimed until released.
+    pub held: Option<String>,
+}
+
+/// One recipient of one message: `message` and its place in the order of RCPT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EntryId {
+    /// The message.
+    pub message: MessageId,
+    /// Counted from 0.
+    pub index: u32,
+}
+
+impl fmt::Display for EntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.message, self.index)
+    }
+}
+
+/// The right to work on an entry until it expires. Whoever settles with an old token is refused.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    /// The entry.
+    pub entry: EntryId,
+    /// The fencing token: grows with every claim of this entry.
+    pub token: u64,
+    /// The message's envelope, shared by its entries.
+    pub envelope: Arc<Envelope>,
+    /// The entry as it was accepted.
+    pub recipient: NewEntry,
+    /// Recipients that the message had.
+    pub recipients: u32,
+    /// Attempts made before this one.
+    pub attempts: u32,
+}
+
+/// What became of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// The entry is done.
+    Delivered,
+    /// Try again at this time.
+    Retry {
+        /// Not before.
+        at: Timestamp,
+        /// For `queue list`.
+        reason: String,
+    },
+    /// Failed for good: kept, held as a DSN owed, until outbound delivery takes it.
+    Failed {
+        /// For the DSN and `queue list`.
+        reason: String,
+    },
+    /// Not now, and not without an operator or a later feature.
+    Held {
+        /// For `queue list`.
+        reason: String,
+    },
+}
+
+/// A line of `hermetic queue list`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Listed {
+    /// `ULID.index`.
+    pub entry: String,
+    /// `queued`, `leased`, `held`, `failed`, `owed`.
+    pub state: String,
+    /// Why it is in this state.
+    pub reason: Option<String>,
+    /// Display form; `<>` for the null reverse-path.
+    pub reverse_path: String,
+    /// Display form.
+    pub recipient: String,
+    /// Octets.
+    pub size: u64,
+    /// When it was accepted.
+    pub received_at: Timestamp,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// The next attempt, if one is planned.
+    pub next_attempt: Option<Timestamp>,
+}
+
+/// Why the store could not do it. All are ours or the operator's, never the peer's.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The disk is full, or below the configured reserve.
+    #[error("no space: {0}")]
+    Full(String),
+    /// The token is not the entry's latest.
+    #[error("the lease of {0} is stale")]
+    Stale(String),
+    /// No such message.
+    #[error("no message {0}")]
+    Unknown(String),
+    /// Anything else.
+    #[error("the store failed: {0}")]
+    Failed(String),
+}
+
+/// Bodies, entries, leases.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// May a message begin (is there space)? Then write to what is returned.
+    fn begin(&self) -> Result<Box<dyn Incoming>, StoreError>;
+    /// Up to `n` entries that are due, each leased for `lease`.
+    async fn claim(&self, now: Timestamp, n: usize, lease: Duration) -> Result<Vec<Lease>, StoreError>;
+    /// What became of them, all in one transaction. A stale lease is skipped and returned.
+    async fn settle(&self, outcomes: Vec<(Lease, Settlement)>) -> Result<Vec<EntryId>, StoreError>;
+    /// A message's prefix (trace and added fields) and content.
+    async fn body(&self, message: MessageId) -> Result<Body, StoreError>;
+    /// Resolves when entries may be due: after an accept, or at the time of the next planned attempt.
+    async fn due(&self);
+    /// All entries and owed DSNs, oldest first.
+    async fn list(&self) -> Result<Vec<Listed>, StoreError>;
+    /// Nothing more is coming: flush and close.
+    async fn close(&self);
+}
+
+/// Whether [`Incoming::write`] wants a [`Incoming::flush`] before more is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pressure {
+    /// Go on.
+    None,
+    /// Await `flush` first.
+    Flush,
+}
+
+/// A message on its way in. Dropping it abandons the message and leaves nothing behind.
+#[async_trait]
+pub trait Incoming: Send {
+    /// The id that the message will have.
+    fn id(&self) -> MessageId;
+    /// Octets of the content, as they arrive. Only buffers.
+    fn write(&mut self, octets: &[u8]) -> Result<Pressure, StoreError>;
+    /// The buffered octets go to the disk.
+    async fn flush(&mut self) -> Result<(), StoreError>;
+    /// The header block so far (up to its empty line, at most 64 KiB), for policy to look at.
+    fn header(&self) -> &[u8];
+    /// `prefix` goes before the content. Returns when all of it is on stable storage, in one transaction.
+    async fn accept(self: Box<Self>, envelope: Envelope, prefix: Vec<u8>, entries: Vec<NewEntry>) -> Result<MessageId, StoreError>;
+}
+
+/// A stored body.
+#[derive(Debug)]
+pub enum Content {
+    /// Small: in memory.
+    Inline(Vec<u8>),
+    /// Large: an open file, at its start.
+    File(std::fs::File),
+}
+
+/// A stored message's octets: `prefix`, then `content`.
+#[derive(Debug)]
+pub struct Body {
+    /// Received, and fields added at submission.
+    pub prefix: Vec<u8>,
+    /// What the peer sent.
+    pub content: Content,
+}
