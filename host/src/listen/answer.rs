@@ -27,6 +27,8 @@ pub(super) struct Answers {
     transaction: Option<Box<Transaction>>,
     /// Messages accepted.
     pub(super) messages: u32,
+    /// The engine ends the session because of what the peer keeps sending.
+    pub(super) cut_short: bool,
     /// What was last asked or reported, for the log if the engine fails.
     pub(super) last: &'static str,
 }
@@ -34,7 +36,7 @@ pub(super) struct Answers {
 impl Answers {
     pub(super) fn new(shared: Arc<Shared>, facts: Box<SessionFacts>) -> Self {
         let (exchange, transaction) = (None, None);
-        Self { shared, facts, spoke_early: false, exchange, transaction, messages: 0, last: "opened" }
+        Self { shared, facts, spoke_early: false, exchange, transaction, messages: 0, cut_short: false, last: "opened" }
     }
 
     /// Today's policy: a reload counts from the next question on.
@@ -51,8 +53,10 @@ impl Answers {
     pub(super) fn report(&mut self, events: &[Event]) {
         for event in events {
             self.last = occasion(event.occasion);
-            if event.occasion == Occasion::AuthCancelled {
-                self.exchange = None;
+            match event.occasion {
+                Occasion::AuthCancelled => self.exchange = None,
+                Occasion::TooManyErrors => self.cut_short = true,
+                _ => {}
             }
             journal::event(&self.facts, self.last, event);
         }

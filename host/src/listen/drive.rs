@@ -87,7 +87,7 @@ pub(super) async fn run(
     listener: Arc<Listener>,
     socket: Socket,
     mut seat: Seat,
-    phase: watch::Receiver<Phase>,
+    mut phase: watch::Receiver<Phase>,
 ) {
     let peer = socket.peer();
     let mut facts = Box::new(SessionFacts {
@@ -101,7 +101,11 @@ pub(super) async fn run(
         identity: None,
     });
     let mut stream = Stream::Plain(socket);
-    let begun = Box::pin(begin(&shared, &mut facts, &mut stream, &mut seat)).await;
+    let begun = tokio::select! {
+        biased;
+        begun = Box::pin(begin(&shared, &mut facts, &mut stream, &mut seat)) => begun,
+        _ = phase.wait_for(|phase| *phase != Phase::Open) => Err(End::Closed),
+    };
     let early = match begun {
         Ok(early) => early,
         Err(end) => {
@@ -151,10 +155,12 @@ pub(super) async fn run(
         }
     };
     journal::session_ends(&shared, &answers.facts, &end, answers.messages, answers.last, began.elapsed());
+    // Whoever was cut short may be in the middle of a sentence.
+    let talking = answers.cut_short || matches!(end, End::Engine(_) | End::Stuck);
     // What is held for a message goes before the peer is waited for.
     drop(answers);
     if !matches!(end, End::Lost(_)) {
-        Box::pin(stream.close()).await;
+        Box::pin(stream.close(talking)).await;
     }
 }
 
@@ -354,7 +360,6 @@ impl Drive<'_> {
                     if now >= freeze_at {
                         self.sealed.freeze()?;
                         freeze_at = u64::MAX;
-                        self.out = Vec::new();
                     }
                 }
             }

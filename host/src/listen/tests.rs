@@ -331,7 +331,7 @@ impl Rig {
         let config: Config =
             toml::from_str(&format!("name = \"mail.example.test\"\n{settings}\n{listeners}\n[[domain]]\nname = \"example.test\"\nmailboxes = [\"*\"]\n")).unwrap();
         let config = Arc::new(config);
-        let users = Arc::new(Users::default());
+        let users = Arc::new(Users::empty());
         let folder = tempfile::tempdir().unwrap();
         let certificates = Certificates::load(&config.tls, folder.path(), &config.name).unwrap();
         let store = Memory {

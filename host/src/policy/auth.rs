@@ -11,6 +11,9 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Users;
 impl Users {
+    pub fn empty() -> Self {
+        Self
+    }
     pub fn load(_path: &Path) -> Result<Self, ConfigError> {
         Ok(Self)
     }

@@ -145,8 +145,9 @@ impl Stream {
     }
 
     /// Ends the connection so that the peer gets to read the last octets: close_notify inside TLS, then a FIN, and
-    /// what the peer still sends is read for a short while, because closing over it would reset the connection.
-    pub async fn close(mut self) {
+    /// what the peer still sends is read for a short while, because closing over it would reset the connection. That is
+    /// done if something is unread, or if the peer is known to be `talking`.
+    pub async fn close(mut self, talking: bool) {
         let _ = timeout(LINGER, self.shutdown()).await;
         let socket = match &mut self {
             Self::Plain(socket) => socket,
@@ -154,7 +155,7 @@ impl Stream {
             Self::Gone => return,
         };
         let mut void = Input::fresh();
-        if !socket.try_discard(&mut void.octets) {
+        if !socket.try_discard(&mut void.octets) && !talking {
             return;
         }
         let mut seen = 0;
