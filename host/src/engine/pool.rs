@@ -33,8 +33,8 @@ use super::ticker::{self, Ticker};
 use super::types::{Answer, Misuse, Options, Refusal, Step};
 use super::{Engine, EngineError, Session, cache, validate};
 
-/// The component that `build.rs` built.
-static COMPONENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/engine.wasm"));
+/// The component that was built with this program: `wit/engine`'s world, WebAssembly, nothing of the host's.
+pub static COMPONENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/engine.wasm"));
 
 /// Address space for one memory, octets. It bounds [`EngineSettings::memory`]. More would only spread the page tables.
 const RESERVATION: usize = 64 * 1024 * 1024;
