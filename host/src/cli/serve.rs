@@ -9,7 +9,7 @@
 
 use std::{
     collections::BTreeMap,
-    io,
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -143,7 +143,8 @@ impl Server {
         if defaults {
             let mx = self.listeners.addresses().find(|(listener, _)| listener.kind == Kind::Mx);
             if let Some((_, address)) = mx {
-                print!("{}", welcome(address, &config.data));
+                // Nobody may be reading.
+                let _ = io::stdout().write_all(welcome(address, &config.data).as_bytes());
             }
         }
     }

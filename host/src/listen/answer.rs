@@ -49,6 +49,15 @@ impl Answers {
         &self.shared
     }
 
+    /// The client begins anew inside TLS: nothing that it said before counts (RFC 3207 section 4.2).
+    pub(super) fn forget(&mut self) {
+        self.facts.hello = None;
+        self.facts.extended = false;
+        self.facts.identity = None;
+        self.transaction = None;
+        self.exchange = None;
+    }
+
     /// Writes a step's events to the log.
     pub(super) fn report(&mut self, events: &[Event]) {
         for event in events {

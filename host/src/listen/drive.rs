@@ -319,9 +319,7 @@ impl Drive<'_> {
         let shared = self.answers.shared().clone();
         let current = shared.current.load_full();
         secure(&shared, &mut self.answers.facts, self.stream, &current.config.limits).await?;
-        // The client starts anew, and so does what is known of it.
-        self.answers.facts.hello = None;
-        self.answers.facts.extended = false;
+        self.answers.forget();
         journal::secured(&self.answers.facts);
         let mechanisms = current.policy.mechanisms(&self.answers.facts);
         Ok(self.sealed.call(|session, now| session.secured(now, &mechanisms))?)

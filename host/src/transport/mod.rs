@@ -297,3 +297,58 @@ impl AsyncWrite for Stream {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    fn spare() -> usize {
+        SPARE.with_borrow(Vec::len)
+    }
+
+    /// A connection holds a buffer from its first unread octet to its last, and never while it waits.
+    #[tokio::test]
+    async fn buffers_come_and_go() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut stream = Stream::Plain(Socket::Unix(ours));
+        assert_eq!(spare(), 0);
+        let waiting = timeout(Duration::from_millis(10), stream.next()).await;
+        assert!(waiting.is_err());
+        assert_eq!(spare(), 1, "given back while there is nothing to read");
+        theirs.write_all(b"some octets").await.unwrap();
+        let mut input = stream.next().await.unwrap();
+        assert_eq!((input.rest(), spare()), (&b"some octets"[..], 0));
+        input.consume(5);
+        assert_eq!((input.rest(), spare()), (&b"octets"[..], 0));
+        input.settle();
+        assert_eq!((input.rest(), spare()), (&b"octets"[..], 1), "a little is copied before a wait");
+        input.consume(6);
+        assert!(input.is_empty());
+        theirs.write_all(b"more").await.unwrap();
+        let mut input = stream.next().await.unwrap();
+        assert_eq!(spare(), 0);
+        input.consume(4);
+        assert_eq!(spare(), 1, "used up");
+        drop(theirs);
+        assert!(stream.next().await.unwrap().is_empty(), "the end");
+    }
+
+    /// What is written last arrives, although the peer is still talking.
+    #[tokio::test]
+    async fn closing_does_not_reset() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut stream = Stream::Plain(Socket::Tcp(listener.accept().await.unwrap().0));
+        peer.write_all(&[b'x'; 10_000]).await.unwrap();
+        stream.send(b"farewell", LINGER).await.unwrap();
+        let closing = tokio::spawn(stream.close(false));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        peer.write_all(&[b'x'; 10_000]).await.unwrap();
+        let mut said = Vec::new();
+        peer.read_to_end(&mut said).await.unwrap();
+        assert_eq!(said, b"farewell");
+        drop(peer);
+        timeout(Duration::from_secs(1), closing).await.expect("it waits for what can not come").unwrap();
+    }
+}
