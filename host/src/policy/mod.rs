@@ -8,6 +8,8 @@ pub mod relay;
 
 use std::{net::SocketAddr, sync::Arc};
 
+pub use crate::transport::tls::TlsFacts;
+
 use crate::config::Listener;
 
 /// What is known of the session so far.
@@ -29,15 +31,4 @@ pub struct SessionFacts {
     pub extended: bool,
     /// The login.
     pub identity: Option<String>,
-}
-
-/// What the handshake agreed on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFacts {
-    /// `TLSv1.2` or `TLSv1.3`.
-    pub version: String,
-    /// The cipher suite's IANA name.
-    pub cipher: String,
-    /// The `tls-exporter` channel binding (RFC 9266), where it may be used: TLS 1.3, or 1.2 with EMS.
-    pub exporter: Option<[u8; 32]>,
 }
