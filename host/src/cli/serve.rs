@@ -26,13 +26,16 @@ use crate::{
     config::{Config, ConfigError, Kind},
     engine::pool::{EngineSettings, SetupError, WasmEngine},
     listen::{BindError, Current, Listeners, Shared},
-    policy::{Policy, auth::Users},
+    policy::{
+        Policy,
+        auth::{Users, UsersError},
+    },
     store::{Store, StoreError},
     transport::tls::{Certificates, TlsError},
 };
 
-/// How often certificates are looked at.
-const CERTIFICATES_EVERY: Duration = Duration::from_secs(10);
+/// How often certificates and logins are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Why the server does not start, or stops.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +43,8 @@ const CERTIFICATES_EVERY: Duration = Duration::from_secs(10);
 pub enum ServeError {
     #[error(transparent)]
     Config(#[from] ConfigError),
+    #[error(transparent)]
+    Users(#[from] UsersError),
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error(transparent)]
@@ -106,7 +111,7 @@ impl Server {
         raise_descriptor_limit();
         std::fs::create_dir_all(&config.data)
             .map_err(|error| ServeError::Data { path: config.data.clone(), error })?;
-        let current = current(config.clone())?;
+        let current = current(config.clone(), None)?;
         let store = store(&config).await?;
         let engine = WasmEngine::new(&EngineSettings {
             sessions: u32::try_from(config.limits.sessions).unwrap_or(u32::MAX),
@@ -151,13 +156,13 @@ impl Server {
 
     /// Serves until it should end, then ends well.
     async fn until(mut self, signals: &mut Signals) -> Result<(), ServeError> {
-        let mut certificates = interval(CERTIFICATES_EVERY);
-        certificates.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut files = interval(LOOK_EVERY);
+        files.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = signals.end() => break,
                 _ = signals.hangup.recv() => self.reload(),
-                _ = certificates.tick() => renew(&self.shared),
+                _ = files.tick() => look(&self.shared),
                 _ = &mut self.queue => return Err(ServeError::Queue),
             }
         }
@@ -199,7 +204,7 @@ impl Server {
         if config.listeners.is_empty() {
             return Err(ServeError::NoListener);
         }
-        let new = current(config.clone())?;
+        let new = current(config.clone(), Some(&self.shared.current.load()))?;
         self.listeners.become_these(&self.shared, &config.listeners)?;
         self.shared.current.store(Arc::new(new));
         for key in needs_restart(&old, &config) {
@@ -224,10 +229,17 @@ fn needs_restart<'a>(old: &Config, new: &Config) -> impl Iterator<Item = &'a str
     .filter_map(|(key, changed)| changed.then_some(key))
 }
 
-/// Everything that a configuration brings, except what lives as long as the process.
-fn current(config: Arc<Config>) -> Result<Current, ServeError> {
+/// Everything that a configuration brings, except what lives as long as the process. What the `old` one read from the
+/// same files goes on living, with its memory of failed logins.
+fn current(config: Arc<Config>, old: Option<&Current>) -> Result<Current, ServeError> {
+    let users = match old {
+        Some(old) if users_file(&old.config) == users_file(&config) => {
+            old.users.reload()?;
+            old.users.clone()
+        }
+        _ => Arc::new(Users::load(&users_file(&config))?),
+    };
     let certificates = Certificates::load(&config.tls, &config.data, &config.name)?;
-    let users = Arc::new(Users::load(&users_file(&config))?);
     let policy = Arc::new(Policy::new(config.clone(), users.clone())?);
     Ok(Current { config, policy, users, certificates: Some(certificates) })
 }
@@ -236,14 +248,18 @@ fn users_file(config: &Config) -> PathBuf {
     config.users.file.clone().unwrap_or_else(|| config.data.join("users.toml"))
 }
 
-/// Certificates that were renewed on disk.
-fn renew(shared: &Shared) {
-    if let Some(certificates) = &shared.current.load().certificates {
-        match certificates.reload() {
-            Ok(true) => tracing::info!("new certificates are in use"),
-            Ok(false) => {}
-            Err(error) => tracing::error!(%error, "the new certificates can not be used, the old ones stay"),
-        }
+/// Certificates and logins that changed on disk.
+fn look(shared: &Shared) {
+    let current = shared.current.load();
+    match current.certificates.as_ref().map_or(Ok(false), |certificates| certificates.reload()) {
+        Ok(true) => tracing::info!("new certificates are in use"),
+        Ok(false) => {}
+        Err(error) => tracing::error!(%error, "the new certificates can not be used, the old ones stay"),
+    }
+    match current.users.reload() {
+        Ok(true) => tracing::info!(logins = current.users.count(), "new logins are in use"),
+        Ok(false) => {}
+        Err(error) => tracing::error!(%error, "the new logins can not be used, the old ones stay"),
     }
 }
 
