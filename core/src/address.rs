@@ -29,3 +29,32 @@ pub enum ForwardPath {
     /// Anything else. A source route has been dropped.
     Mailbox(Mailbox),
 }
+
+impl HostName {
+    /// No U-label.
+    #[must_use]
+    pub fn is_ascii(&self) -> bool {
+        match self {
+            Self::Domain(name) | Self::Literal(name) => name.is_ascii(),
+        }
+    }
+}
+
+impl Mailbox {
+    /// Neither the local part nor the domain needs SMTPUTF8. RFC 6531 section 3.3.
+    #[must_use]
+    pub fn is_ascii(&self) -> bool {
+        self.local.is_ascii() && self.host.is_ascii()
+    }
+}
+
+impl ForwardPath {
+    /// It does not need SMTPUTF8.
+    #[must_use]
+    pub fn is_ascii(&self) -> bool {
+        match self {
+            Self::Postmaster => true,
+            Self::Mailbox(mailbox) => mailbox.is_ascii(),
+        }
+    }
+}

@@ -288,3 +288,8 @@ impl Default for Observe {
         Self { format: LogFormat::Human, level: "info".into(), redact: false, http: None }
     }
 }
+
+/// Stand-in until the real one is merged.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);

@@ -249,7 +249,12 @@ pub trait Incoming: Send {
     /// The header block so far (up to its empty line, at most 64 KiB), for policy to look at.
     fn header(&self) -> &[u8];
     /// `prefix` goes before the content. Returns when all of it is on stable storage, in one transaction.
-    async fn accept(self: Box<Self>, envelope: Envelope, prefix: Vec<u8>, entries: Vec<NewEntry>) -> Result<MessageId, StoreError>;
+    async fn accept(
+        self: Box<Self>,
+        envelope: Envelope,
+        prefix: Vec<u8>,
+        entries: Vec<NewEntry>,
+    ) -> Result<MessageId, StoreError>;
 }
 
 /// A stored body.

@@ -1,0 +1,156 @@
+//! Cuts the command stream into lines. RFC 5321 section 2.3.8.
+//!
+//! Only CRLF ends a line. It knows nothing of what a line says, keeps at most one line within the caller's limit, and
+//! fails with a [`LineFault`], once for each faulty line.
+//!
+//! A bare CR or LF is reported **at once**, not at the end of the line: a peer that ends its lines with LF alone waits
+//! for a reply, and is told what is wrong. What follows on that line is thrown away up to its CRLF and never read as a
+//! command, without a second report, so that a peer that does end its lines with CRLF still gets one reply for each.
+
+use alloc::{borrow::Cow, vec::Vec};
+use memchr::memchr2;
+use serde::{Deserialize, Serialize};
+
+/// Octets of one line, whether kept or thrown away, after which the peer will never find back into step.
+pub const ENDLESS: u64 = 1024 * 1024;
+
+/// A line without its CRLF; borrowed where it lay whole in the input.
+pub type Line<'a> = Cow<'a, [u8]>;
+
+/// The peer's fault in framing a line. The line is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LineFault {
+    /// The line has ended and was longer than the limit.
+    #[error("the line is too long")]
+    TooLong,
+    /// A CR without LF; the line may not have ended yet.
+    #[error("a CR without LF; lines end with CRLF")]
+    BareCr,
+    /// A LF without CR; the line may not have ended yet.
+    #[error("a LF without CR; lines end with CRLF")]
+    BareLf,
+    /// More than [`ENDLESS`] octets without an end: answer 421 and close. Said again at every further octet.
+    #[error("the line does not end")]
+    Endless,
+}
+
+impl LineFault {
+    /// The reply's code, the subject and detail of its enhanced status code, and its text. RFC 5321 section 4.5.3.1.10.
+    #[must_use]
+    pub const fn reply(self) -> (u16, (u16, u16), &'static str) {
+        match self {
+            Self::TooLong => (500, (5, 2), "Line too long"),
+            Self::BareCr => (500, (5, 2), "Lines end with CRLF, and CR stands nowhere else"),
+            Self::BareLf => (500, (5, 2), "Lines end with CRLF, not with LF alone"),
+            Self::Endless => (421, (5, 2), "This line does not end"),
+        }
+    }
+}
+
+/// Cuts lines, however the input is split. Only a line that the input holds in parts is copied.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LineReader {
+    /// The line so far, without a CR at its end; empty once the line is too long or faulty.
+    held: Vec<u8>,
+    /// Octets of the line so far, kept or not, without a CR at its end.
+    length: u64,
+    /// The last octet was a CR.
+    cr: bool,
+    /// The line has been reported; the rest of it is thrown away.
+    reported: bool,
+}
+
+impl LineReader {
+    /// Nothing of a line has been read: the stream stands directly behind a CRLF, or at its start.
+    #[must_use]
+    pub fn at_line_start(&self) -> bool {
+        self.length == 0 && !self.cr && !self.reported
+    }
+
+    /// Reads up to the end of one line (or fault), of at most `limit` octets with its CRLF, and tells how many octets
+    /// were used. Without a line all of the input was used.
+    pub fn read<'a>(&mut self, input: &'a [u8], limit: usize) -> (usize, Option<Result<Line<'a>, LineFault>>) {
+        let room = limit.saturating_sub(2) as u64;
+        let mut start = 0;
+        loop {
+            if self.cr {
+                match input.get(start) {
+                    None => return (start, None),
+                    Some(b'\n') => {
+                        start += 1;
+                        match self.end(&[], room) {
+                            Some(outcome) => return (start, Some(outcome)),
+                            None => continue,
+                        }
+                    }
+                    Some(_) => {
+                        self.cr = false;
+                        self.length += 1;
+                        if let Some(fault) = self.report(LineFault::BareCr) {
+                            return (start, Some(Err(fault)));
+                        }
+                    }
+                }
+            }
+            let rest = &input[start..];
+            let found = memchr2(b'\r', b'\n', rest);
+            let text = &rest[..found.unwrap_or(rest.len())];
+            if self.length + text.len() as u64 > ENDLESS {
+                self.length = ENDLESS + 1;
+                self.held = Vec::new();
+                return (input.len(), Some(Err(LineFault::Endless)));
+            }
+            let Some(at) = found else {
+                self.hold(text, room);
+                return (input.len(), None);
+            };
+            start += at + 1;
+            if rest[at] == b'\n' {
+                self.length += at as u64 + 1;
+                if let Some(fault) = self.report(LineFault::BareLf) {
+                    return (start, Some(Err(fault)));
+                }
+            } else if rest.get(at + 1) == Some(&b'\n') {
+                start += 1;
+                if let Some(outcome) = self.end(text, room) {
+                    return (start, Some(outcome));
+                }
+            } else {
+                self.hold(text, room);
+                self.cr = true;
+            }
+        }
+    }
+
+    /// Keeps a part of a line, unless it is of no use any more.
+    fn hold(&mut self, text: &[u8], room: u64) {
+        self.length += text.len() as u64;
+        if self.reported || self.length > room {
+            self.held = Vec::new();
+        } else {
+            self.held.extend_from_slice(text);
+        }
+    }
+
+    /// The fault, unless this line has already been reported.
+    fn report(&mut self, fault: LineFault) -> Option<LineFault> {
+        self.held = Vec::new();
+        if core::mem::replace(&mut self.reported, true) { None } else { Some(fault) }
+    }
+
+    /// The line ends with `text`, and the reader is ready for the next one.
+    fn end<'a>(&mut self, text: &'a [u8], room: u64) -> Option<Result<Line<'a>, LineFault>> {
+        let Self { mut held, length, reported, .. } = core::mem::take(self);
+        if reported {
+            return None;
+        }
+        if length + text.len() as u64 > room {
+            return Some(Err(LineFault::TooLong));
+        }
+        if held.is_empty() {
+            return Some(Ok(Cow::Borrowed(text)));
+        }
+        held.extend_from_slice(text);
+        Some(Ok(Cow::Owned(held)))
+    }
+}

@@ -1,0 +1,69 @@
+//! The clock by which a call into the engine is cut off.
+//!
+//! Owns one plain OS thread that advances wasmtime's epoch, so that a busy or blocked tokio worker cannot delay it.
+//! Refuses to know what is running. It can fail only at its start, when the thread cannot be made; it ends when it is
+//! dropped.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// How often the epoch advances: the grain of every deadline.
+const PERIOD: Duration = Duration::from_millis(10);
+
+/// How many epochs make sure that at least `deadline` passes. One is added because the current one may be about to end.
+pub(super) fn epochs(deadline: Duration) -> u64 {
+    let periods = deadline.as_nanos().div_ceil(PERIOD.as_nanos());
+    u64::try_from(periods).unwrap_or(u64::MAX / 2).saturating_add(1)
+}
+
+/// Advances the epoch of one wasmtime engine for as long as it lives.
+#[derive(Debug)]
+pub(super) struct Ticker {
+    stopped: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    /// Starts the thread.
+    pub(super) fn start(engine: &wasmtime::Engine) -> std::io::Result<Self> {
+        let stopped = Arc::new(AtomicBool::new(false));
+        let engine = engine.clone();
+        let stop = Arc::clone(&stopped);
+        let thread = thread::Builder::new().name("engine-ticker".into()).spawn(move || {
+            while !stop.load(Ordering::Acquire) {
+                thread::park_timeout(PERIOD);
+                engine.increment_epoch();
+            }
+        })?;
+        Ok(Self { stopped, thread: Some(thread) })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // It does nothing that could panic, and there is nothing to do about it if it did.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_never_cut_short() {
+        let check = |milliseconds, expected| assert_eq!(epochs(Duration::from_millis(milliseconds)), expected);
+        check(0, 1);
+        check(1, 2);
+        check(10, 2);
+        check(11, 3);
+        check(100, 11);
+        assert_eq!(epochs(Duration::MAX), u64::MAX / 2 + 1);
+    }
+}

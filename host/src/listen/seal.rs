@@ -1,0 +1,74 @@
+//! One session's sealed half: the engine instance while it is talked to, a few hundred octets while it idles.
+//!
+//! Owns the session's clock and whether it is live or frozen. Refuses to know what the steps mean. Fails with
+//! [`EngineError`]; then the session is over.
+
+use std::sync::Arc;
+
+use tokio::time::{Duration, Instant};
+
+use crate::engine::{Engine, EngineError, Session, types::Options, types::Step};
+
+enum State {
+    Live(Box<dyn Session>),
+    Frozen(Box<[u8]>),
+    Spent,
+}
+
+/// A session in its instance, or the image of one.
+pub(super) struct Sealed {
+    engine: Arc<dyn Engine>,
+    options: Box<Options>,
+    state: State,
+    began: Instant,
+}
+
+impl Sealed {
+    /// A new session, whose clock begins now.
+    pub(super) fn open(engine: Arc<dyn Engine>, options: Options) -> Result<Self, EngineError> {
+        let state = State::Live(engine.open(&options)?);
+        Ok(Self { engine, options: Box::new(options), state, began: Instant::now() })
+    }
+
+    /// Milliseconds since the session began.
+    pub(super) fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// When the session's clock will show this; at most a day from now.
+    pub(super) fn instant(&self, time: u64) -> Instant {
+        let day = Duration::from_secs(86_400);
+        let latest = self.began.elapsed().saturating_add(day);
+        self.began + Duration::from_millis(time).min(latest)
+    }
+
+    /// Whether an instance is held.
+    pub(super) fn live(&self) -> bool {
+        matches!(self.state, State::Live(_))
+    }
+
+    /// One call into the engine, thawing the session if it was frozen. After an error the instance is never used again.
+    pub(super) fn call(
+        &mut self,
+        call: impl FnOnce(&mut dyn Session, u64) -> Result<Step, EngineError>,
+    ) -> Result<Step, EngineError> {
+        let now = self.now();
+        let mut session = match std::mem::replace(&mut self.state, State::Spent) {
+            State::Live(session) => session,
+            State::Frozen(image) => self.engine.thaw(&self.options, &image)?,
+            State::Spent => return Err(EngineError::Instance("the session's instance is gone".into())),
+        };
+        let step = call(&mut *session, now)?;
+        self.state = State::Live(session);
+        Ok(step)
+    }
+
+    /// Turns the session into its image and gives the instance back.
+    pub(super) fn freeze(&mut self) -> Result<(), EngineError> {
+        match std::mem::replace(&mut self.state, State::Spent) {
+            State::Live(session) => self.state = State::Frozen(session.freeze()?.into()),
+            state => self.state = state,
+        }
+        Ok(())
+    }
+}

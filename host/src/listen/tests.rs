@@ -1,0 +1,761 @@
+//! Sessions over loopback sockets, with an engine that speaks a language of its own: one directive a line, so that the
+//! test says when a question is asked. The store is in memory and can be told to fail or to wait.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+    sync::Semaphore,
+};
+
+use super::*;
+use crate::{
+    engine::{EngineError, Session, types::*},
+    store::{
+        Body, Content, EntryId, Envelope, Incoming, Lease, Listed, MessageId, NewEntry, Pressure, Settlement,
+        StoreError,
+    },
+};
+
+/// Opens [`Parrot`]s and counts what becomes of them.
+#[derive(Default)]
+struct Aviary {
+    frozen: Arc<AtomicUsize>,
+    thawed: Arc<AtomicUsize>,
+}
+
+impl Engine for Aviary {
+    fn open(&self, _options: &Options) -> Result<Box<dyn Session>, EngineError> {
+        Ok(Box::new(Parrot { frozen: self.frozen.clone(), ..Parrot::default() }))
+    }
+
+    fn thaw(&self, _options: &Options, image: &[u8]) -> Result<Box<dyn Session>, EngineError> {
+        self.thawed.fetch_add(1, SeqCst);
+        let held = image.to_vec();
+        Ok(Box::new(Parrot { held, frozen: self.frozen.clone(), ..Parrot::default() }))
+    }
+}
+
+/// A session that does what it is told, a line at a time, and answers every line with one.
+#[derive(Default)]
+struct Parrot {
+    /// The beginning of a line.
+    held: Vec<u8>,
+    frozen: Arc<AtomicUsize>,
+    draining: bool,
+}
+
+fn mailbox(local: &str) -> Mailbox {
+    Mailbox { local: local.into(), host: HostName::Domain("example.test".into()) }
+}
+
+fn said(need: Need, transmit: impl Into<Vec<u8>>) -> Step {
+    Step {
+        consumed: 0,
+        transmit: transmit.into(),
+        body: Vec::new(),
+        abandoned: false,
+        events: Vec::new(),
+        need,
+        wake: u64::MAX,
+    }
+}
+
+impl Session for Parrot {
+    fn start(&mut self, _now: u64) -> Result<Step, EngineError> {
+        Ok(said(Need::Answer(Question::Connection), ""))
+    }
+
+    fn receive(&mut self, now: u64, input: &[u8]) -> Result<Step, EngineError> {
+        let mut all = said(Need::Input, "");
+        let mut at = 0;
+        while let Some(length) = input[at..].iter().position(|octet| *octet == b'\n') {
+            let held = self.held.len();
+            self.held.extend_from_slice(&input[at..at + length]);
+            let line = String::from_utf8(std::mem::take(&mut self.held)).unwrap();
+            let start = at;
+            at += length + 1;
+            let (verb, rest) = line.split_once(' ').unwrap_or((&line, ""));
+            all.need = match verb {
+                "hello" => {
+                    Need::Answer(Question::Hello(Hello { verb: GreetingVerb::Ehlo, host: None, raw: rest.into() }))
+                }
+                "sender" => Need::Answer(Question::Sender(Sender {
+                    mailbox: Some(mailbox(rest)),
+                    parameters: MailParameters {
+                        size: None,
+                        body: BodyKind::SevenBit,
+                        smtputf8: false,
+                        require_tls: false,
+                        prdr: false,
+                        ret: None,
+                        envid: None,
+                        auth: None,
+                    },
+                })),
+                "recipients" => Need::Answer(Question::Recipients(
+                    rest.split(' ')
+                        .map(|local| Recipient {
+                            path: ForwardPath::Mailbox(mailbox(local)),
+                            notify: None,
+                            orcpt: None,
+                        })
+                        .collect(),
+                )),
+                "data" => Need::Answer(Question::Data),
+                "body" => {
+                    // As the core does it: what is in this input is a range, what was held back is not.
+                    let offset = (start + 5).saturating_sub(held);
+                    let from_held = rest.len() - (start + length - offset).min(rest.len());
+                    if from_held > 0 {
+                        all.body.push(Piece::Octets(rest.as_bytes()[..from_held].to_vec()));
+                    }
+                    let length = rest.len() - from_held;
+                    all.body
+                        .push(Piece::Range((u32::try_from(at - 1 - length).unwrap(), u32::try_from(length).unwrap())));
+                    continue;
+                }
+                "message" => Need::Answer(Question::Message(MessageFacts {
+                    size: 1,
+                    eight_bit: false,
+                    bare_line_ends: false,
+                    longest_line: 1,
+                    recipients: rest.parse().unwrap(),
+                })),
+                "abandon" => {
+                    all.abandoned = true;
+                    all.transmit.extend(b"abandoned\n");
+                    break;
+                }
+                "say" => {
+                    all.transmit.extend(rest.as_bytes());
+                    all.transmit.push(b'\n');
+                    continue;
+                }
+                "flood" => {
+                    all.transmit.extend(vec![b'x'; rest.parse().unwrap()]);
+                    continue;
+                }
+                "wake" => {
+                    all.wake = now + rest.parse::<u64>().unwrap();
+                    continue;
+                }
+                "tls" => {
+                    all.transmit.extend(b"go\n");
+                    at = input.len();
+                    Need::StartTls
+                }
+                "bye" => {
+                    all.transmit.extend(b"bye\n");
+                    at = input.len();
+                    Need::Close
+                }
+                "trap" => return Err(EngineError::Trap("unreachable".into())),
+                "panic" => panic!("told to"),
+                "stuck" => {
+                    all.consumed = u32::try_from(start).unwrap();
+                    return Ok(all);
+                }
+                other => panic!("no directive {other:?}"),
+            };
+            all.consumed = u32::try_from(at).unwrap();
+            return Ok(all);
+        }
+        if !all.abandoned {
+            self.held.extend_from_slice(&input[at..]);
+            at = input.len();
+        }
+        all.consumed = u32::try_from(at).unwrap();
+        Ok(all)
+    }
+
+    fn secured(&mut self, _now: u64, _mechanisms: &[String]) -> Result<Step, EngineError> {
+        Ok(said(Need::Input, "secured\n"))
+    }
+
+    fn tick(&mut self, _now: u64) -> Result<Step, EngineError> {
+        Ok(said(Need::Input, "tick\n"))
+    }
+
+    fn answer(&mut self, _now: u64, answer: &Answer) -> Result<Step, EngineError> {
+        let lines: Vec<String> = match answer {
+            Answer::Connection(d) | Answer::Hello(d) | Answer::Sender(d) | Answer::Data(d) => vec![decision(d)],
+            Answer::Recipients(all) | Answer::Message(all) => all.iter().map(decision).collect(),
+            other => panic!("{other:?}"),
+        };
+        let done = self.draining && matches!(answer, Answer::Message(_));
+        Ok(said(if done { Need::Close } else { Need::Input }, lines.join("\n") + "\n"))
+    }
+
+    fn drain(&mut self, _now: u64, farewell: &Refusal) -> Result<Step, EngineError> {
+        // Within a body line, a message is on its way.
+        self.draining = true;
+        let need = if self.held.is_empty() { Need::Close } else { Need::Input };
+        Ok(said(need, format!("{}\n", farewell.code)))
+    }
+
+    fn freeze(self: Box<Self>) -> Result<Vec<u8>, EngineError> {
+        self.frozen.fetch_add(1, SeqCst);
+        Ok(self.held.clone())
+    }
+}
+
+fn decision(decision: &Decision) -> String {
+    match decision {
+        Ok(text) => format!("ok {}", text.as_deref().unwrap_or("")).trim_end().into(),
+        Err(r) => format!("{} {}.{}.{}", r.code, r.code / 100, r.subject, r.detail),
+    }
+}
+
+/// What went wrong, if the test wants it so.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    None,
+    Begin,
+    Write,
+    Accept,
+}
+
+type Message = (Envelope, Vec<u8>, Vec<NewEntry>);
+
+/// A store in memory.
+#[derive(Clone)]
+struct Memory {
+    trouble: Arc<Mutex<Trouble>>,
+    /// `accept` needs a permit of this, which it forgets.
+    gate: Arc<Semaphore>,
+    messages: Arc<Mutex<Vec<Message>>>,
+    flushes: Arc<AtomicUsize>,
+    dropped: Arc<AtomicUsize>,
+}
+
+struct Arriving {
+    store: Memory,
+    content: Vec<u8>,
+    buffered: usize,
+    accepted: bool,
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        if !self.accepted {
+            self.store.dropped.fetch_add(1, SeqCst);
+        }
+    }
+}
+
+#[async_trait]
+impl Incoming for Arriving {
+    fn id(&self) -> MessageId {
+        MessageId::from(7u128)
+    }
+    fn write(&mut self, octets: &[u8]) -> Result<Pressure, StoreError> {
+        assert!(self.buffered < 100_000, "written on in spite of the pressure");
+        if *self.store.trouble.lock() == Trouble::Write {
+            return Err(StoreError::Full("test".into()));
+        }
+        self.content.extend_from_slice(octets);
+        self.buffered += octets.len();
+        Ok(if self.buffered > 50_000 { Pressure::Flush } else { Pressure::None })
+    }
+    async fn flush(&mut self) -> Result<(), StoreError> {
+        tokio::task::yield_now().await;
+        self.buffered = 0;
+        self.store.flushes.fetch_add(1, SeqCst);
+        Ok(())
+    }
+    fn header(&self) -> &[u8] {
+        &[]
+    }
+    async fn accept(
+        mut self: Box<Self>,
+        envelope: Envelope,
+        _prefix: Vec<u8>,
+        entries: Vec<NewEntry>,
+    ) -> Result<MessageId, StoreError> {
+        self.store.gate.acquire().await.unwrap().forget();
+        if *self.store.trouble.lock() == Trouble::Accept {
+            return Err(StoreError::Failed("test".into()));
+        }
+        self.accepted = true;
+        let content = std::mem::take(&mut self.content);
+        self.store.messages.lock().push((envelope, content, entries));
+        Ok(self.id())
+    }
+}
+
+#[async_trait]
+impl Store for Memory {
+    fn begin(&self) -> Result<Box<dyn Incoming>, StoreError> {
+        if *self.trouble.lock() == Trouble::Begin {
+            return Err(StoreError::Full("test".into()));
+        }
+        Ok(Box::new(Arriving { store: self.clone(), content: Vec::new(), buffered: 0, accepted: false }))
+    }
+    async fn claim(&self, _: u64, _: usize, _: Duration) -> Result<Vec<Lease>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn settle(&self, _: Vec<(Lease, Settlement)>) -> Result<Vec<EntryId>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn body(&self, _: MessageId) -> Result<Body, StoreError> {
+        Ok(Body { prefix: Vec::new(), content: Content::Inline(Vec::new()) })
+    }
+    async fn due(&self) {
+        std::future::pending().await
+    }
+    async fn list(&self) -> Result<Vec<Listed>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn close(&self) {}
+}
+
+/// A server on loopback.
+struct Rig {
+    shared: Arc<Shared>,
+    listeners: Listeners,
+    store: Memory,
+    frozen: Arc<AtomicUsize>,
+    thawed: Arc<AtomicUsize>,
+}
+
+impl Rig {
+    fn new(listeners: &str, settings: &str) -> Self {
+        let config: Config =
+            toml::from_str(&format!("name = \"mail.example.test\"\n{settings}\n{listeners}\n[[domain]]\nname = \"example.test\"\nmailboxes = [\"*\"]\n")).unwrap();
+        let config = Arc::new(config);
+        let users = Arc::new(Users::empty());
+        let folder = tempfile::tempdir().unwrap();
+        let certificates = Certificates::load(&config.tls, folder.path(), &config.name).unwrap();
+        let store = Memory {
+            trouble: Arc::new(Mutex::new(Trouble::None)),
+            gate: Arc::new(Semaphore::new(1000)),
+            messages: Arc::default(),
+            flushes: Arc::default(),
+            dropped: Arc::default(),
+        };
+        let aviary = Aviary::default();
+        let (frozen, thawed) = (aviary.frozen.clone(), aviary.thawed.clone());
+        let current = Current {
+            policy: Arc::new(Policy::new(config.clone(), users.clone()).unwrap()),
+            users,
+            certificates: Some(certificates),
+            config: config.clone(),
+        };
+        let shared = Shared::new(Arc::new(aviary), Arc::new(store.clone()), current);
+        let mut serving = Listeners::default();
+        serving.become_these(&shared, &config.listeners).unwrap();
+        Self { shared, listeners: serving, store, frozen, thawed }
+    }
+
+    fn mx(settings: &str) -> Self {
+        Self::new("[[listener]]\nkind = \"mx\"\naddress = \"127.0.0.1:0\"", settings)
+    }
+
+    async fn socket(&self) -> TcpStream {
+        TcpStream::connect(self.listeners.addresses().next().unwrap().1).await.unwrap()
+    }
+
+    async fn greeted(&self) -> Peer<TcpStream> {
+        let mut peer = Peer(self.socket().await);
+        peer.expect("ok\n").await;
+        peer
+    }
+}
+
+/// The client.
+struct Peer<S>(S);
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
+    async fn say(&mut self, octets: impl AsRef<[u8]>) {
+        self.0.write_all(octets.as_ref()).await.unwrap();
+        self.0.flush().await.unwrap();
+    }
+
+    /// Exactly these are the next octets.
+    async fn expect(&mut self, expected: &str) {
+        let mut got = Vec::new();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while got.len() < expected.len() {
+            let mut octets = vec![0; expected.len() - got.len()];
+            let read = tokio::time::timeout_at(deadline.into(), self.0.read(&mut octets)).await;
+            match read {
+                Ok(Ok(n @ 1..)) => got.extend_from_slice(&octets[..n]),
+                other => panic!("expected {expected:?}, got {:?} and then {other:?}", String::from_utf8_lossy(&got)),
+            }
+        }
+        assert_eq!(String::from_utf8_lossy(&got), expected);
+    }
+
+    /// Everything until the end of the connection.
+    async fn rest(&mut self) -> String {
+        let mut all = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(5), self.0.read_to_end(&mut all)).await;
+        read.expect("the connection is still open").unwrap();
+        String::from_utf8_lossy(&all).into_owned()
+    }
+
+    async fn silent(&mut self) {
+        let mut octet = [0];
+        let read = tokio::time::timeout(Duration::from_millis(100), self.0.read(&mut octet)).await;
+        assert!(read.is_err(), "expected silence, got {read:?} {octet:?}");
+    }
+}
+
+/// Invariant 5: no acceptance before the store says that the message is durable. The content arrives as it was sent,
+/// however it is cut, and one mailbox gets it once.
+#[tokio::test]
+async fn accepted_only_when_durable() {
+    let rig = Rig::mx("");
+    rig.store.gate.forget_permits(1000);
+    let mut peer = rig.greeted().await;
+    peer.say("hello client.example\nsender anna\nrecipients bob carl bob\ndata\n").await;
+    peer.expect("ok\nok\nok\nok\nok\nok\n").await;
+    let long = "y".repeat(300_000);
+    for piece in ["bo", "dy on", "e\nbody two\nbody ", &long, "\nmessage 3\nsay after\n"] {
+        peer.say(piece).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    peer.silent().await;
+    assert!(rig.store.messages.lock().is_empty());
+    rig.store.gate.add_permits(1);
+    let queued = "ok queued as 00000000000000000000000007\n".repeat(3);
+    peer.expect(&format!("{queued}after\n")).await;
+    let messages = rig.store.messages.lock();
+    let (envelope, content, entries) = &messages[0];
+    assert_eq!(String::from_utf8_lossy(content), format!("onetwo{long}"));
+    assert!(rig.store.flushes.load(SeqCst) > 0);
+    assert_eq!(entries.len(), 2, "{entries:?}");
+    assert_eq!(envelope.hello.as_deref(), Some("client.example"));
+    assert_eq!(envelope.client, Some("127.0.0.1".parse().unwrap()));
+    assert_eq!(envelope.session.len(), 12);
+}
+
+#[tokio::test]
+async fn store_trouble_is_answered() {
+    let rig = Rig::mx("");
+    for (trouble, at_data, at_end) in [
+        (Trouble::Begin, "452 4.3.1", "451 4.3.0"),
+        (Trouble::Write, "ok", "452 4.3.1"),
+        (Trouble::Accept, "ok", "451 4.3.0"),
+        (Trouble::None, "ok", "ok queued as 00000000000000000000000007"),
+    ] {
+        *rig.store.trouble.lock() = trouble;
+        let mut peer = rig.greeted().await;
+        peer.say("sender anna\nrecipients bob\ndata\n").await;
+        peer.expect(&format!("ok\nok\n{at_data}\n")).await;
+        peer.say("body x\nmessage 1\n").await;
+        peer.expect(&format!("{at_end}\n")).await;
+    }
+    // An abandoned message leaves nothing, and neither does a lost connection.
+    let dropped = rig.store.dropped.load(SeqCst);
+    let mut peer = rig.greeted().await;
+    peer.say("sender anna\nrecipients bob\ndata\nbody x\nabandon\nmessage 1\n").await;
+    peer.expect("ok\nok\nok\nabandoned\n451 4.3.0\n").await;
+    let mut lost = rig.greeted().await;
+    lost.say("sender anna\nrecipients bob\ndata\nbody x\n").await;
+    lost.expect("ok\nok\nok\n").await;
+    drop(lost);
+    for _ in 0..100 {
+        if rig.store.dropped.load(SeqCst) == dropped + 2 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(rig.store.dropped.load(SeqCst), dropped + 2);
+    assert_eq!(rig.store.messages.lock().len(), 1);
+}
+
+/// Idle sessions give their instance back, and go on where they were.
+#[tokio::test]
+async fn idle_sessions_freeze() {
+    let rig = Rig::mx("[engine]\nfreeze-after = 50\n");
+    let mut peer = rig.greeted().await;
+    peer.say("wake 150\nsay o").await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!((rig.frozen.load(SeqCst), rig.thawed.load(SeqCst)), (1, 0), "frozen, thawed");
+    peer.say("ne\nwake 150\n").await;
+    peer.expect("one\n").await;
+    assert_eq!(rig.thawed.load(SeqCst), 1, "by an octet");
+    tokio::time::sleep(Duration::from_millis(110)).await;
+    assert_eq!(rig.frozen.load(SeqCst), 2);
+    peer.expect("tick\n").await;
+    assert_eq!(rig.thawed.load(SeqCst), 2, "by the time");
+}
+
+#[tokio::test]
+async fn a_broken_engine_harms_its_session_only() {
+    let rig = Rig::mx("");
+    let mut other = rig.greeted().await;
+    for directive in ["trap", "stuck"] {
+        let mut peer = rig.greeted().await;
+        peer.say(format!("say before\n{directive}\nsay after\n")).await;
+        let said = peer.rest().await;
+        let farewell = "421 4.3.0 internal trouble, closing the connection\r\n";
+        assert!(said.ends_with(farewell) && !said.contains("after"), "{directive}: {said:?}");
+    }
+    let mut peer = rig.greeted().await;
+    peer.say("panic\n").await;
+    assert_eq!(peer.rest().await, "");
+    other.say("say alive\n").await;
+    other.expect("alive\n").await;
+    drop(other);
+    tokio::time::timeout(Duration::from_secs(5), rig.shared.caps.empty()).await.expect("a seat was not given back");
+}
+
+mod tls {
+    use std::sync::Arc;
+
+    use rustls::{
+        ClientConfig, DigitallySignedStruct, SignatureScheme,
+        client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    };
+    use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+
+    /// The certificate is made up; what is tested is the transport.
+    #[derive(Debug)]
+    struct Anything;
+
+    impl ServerCertVerifier for Anything {
+        fn verify_server_cert(
+            &self,
+            _: &CertificateDer<'_>,
+            _: &[CertificateDer<'_>],
+            _: &ServerName<'_>,
+            _: &[u8],
+            _: UnixTime,
+        ) -> Result<ServerCertVerified, rustls::Error> {
+            Ok(ServerCertVerified::assertion())
+        }
+        fn verify_tls12_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+        fn verify_tls13_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            rustls::crypto::ring::default_provider().signature_verification_algorithms.supported_schemes()
+        }
+    }
+
+    pub(super) async fn client(
+        socket: tokio::net::TcpStream,
+    ) -> super::Peer<tokio_rustls::client::TlsStream<tokio::net::TcpStream>> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anything))
+            .with_no_client_auth();
+        let name = ServerName::try_from("mail.example.test").unwrap();
+        let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, socket).await;
+        super::Peer(stream.unwrap())
+    }
+}
+
+/// What came before the 220 is void, what comes after it is the handshake, and the end is a clean one.
+#[tokio::test]
+async fn starttls() {
+    let rig = Rig::mx("[engine]\nfreeze-after = 50\n");
+    let mut peer = rig.greeted().await;
+    peer.say("hello plain\ntls\nsay smuggled\n").await;
+    peer.expect("ok\ngo\n").await;
+    let mut peer = tls::client(peer.0).await;
+    peer.expect("secured\n").await;
+    peer.say("say inside\nsender anna\nrecipients bob\ndata\n").await;
+    peer.expect("inside\nok\nok\nok\n").await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(rig.frozen.load(SeqCst), 1, "also inside TLS");
+    let long = "z".repeat(200_000);
+    peer.say(format!("body {long}\nmessage 1\nbye\n")).await;
+    // `read_to_end` fails without a close_notify.
+    assert_eq!(peer.rest().await, "ok queued as 00000000000000000000000007\nbye\n");
+    let messages = rig.store.messages.lock();
+    let (envelope, content, _) = &messages[0];
+    assert_eq!(content.len(), 200_000);
+    assert_eq!(envelope.hello, None, "what was said outside TLS is forgotten");
+    assert!(envelope.tls.as_deref().is_some_and(|tls| tls.contains("TLS")), "{:?}", envelope.tls);
+}
+
+#[tokio::test]
+async fn implicit_tls() {
+    let rig = Rig::new("[[listener]]\nkind = \"submissions\"\naddress = \"127.0.0.1:0\"", "");
+    let mut peer = tls::client(rig.socket().await).await;
+    peer.expect("ok\n").await;
+    peer.say("bye\n").await;
+    assert_eq!(peer.rest().await, "bye\n");
+}
+
+#[tokio::test]
+async fn proxy_before_all() {
+    let listener = |networks: &str| {
+        format!("[[listener]]\nkind = \"mx\"\naddress = \"127.0.0.1:0\"\nproxy = [\"192.0.2.0/24\", \"{networks}\"]")
+    };
+    let rig = Rig::new(&listener("127.0.0.0/8"), "[limits]\nsessions-per-client = 1");
+    let header = "PROXY TCP4 198.51.100.9 127.0.0.1 4660 25\r\n";
+    let mut peer = Peer(rig.socket().await);
+    peer.say(format!("{header}say hello\n")).await;
+    peer.expect("ok\nhello\n").await;
+    peer.say("sender anna\nrecipients bob\ndata\nmessage 1\n").await;
+    peer.expect("ok\nok\nok\nok queued as 00000000000000000000000007\n").await;
+    assert_eq!(rig.store.messages.lock()[0].0.client, Some("198.51.100.9".parse().unwrap()));
+    let mut same = Peer(rig.socket().await);
+    same.say(header).await;
+    assert_eq!(same.rest().await, "421 4.7.0 too many connections, try again later\r\n", "one seat for one client");
+    let untrusting = Rig::new(&listener("::1"), "");
+    for (rig, says, why) in
+        [(&rig, "say hello, this is no header\n", "no header"), (&untrusting, header, "not a trusted proxy")]
+    {
+        let mut peer = Peer(rig.socket().await);
+        let _ = peer.0.write_all(says.as_bytes()).await;
+        let mut said = Vec::new();
+        // The connection may be reset, as what we said is not read.
+        let _ = peer.0.read_to_end(&mut said).await;
+        assert!(said.is_empty(), "{why}: {said:?}");
+    }
+}
+
+#[tokio::test]
+async fn seats_are_limited() {
+    let full = "421 4.7.0 too many connections, try again later\r\n";
+    for settings in ["[limits]\nsessions = 2", "[limits]\nsessions-per-client = 2"] {
+        let rig = Rig::mx(settings);
+        let (_one, two) = (rig.greeted().await, rig.greeted().await);
+        assert_eq!(Peer(rig.socket().await).rest().await, full, "{settings}");
+        drop(two);
+        for attempt in 0.. {
+            let mut peer = Peer(rig.socket().await);
+            let mut octets = [0; 3];
+            peer.0.read_exact(&mut octets).await.unwrap();
+            if &octets == b"ok\n" {
+                break;
+            }
+            assert!(attempt < 100, "{settings}: the seat is never free again");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn early_talkers_are_told_apart() {
+    let rig = Rig::new("[[listener]]\nkind = \"mx\"\naddress = \"127.0.0.1:0\"\ngreeting-delay = 150", "");
+    let begun = Instant::now();
+    let mut patient = rig.greeted().await;
+    assert!(begun.elapsed() >= Duration::from_millis(150));
+    patient.say("say hello\n").await;
+    patient.expect("hello\n").await;
+    let mut hasty = Peer(rig.socket().await);
+    hasty.say("say hello\n").await;
+    hasty.expect("554 5.5.1\nhello\n").await;
+}
+
+/// A peer that never reads is closed, and costs one step's output until then.
+#[tokio::test]
+async fn readers_that_never_read() {
+    let rig = Rig::mx("[limits]\nwrite-timeout = 1");
+    let mut peer = rig.greeted().await;
+    peer.say("flood 30000000\n").await;
+    tokio::time::timeout(Duration::from_secs(10), rig.shared.caps.empty()).await.expect("still open");
+}
+
+#[tokio::test]
+async fn draining() {
+    let mut rig = Rig::mx("");
+    let (mut idle, mut busy, mut stalled) = (rig.greeted().await, rig.greeted().await, rig.greeted().await);
+    busy.say("sender anna\nrecipients bob\ndata\nbody begin").await;
+    busy.expect("ok\nok\nok\n").await;
+    stalled.say("sender anna\nrecipients bob\ndata\nbody begin").await;
+    stalled.expect("ok\nok\nok\n").await;
+    let address = rig.listeners.addresses().next().unwrap().1.to_owned();
+    rig.listeners.close().await;
+    assert!(TcpStream::connect(&address).await.is_err(), "nobody listens any more");
+    let shared = rig.shared.clone();
+    let drain = tokio::spawn(async move { shared.drain(Duration::from_millis(600)).await });
+    assert_eq!(idle.rest().await, "421\n", "idle sessions end at once");
+    busy.expect("421\n").await;
+    busy.say("ning\nmessage 1\n").await;
+    assert_eq!(busy.rest().await, "ok queued as 00000000000000000000000007\n", "a message on its way may arrive");
+    assert!(!drain.is_finished());
+    tokio::time::timeout(Duration::from_secs(5), drain).await.expect("cut off at the end").unwrap();
+    assert_eq!(rig.store.messages.lock().len(), 1);
+    assert_eq!(rig.store.dropped.load(SeqCst), 1, "and the one that did not is nowhere");
+}
+
+/// A reload opens what is new, closes what is gone, keeps what stays, and does nothing at all if it can not.
+#[tokio::test]
+async fn listeners_come_and_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = |name: &str, discard: bool| -> Listener {
+        let path = folder.path().join(name);
+        toml::from_str(&format!("kind = \"lmtp\"\naddress = \"unix:{}\"\ndiscard = {discard}", path.display())).unwrap()
+    };
+    let there = |name: &str| folder.path().join(name).exists();
+    let mut rig = Rig::mx("");
+    rig.listeners.become_these(&rig.shared, &[listener("a", false), listener("b", false)]).unwrap();
+    assert_eq!((there("a"), there("b"), rig.listeners.addresses().count()), (true, true, 2));
+    let error = rig.listeners.become_these(&rig.shared, &[listener("c", false), listener("no/folder", false)]);
+    assert!(error.is_err() && there("a") && there("b") && !there("c"), "{error:?}");
+    rig.listeners.become_these(&rig.shared, &[listener("b", true), listener("c", false)]).unwrap();
+    for _ in 0..100 {
+        if !there("a") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!((there("a"), there("b"), there("c")), (false, true, true));
+    let mut peer = Peer(tokio::net::UnixStream::connect(folder.path().join("b")).await.unwrap());
+    peer.say("sender anna\nrecipients bob\ndata\nbody x\nmessage 1\n").await;
+    peer.expect("ok\nok\nok\nok\nok discarded, for measuring only\n").await;
+    assert!(rig.store.messages.lock().is_empty(), "discarded");
+}
+
+/// What a session costs beside its engine image.
+#[tokio::test]
+async fn sessions_are_small() {
+    let rig = Rig::mx("");
+    let socket = rig.socket().await;
+    let seat = rig.shared.caps.enter(10).unwrap();
+    let (listener, _) = rig.listeners.addresses().next().unwrap();
+    let future = drive::run(rig.shared.clone(), listener, Socket::Tcp(socket), seat, rig.shared.phase.subscribe());
+    let size = size_of_val(&future);
+    assert!(size < 6 * 1024, "{size} octets");
+    println!("a session's future has {size} octets");
+}
+
+#[test]
+fn networks() {
+    let check = |network: &str, address: &str, expected: bool| {
+        let holds = contains(&[network.to_owned()], address.parse().unwrap());
+        assert_eq!(holds, expected, "{network} {address}");
+    };
+    check("127.0.0.0/8", "127.1.2.3", true);
+    check("127.0.0.0/8", "::ffff:127.1.2.3", true);
+    check("127.0.0.0/8", "128.0.0.1", false);
+    check("192.0.2.1", "192.0.2.1", true);
+    check("192.0.2.1", "192.0.2.2", false);
+    check("0.0.0.0/0", "192.0.2.2", true);
+    check("0.0.0.0/0", "2001:db8::1", false);
+    check("2001:db8::/32", "2001:db8:1::1", true);
+    check("2001:db8::/32", "2001:db9::1", false);
+    check("::1", "::1", true);
+    check("::/0", "::1", true);
+    check("nonsense", "::1", false);
+}
