@@ -7,9 +7,10 @@
 use std::{
     collections::HashMap,
     fmt::Write as _,
-    fs::{self, File},
+    fs::{self, File, Permissions},
     io::{Read, Write as _},
     net::{TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
@@ -34,12 +35,19 @@ const STOP: Duration = Duration::from_secs(20);
 /// What a server should be like; `start` makes it so.
 #[derive(Debug)]
 pub struct Rig {
-    listeners: Vec<(String, String)>,
+    listeners: Vec<Listener>,
     limits: String,
     tables: String,
     users: Vec<(String, String)>,
     environment: Vec<(String, String)>,
     binary: PathBuf,
+}
+
+#[derive(Debug)]
+struct Listener {
+    kind: String,
+    unix: bool,
+    more: String,
 }
 
 impl Default for Rig {
@@ -73,7 +81,13 @@ impl Rig {
 
     /// A listener on a free port of 127.0.0.1, with more keys as TOML. The first of a kind is what [`Server::port`] tells.
     pub fn listener(mut self, kind: &str, more: &str) -> Self {
-        self.listeners.push((kind.into(), more.into()));
+        self.listeners.push(Listener { kind: kind.into(), unix: false, more: more.into() });
+        self
+    }
+
+    /// A listener on a Unix socket (see [`Server::socket`]).
+    pub fn unix_listener(mut self, kind: &str) -> Self {
+        self.listeners.push(Listener { kind: kind.into(), unix: true, more: String::new() });
         self
     }
 
@@ -111,12 +125,22 @@ impl Rig {
 
     /// Starts it and waits until every listener answers.
     pub fn start(self) -> Server {
-        let folder = tempfile::Builder::new().prefix("hermetic-test-").tempdir().expect("a temporary folder");
+        let folder = tempfile::Builder::new()
+            .prefix("hermetic-test-")
+            // Postfix and Exim, which the tests start beside the server, work as users of their own.
+            .permissions(Permissions::from_mode(0o755))
+            .tempdir()
+            .expect("a temporary folder");
         let data = folder.path().join("data");
         let mut toml = format!("name = \"mail.{DOMAIN}\"\ndata = {:?}\n\n", data.display().to_string());
         let mut ports = HashMap::new();
         let mut greeting = Vec::new();
-        for (kind, more) in &self.listeners {
+        for Listener { kind, unix, more } in &self.listeners {
+            if *unix {
+                let socket = folder.path().join(kind).display().to_string();
+                let _ = write!(toml, "[[listener]]\nkind = \"{kind}\"\naddress = {:?}\n\n", format!("unix:{socket}"));
+                continue;
+            }
             let port = free_port();
             let _ = write!(toml, "[[listener]]\nkind = \"{kind}\"\naddress = \"127.0.0.1:{port}\"\n{more}\n\n");
             ports.entry(kind.clone()).or_insert(port);
@@ -166,6 +190,18 @@ impl Server {
     /// Port of the first listener of this kind.
     pub fn port(&self, kind: &str) -> u16 {
         *self.ports.get(kind).unwrap_or_else(|| panic!("the test has no {kind} listener"))
+    }
+
+    /// The Unix socket of a kind of listener, made writable for everyone.
+    pub fn socket(&self, kind: &str) -> PathBuf {
+        let socket = self.folder.path().join(kind);
+        let end = Instant::now() + START;
+        while !socket.exists() {
+            assert!(Instant::now() < end, "no socket {}", socket.display());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        fs::set_permissions(&socket, Permissions::from_mode(0o777)).expect("the socket is there");
+        socket
     }
 
     /// A folder of this test, removed at its end.
