@@ -5,6 +5,7 @@ use std::{fmt::Write as _, fs, path::Path};
 use crate::{
     config::{Config, Domain, Found, Kind, Listener, Loaded, Mailboxes},
     policy::auth::Users,
+    transport::tls,
 };
 
 /// For people, on standard output; or the errors, a line each.
@@ -30,7 +31,7 @@ fn lines(errors: &[impl ToString]) -> String {
     errors.iter().map(|error| error.to_string() + "\n").collect()
 }
 
-/// What the server would have to read at its start, and could not.
+/// What the server would have to read or use at its start, and could not.
 fn unreadable(config: &Config) -> Vec<String> {
     let mut errors = Vec::new();
     for (key, path) in [("tls.certificate", &config.tls.certificate), ("tls.key", &config.tls.key)] {
@@ -39,6 +40,11 @@ fn unreadable(config: &Config) -> Vec<String> {
         {
             errors.push(format!("{key}: {} can not be read: {error}", path.display()));
         }
+    }
+    if errors.is_empty()
+        && let Err(error) = tls::inspect(&config.tls)
+    {
+        errors.push(error.to_string());
     }
     if config.data.exists() && !config.data.is_dir() {
         errors.push(format!("data: {} is no folder", config.data.display()));
@@ -72,9 +78,15 @@ fn describe(name: &str, loaded: &Loaded, users: usize) -> String {
     }
 
     text.push_str("\nTLS\n");
-    let _ = match &config.tls.certificate {
-        Some(path) => writeln!(text, "  the certificate in {}", path.display()),
-        None => writeln!(
+    let _ = match tls::inspect(&config.tls) {
+        Ok(Some(certificate)) => writeln!(
+            text,
+            "  the certificate in {}, for {}, until {}",
+            certificate.path.display(),
+            certificate.names.join(", "),
+            certificate.expires
+        ),
+        _ => writeln!(
             text,
             "  a self-signed certificate, made at the first start; clients that verify it will refuse it"
         ),
@@ -240,6 +252,14 @@ mod tests {
                  tls.key: {here}/k can not be read: No such file or directory (os error 2)\n"
             )
         );
+        let pair = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+        fs::write(folder.path().join("c"), pair.cert.pem()).unwrap();
+        fs::write(folder.path().join("k"), rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
+        let error = report(Some(&file)).unwrap_err();
+        assert!(error.contains("do not belong together") && error.lines().count() == 1, "{error}");
+        fs::write(folder.path().join("k"), pair.signing_key.serialize_pem()).unwrap();
+        let shown = report(Some(&file)).unwrap();
+        assert!(shown.contains(&format!("the certificate in {here}/c, for a.example, until ")), "{shown}");
         fs::write(&file, format!("nmae = \"x\"\n{good}[limit]\n")).unwrap();
         assert_eq!(
             report(Some(&file)).unwrap_err(),
