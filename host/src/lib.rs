@@ -21,3 +21,5 @@ pub mod deliver;
 
 pub mod config;
 pub mod observe;
+
+pub mod files;

@@ -1,1 +1,0 @@
-//! What the operator sees: every event is named once, here.
