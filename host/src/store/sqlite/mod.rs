@@ -50,6 +50,9 @@ mod schema;
 mod space;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     fs::File,
     path::{Path, PathBuf},
