@@ -6,6 +6,11 @@
 
 mod schedule;
 
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod tests;
+
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
