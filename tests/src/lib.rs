@@ -1,6 +1,10 @@
-//! What the tests and benchmarks share: the core without its sandbox, and transcripts of sessions.
+//! What the tests and benchmarks share: the core without its sandbox, transcripts of sessions, the real server.
 //!
 //! Owns test rigs. Refuses to be linked into the product. A rig fails by telling a person what to look at.
 
+pub mod maildir;
+pub mod message;
 pub mod native;
+pub mod server;
+pub mod session;
 pub mod transcript;

@@ -1,8 +1,214 @@
-//! Not built yet.
+//! The command line: what the operator types, and the exit code that tells how it went.
+//!
+//! Owns the commands' names, the search for the configuration and the exit codes. Refuses to do the work: each command
+//! has its file. Fails with one sentence on standard error. Exit codes: 0 it was done, 1 it could not be done, 2 the
+//! command line is wrong.
 
+pub mod check;
+pub mod queue;
+pub mod serve;
 pub mod user;
 
-/// Runs the command line.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::FAILURE
+use std::{
+    fmt::Display,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, ConfigError, Loaded, keys};
+
+/// Names the configuration if `--config` does not.
+const VARIABLE: &str = "HERMETIC_CONFIG";
+/// Where the configuration is looked for, in this order.
+const PLACES: [&str; 2] = ["hermetic.toml", "/etc/hermetic/hermetic.toml"];
+
+/// Hermetic, an SMTP server in which every session is sealed in its own WebAssembly sandbox.
+///
+/// It takes mail from other servers (MX), from users (submission, with logins) and from a trusted server (LMTP), keeps
+/// it safe on the disk before it says so, and delivers it to Maildirs.
+#[derive(Debug, Parser)]
+#[command(name = "hermetic", version, arg_required_else_help = true, after_help = AFTER, after_long_help = AFTER_LONG)]
+struct Arguments {
+    /// The configuration.
+    ///
+    /// Otherwise it is the file that HERMETIC_CONFIG names, ./hermetic.toml, or /etc/hermetic/hermetic.toml. If there is
+    /// none of these, a safe local default applies: loopback ports 2525, 2587 and 2465, any mailbox at localhost and
+    /// example.test, everything kept in ./hermetic-data.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER: &str = "Each command has --help of its own.";
+const AFTER_LONG: &str = "\
+First steps:
+  hermetic serve                           try it, without any configuration
+  hermetic config > hermetic.toml          write one, with every key explained
+  hermetic check                           see what the server would do
+  hermetic user add anna@example.org       let somebody log in
+
+Signals of `hermetic serve`:
+  SIGTERM, SIGINT   let running transactions finish (limits.drain), then end; a second one ends at once
+  SIGHUP            read the configuration, the users and the certificates again; no session is dropped
+
+Exit codes:
+  0  it was done
+  1  it could not be done; one sentence on standard error says why
+  2  the command line is wrong
+
+Environment:
+  HERMETIC_CONFIG   the configuration, unless --config is given";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Take mail in and deliver it, until SIGTERM.
+    ///
+    /// The configuration is validated first; nothing is opened if it has an error. SIGHUP reads it again: a good one
+    /// takes effect for new sessions, a bad one is reported and changes nothing.
+    Serve,
+    /// Validate the configuration and show what the server would do.
+    ///
+    /// Shows the listeners, the domains and where their postmaster's mail goes, TLS, logins, and what differs from the
+    /// defaults. Opens no port and changes nothing. Exit code 1 if there is an error; warnings do not change it.
+    Check,
+    /// Print the default configuration, with every key explained.
+    ///
+    /// It is what applies without a file: save it, and change what should be different.
+    Config,
+    /// Manage who may log in.
+    ///
+    /// The logins are in the file that `users.file` names, with argon2id and SCRAM keys, never with passwords. A login
+    /// like `anna@example.org` may send as that address; one like `anna` as `anna` at every local domain. A running
+    /// server sees the change.
+    #[command(subcommand)]
+    User(user::UserCommand),
+    /// See what is waiting to be delivered.
+    #[command(subcommand)]
+    Queue(QueueCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum QueueCommand {
+    /// Show every message that is not delivered yet, and why.
+    ///
+    /// What needs delivery to other servers, and delivery reports that are owed, are held.
+    List {
+        /// One JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Does what the command line says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // If nobody can read it, the exit code still says it.
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+        }
+    };
+    let file = configuration(arguments.config, std::env::var_os(VARIABLE).map(PathBuf::from), Path::exists);
+    match arguments.command {
+        Command::Config => done(print(&keys::default_file())),
+        Command::Check => match check::report(file.as_deref()) {
+            Ok(report) => done(print(&report)),
+            Err(errors) => failed(errors.trim_end()),
+        },
+        Command::Serve => match load(file.as_deref()) {
+            Ok(loaded) => serve(loaded, file),
+            Err(error) => failed(error),
+        },
+        Command::User(command) => with(file.as_deref(), |config| done(user::run(&command, config))),
+        Command::Queue(QueueCommand::List { json }) => with(file.as_deref(), |config| done(queue::list(config, json))),
+    }
+}
+
+/// The file that counts; none is the local default. A file that was named counts even if it is not there, so that it is
+/// missed.
+fn configuration(flag: Option<PathBuf>, variable: Option<PathBuf>, exists: impl Fn(&Path) -> bool) -> Option<PathBuf> {
+    let named = flag.or_else(|| variable.filter(|path| !path.as_os_str().is_empty()));
+    named.or_else(|| PLACES.into_iter().map(PathBuf::from).find(|path| exists(path)))
+}
+
+fn load(file: Option<&Path>) -> Result<Loaded, ConfigError> {
+    file.map_or_else(|| Config::local_default().validated(), Config::load)
+}
+
+fn with(file: Option<&Path>, run: impl FnOnce(&Config) -> ExitCode) -> ExitCode {
+    match load(file) {
+        Ok(loaded) => run(&loaded.config),
+        Err(error) => failed(error),
+    }
+}
+
+fn serve(loaded: Loaded, file: Option<PathBuf>) -> ExitCode {
+    if let Err(error) = crate::observe::log::init(&loaded.config.observe, &loaded.config.data) {
+        return failed(error);
+    }
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(format_args!("no threads to run on: {error}")),
+    };
+    let defaults = file.is_none();
+    done(runtime.block_on(serve::run(Arc::new(loaded.config), file, defaults)))
+}
+
+fn done<E: Display>(result: Result<(), E>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(error),
+    }
+}
+
+fn failed(error: impl Display) -> ExitCode {
+    let _ = writeln!(io::stderr(), "hermetic: {error}");
+    ExitCode::FAILURE
+}
+
+/// A reader that has gone (`hermetic config | head`) has seen enough.
+fn print(text: &str) -> io::Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn which_configuration() {
+        let named = |name: &str| Some(PathBuf::from(name));
+        for (flag, variable, there, expected) in [
+            (named("a"), named("b"), &PLACES[..], named("a")),
+            (None, named("b"), &PLACES[..], named("b")),
+            (None, named(""), &PLACES[..], named(PLACES[0])),
+            (None, None, &PLACES[1..], named(PLACES[1])),
+            (None, None, &[], None),
+        ] {
+            let found =
+                configuration(flag.clone(), variable.clone(), |path| there.iter().any(|one| Path::new(one) == path));
+            assert_eq!(found, expected, "{flag:?} {variable:?} {there:?}");
+        }
+    }
 }

@@ -8,16 +8,17 @@
 //! sockets, let messages arrive that are on their way, and close the store; a second one does not wait.
 
 use std::{
-    collections::BTreeMap,
     io::{self, Write},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
     task::JoinHandle,
     time::{MissedTickBehavior, interval},
 };
@@ -25,12 +26,15 @@ use tokio::{
 use crate::{
     config::{Config, ConfigError, Kind},
     engine::pool::{EngineSettings, SetupError, WasmEngine},
+    files::make_private_folder,
     listen::{BindError, Current, Listeners, Shared},
+    observe::{Health, Http, Metrics, events, http::HttpError},
     policy::{
         Policy,
         auth::{Users, UsersError},
     },
-    store::{Store, StoreError},
+    queue,
+    store::sqlite::{OpenError, SqliteStore},
     transport::tls::{Certificates, TlsError},
 };
 
@@ -48,24 +52,27 @@ pub enum ServeError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] OpenError),
     #[error(transparent)]
     Engine(#[from] SetupError),
     #[error(transparent)]
     Bind(#[from] BindError),
+    #[error(transparent)]
+    Http(#[from] HttpError),
     #[error("the folder {path} can not be made: {error}")]
     Data { path: PathBuf, error: io::Error },
     #[error("signals can not be received: {0}")]
     Signals(io::Error),
     #[error("there is no listener; add a [[listener]] to the configuration")]
     NoListener,
-    #[error("the queue stopped")]
+    #[error("the queue stopped, which is a bug; start again, no mail is lost")]
     Queue,
 }
 
 /// Serves until SIGTERM or SIGINT. `path` is where the configuration is read again; without one a reload only looks at
 /// logins and certificates. `defaults`: nothing was configured, so whoever started this may want to know what to do.
 pub async fn run(config: Arc<Config>, path: Option<PathBuf>, defaults: bool) -> Result<(), ServeError> {
+    events::starting(env!("CARGO_PKG_VERSION"), &config.name);
     let mut signals = Signals::new().map_err(ServeError::Signals)?;
     let server = Server::start(config, path).await?;
     server.announce(defaults).await;
@@ -73,21 +80,24 @@ pub async fn run(config: Arc<Config>, path: Option<PathBuf>, defaults: bool) -> 
 }
 
 struct Signals {
+    end: End,
+    hangup: Signal,
+}
+
+struct End {
     terminate: Signal,
     interrupt: Signal,
-    hangup: Signal,
 }
 
 impl Signals {
     fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
+        let end = End { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
+        Ok(Self { end, hangup: signal(SignalKind::hangup())? })
     }
+}
 
-    async fn end(&mut self) {
+impl End {
+    async fn comes(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -100,7 +110,15 @@ struct Server {
     path: Option<PathBuf>,
     shared: Arc<Shared>,
     listeners: Listeners,
-    queue: JoinHandle<()>,
+    health: Arc<Health>,
+    queue: Queue,
+}
+
+/// The queue's task, with the configuration that it looks at.
+struct Queue {
+    config: Arc<ArcSwap<Config>>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
 }
 
 impl Server {
@@ -109,47 +127,56 @@ impl Server {
             return Err(ServeError::NoListener);
         }
         raise_descriptor_limit();
-        std::fs::create_dir_all(&config.data)
-            .map_err(|error| ServeError::Data { path: config.data.clone(), error })?;
+        make_private_folder(&config.data).map_err(|error| ServeError::Data { path: config.data.clone(), error })?;
         let current = current(config.clone(), None)?;
-        let store = store(&config).await?;
+        let store = SqliteStore::open(&config.data, config.limits.free_space)?;
         let engine = WasmEngine::new(&EngineSettings {
             sessions: u32::try_from(config.limits.sessions).unwrap_or(u32::MAX),
             deadline: Duration::from_millis(config.engine.deadline),
             memory: config.engine.memory,
             cache: Some(config.data.join("engine")),
         })?;
-        let shared = Shared::new(Arc::new(engine), store.clone(), current);
+        let metrics = Metrics::new();
+        let shared = Shared::new(Arc::new(engine), store.clone(), metrics.clone(), current);
         let mut listeners = Listeners::default();
         listeners.become_these(&shared, &config.listeners)?;
-        let queue = tokio::spawn(queue(shared.clone(), store));
-        Ok(Self { path, shared, listeners, queue })
+        let health = Arc::new(Health::default());
+        if let Some(address) = config.observe.http {
+            let http = Http::bind(address).await?;
+            events::listening("metrics", "metrics", http.address().unwrap_or(address));
+            tokio::spawn(http.serve(metrics, health.clone()));
+        }
+        let (stop, stopped) = watch::channel(false);
+        let config = Arc::new(ArcSwap::new(config));
+        let task = tokio::spawn(queue::run(store, config.clone(), Config::maildir, stopped));
+        Ok(Self { path, shared, listeners, health, queue: Queue { config, stop, task } })
     }
 
     /// The addresses, what waits in the queue, and, for a newcomer, how to see mail arrive.
     async fn announce(&self, defaults: bool) {
-        let config = self.shared.current.load().config.clone();
-        for (listener, address) in self.listeners.addresses() {
-            tracing::info!(kind = listener.kind.as_str(), address, "listening");
+        let current = self.shared.current.load_full();
+        if let Some(summary) = current.certificates.as_ref().map(|certificates| certificates.summary())
+            && summary.self_signed
+        {
+            events::self_signed(summary.path.display(), &current.config.name);
         }
-        match self.shared.store.list().await {
-            Ok(all) => {
-                let mut held: BTreeMap<String, usize> = BTreeMap::new();
-                for entry in all.iter().filter(|entry| entry.state == "held" || entry.state == "owed") {
-                    *held.entry(entry.reason.clone().unwrap_or_else(|| entry.state.clone())).or_default() += 1;
-                }
-                for (reason, entries) in held {
-                    tracing::warn!(entries, reason, "mail is held; `hermetic queue list` shows it");
+        match self.shared.store.counts().await {
+            Ok(counts) => {
+                let held = counts.held + counts.failed + counts.owed;
+                if held > 0 {
+                    events::held_at_start(usize::try_from(held).unwrap_or(usize::MAX));
                 }
             }
-            Err(error) => tracing::error!(%error, "the queue can not be listed"),
+            Err(error) => events::store_failed(error),
         }
-        tracing::info!(name = config.name, data = %config.data.display(), "ready");
+        for (listener, address) in self.listeners.addresses() {
+            events::listening(listener.kind.as_str(), &listener.label(), address);
+        }
         if defaults {
             let mx = self.listeners.addresses().find(|(listener, _)| listener.kind == Kind::Mx);
             if let Some((_, address)) = mx {
                 // Nobody may be reading.
-                let _ = io::stdout().write_all(welcome(address, &config.data).as_bytes());
+                let _ = io::stdout().write_all(welcome(address, &current.config.data).as_bytes());
             }
         }
     }
@@ -160,37 +187,44 @@ impl Server {
         files.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = signals.end() => break,
+                () = signals.end.comes() => break,
                 _ = signals.hangup.recv() => self.reload(),
                 _ = files.tick() => look(&self.shared),
-                _ = &mut self.queue => return Err(ServeError::Queue),
+                _ = &mut self.queue.task => return Err(ServeError::Queue),
             }
         }
-        let most = Duration::from_secs(self.shared.current.load().config.limits.drain);
-        tracing::info!(sessions = self.shared.caps.taken(), "stopping");
+        let seconds = self.shared.current.load().config.limits.drain;
+        self.health.failing("drain", "the server is shutting down");
+        events::draining(self.shared.caps.taken(), seconds);
         self.listeners.close().await;
+        let cut = tokio::select! {
+            cut = self.shared.drain(Duration::from_secs(seconds)) => cut,
+            () = signals.end.comes() => self.shared.drain(Duration::ZERO).await,
+        };
+        // What is being delivered is delivered; whatever else happens, the next start finds it.
+        self.queue.stop.send_replace(true);
         tokio::select! {
-            () = self.shared.drain(most) => {}
-            () = signals.end() => tracing::warn!("stopped without waiting"),
+            _ = &mut self.queue.task => {}
+            () = signals.end.comes() => self.queue.task.abort(),
         }
-        // A delivery that is cut off is found again at the next start.
-        self.queue.abort();
-        let _ = self.queue.await;
         self.shared.store.close().await;
-        tracing::info!("stopped");
+        events::stopped(cut);
         Ok(())
     }
 
     /// All of the new configuration, or none of it.
     fn reload(&mut self) {
-        match self.try_reload() {
-            Ok(()) => tracing::info!("configuration, logins and certificates reloaded"),
-            Err(error) => tracing::error!(%error, "not reloaded, the old configuration stays"),
+        const ALL: &str = "configuration, users and certificates";
+        let result = self.try_reload();
+        self.shared.metrics.reloaded(result.is_ok());
+        match result {
+            Ok(()) => events::reloaded(ALL),
+            Err(error) => events::reload_failed(ALL, error),
         }
     }
 
     fn try_reload(&mut self) -> Result<(), ServeError> {
-        let old = self.shared.current.load().config.clone();
+        let old = self.shared.current.load_full();
         let config = match &self.path {
             Some(path) => {
                 let loaded = Config::load(path)?;
@@ -199,16 +233,17 @@ impl Server {
                 }
                 Arc::new(loaded.config)
             }
-            None => old.clone(),
+            None => old.config.clone(),
         };
         if config.listeners.is_empty() {
             return Err(ServeError::NoListener);
         }
-        let new = current(config.clone(), Some(&self.shared.current.load()))?;
+        let new = current(config.clone(), Some(&old))?;
         self.listeners.become_these(&self.shared, &config.listeners)?;
         self.shared.current.store(Arc::new(new));
-        for key in needs_restart(&old, &config) {
-            tracing::warn!(key, "this change counts from the next start");
+        self.queue.config.store(config.clone());
+        for key in needs_restart(&old.config, &config) {
+            tracing::warn!(key, "the change counts from the next start");
         }
         Ok(())
     }
@@ -220,7 +255,6 @@ fn needs_restart<'a>(old: &Config, new: &Config) -> impl Iterator<Item = &'a str
         ("data", old.data != new.data),
         ("engine.deadline", old.engine.deadline != new.engine.deadline),
         ("engine.memory", old.engine.memory != new.engine.memory),
-        ("queue", old.queue != new.queue),
         ("limits.free-space", old.limits.free_space != new.limits.free_space),
         ("limits.sessions, beyond what it was", old.limits.sessions < new.limits.sessions),
         ("observe", old.observe != new.observe),
@@ -233,34 +267,35 @@ fn needs_restart<'a>(old: &Config, new: &Config) -> impl Iterator<Item = &'a str
 /// same files goes on living, with its memory of failed logins.
 fn current(config: Arc<Config>, old: Option<&Current>) -> Result<Current, ServeError> {
     let users = match old {
-        Some(old) if users_file(&old.config) == users_file(&config) => {
+        Some(old) if old.config.users_file() == config.users_file() => {
             old.users.reload()?;
             old.users.clone()
         }
-        _ => Arc::new(Users::load(&users_file(&config))?),
+        _ => Arc::new(Users::load(&config.users_file())?),
     };
     let certificates = Certificates::load(&config.tls, &config.data, &config.name)?;
     let policy = Arc::new(Policy::new(config.clone(), users.clone())?);
     Ok(Current { config, policy, users, certificates: Some(certificates) })
 }
 
-fn users_file(config: &Config) -> PathBuf {
-    config.users.file.clone().unwrap_or_else(|| config.data.join("users.toml"))
-}
-
 /// Certificates and logins that changed on disk.
 fn look(shared: &Shared) {
     let current = shared.current.load();
-    match current.certificates.as_ref().map_or(Ok(false), |certificates| certificates.reload()) {
-        Ok(true) => tracing::info!("new certificates are in use"),
+    let told = |what, result: Result<bool, String>| match result {
         Ok(false) => {}
-        Err(error) => tracing::error!(%error, "the new certificates can not be used, the old ones stay"),
+        Ok(true) => {
+            shared.metrics.reloaded(true);
+            events::reloaded(what);
+        }
+        Err(error) => {
+            shared.metrics.reloaded(false);
+            events::reload_failed(what, error);
+        }
+    };
+    if let Some(certificates) = &current.certificates {
+        told("certificate", certificates.reload().map_err(|error| error.to_string()));
     }
-    match current.users.reload() {
-        Ok(true) => tracing::info!(logins = current.users.count(), "new logins are in use"),
-        Ok(false) => {}
-        Err(error) => tracing::error!(%error, "the new logins can not be used, the old ones stay"),
-    }
+    told("users", current.users.reload().map_err(|error| error.to_string()));
 }
 
 /// One descriptor a session: as many as the system allows.

@@ -66,12 +66,7 @@ pub enum UserError {
 
 /// Does it, and says what was done on standard output.
 pub fn run(command: &UserCommand, config: &Config) -> Result<(), UserError> {
-    run_on(command, &path(config), &mut io::stdout().lock())
-}
-
-/// Where the users are: `users.file`, or `users.toml` below `data`.
-pub fn path(config: &Config) -> PathBuf {
-    config.users.file.clone().unwrap_or_else(|| config.data.join("users.toml"))
+    run_on(command, &config.users_file(), &mut io::stdout().lock())
 }
 
 fn run_on(command: &UserCommand, path: &Path, output: &mut dyn Write) -> Result<(), UserError> {

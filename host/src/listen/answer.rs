@@ -6,24 +6,28 @@
 use std::sync::Arc;
 
 use super::{
-    Shared, journal,
-    transaction::{Transaction, refusal, trouble},
+    Shared,
+    transaction::{Transaction, address, recipient_address, refusal, trouble},
 };
 use crate::{
     engine::types::{
         Answer, Decision, Event, GreetingVerb, Hello, MessageFacts, Occasion, Question, Recipient, Refusal, SaslAnswer,
         SaslStep, Sender, Step, XclientAttribute,
     },
+    observe::{Address, Login, SessionLog},
     policy::{Policy, SessionFacts, auth::Exchange},
+    store,
 };
 
 /// What the host knows of one session.
 pub(super) struct Answers {
     shared: Arc<Shared>,
     pub(super) facts: Box<SessionFacts>,
+    pub(super) log: SessionLog,
     /// Octets came before the greeting.
     pub(super) spoke_early: bool,
-    exchange: Option<Box<Exchange>>,
+    /// With its mechanism.
+    exchange: Option<Box<(String, Exchange)>>,
     transaction: Option<Box<Transaction>>,
     /// Messages accepted.
     pub(super) messages: u32,
@@ -34,9 +38,19 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    pub(super) fn new(shared: Arc<Shared>, facts: Box<SessionFacts>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, facts: Box<SessionFacts>, log: SessionLog) -> Self {
         let (exchange, transaction) = (None, None);
-        Self { shared, facts, spoke_early: false, exchange, transaction, messages: 0, cut_short: false, last: "opened" }
+        Self {
+            shared,
+            facts,
+            log,
+            spoke_early: false,
+            exchange,
+            transaction,
+            messages: 0,
+            cut_short: false,
+            last: "opened",
+        }
     }
 
     /// Today's policy: a reload counts from the next question on.
@@ -67,7 +81,7 @@ impl Answers {
                 Occasion::TooManyErrors => self.cut_short = true,
                 _ => {}
             }
-            journal::event(&self.facts, self.last, event);
+            self.log.noted(self.last, &event.detail, event.secret);
         }
     }
 
@@ -78,7 +92,7 @@ impl Answers {
         } else if let Some(transaction) = &mut self.transaction
             && !step.body.is_empty()
         {
-            transaction.content(&step.body, input).await;
+            transaction.content(&step.body, input, &self.log).await;
         }
     }
 
@@ -119,7 +133,7 @@ impl Answers {
         facts.identity = None;
         let decision = policy.xclient(&mut facts, attributes).await;
         if decision.is_ok() {
-            journal::xclient(&self.facts, &facts);
+            self.log.client(facts.client, facts.client_name.as_deref());
             self.facts = facts;
             self.transaction = None;
             self.exchange = None;
@@ -128,34 +142,51 @@ impl Answers {
     }
 
     async fn sasl(&mut self, step: SaslStep) -> SaslAnswer {
-        let input = match step {
+        let (mut begun, input) = match step {
             SaslStep::Start((mechanism, initial)) => {
                 let users = self.shared.current.load().users.clone();
                 match Exchange::begin(&users, &self.facts, &mechanism) {
-                    Ok(exchange) => self.exchange = Some(Box::new(exchange)),
-                    Err(refusal) => return SaslAnswer::Refused(refusal),
+                    Ok(exchange) => (Box::new((mechanism, exchange)), initial),
+                    Err(refusal) => {
+                        self.login_failed(&mechanism, &refusal);
+                        return SaslAnswer::Refused(refusal);
+                    }
                 }
-                initial
             }
-            SaslStep::Response(response) => Some(response),
+            SaslStep::Response(response) => match self.exchange.take() {
+                Some(begun) => (begun, Some(response)),
+                None => return SaslAnswer::Refused(trouble()),
+            },
         };
-        let Some(mut exchange) = self.exchange.take() else {
-            return SaslAnswer::Refused(trouble());
-        };
+        let (mechanism, exchange) = &mut *begun;
         let answer = exchange.step(input.as_deref()).await;
         match &answer {
-            SaslAnswer::Challenge(_) => self.exchange = Some(exchange),
-            SaslAnswer::Authenticated(login) => self.facts.identity = Some(login.clone()),
-            SaslAnswer::Refused(_) => {}
+            SaslAnswer::Challenge(_) => self.exchange = Some(begun),
+            SaslAnswer::Authenticated(login) => {
+                self.log.login(mechanism, Login(login));
+                self.shared.metrics.login(true);
+                self.facts.identity = Some(login.clone());
+            }
+            SaslAnswer::Refused(refusal) => self.login_failed(mechanism, refusal),
         }
         answer
+    }
+
+    fn login_failed(&self, mechanism: &str, refusal: &Refusal) {
+        self.log.login_failed(mechanism, self.facts.client, refusal.code);
+        self.shared.metrics.login(false);
     }
 
     async fn sender(&mut self, policy: &Policy, sender: Sender) -> Decision {
         self.transaction = None;
         let decision = policy.sender(&self.facts, &sender).await;
-        if decision.is_ok() {
-            self.transaction = Some(Box::new(Transaction::new(sender)));
+        let from = reverse_path(&sender);
+        match &decision {
+            Ok(_) => {
+                self.log.sender(shown(from.as_ref()));
+                self.transaction = Some(Box::new(Transaction::new(sender)));
+            }
+            Err(refusal) => self.log.sender_refused(shown(from.as_ref()), refusal.code, &refusal.text),
         }
         decision
     }
@@ -168,14 +199,23 @@ impl Answers {
         let mut judged = judged.into_iter();
         recipients
             .into_iter()
-            .map(|recipient| match judged.next().map(|judged| (judged.decision, judged.route)) {
-                Some((Ok(text), Some(route))) => {
-                    transaction.add(recipient, route);
-                    Ok(text)
+            .map(|recipient| {
+                let to = recipient_address(&recipient);
+                let decision = match judged.next().map(|judged| (judged.decision, judged.route)) {
+                    Some((Ok(text), Some(route))) => {
+                        transaction.add(recipient, route);
+                        Ok(text)
+                    }
+                    Some((Err(refusal), _)) => Err(refusal),
+                    // Accepted without a place to go to, or not judged at all.
+                    Some((Ok(_), None)) | None => Err(trouble()),
+                };
+                match &decision {
+                    Ok(_) => self.log.recipient(shown(Some(&to))),
+                    Err(refusal) => self.log.recipient_refused(shown(Some(&to)), refusal.code, &refusal.text),
                 }
-                Some((Err(refusal), _)) => Err(refusal),
-                // Accepted without a place to go to, or not judged at all.
-                Some((Ok(_), None)) | None => Err(trouble()),
+                self.shared.metrics.recipient(decision.is_ok());
+                decision
             })
             .collect()
     }
@@ -184,7 +224,7 @@ impl Answers {
     fn data(&mut self) -> Decision {
         let Some(transaction) = &mut self.transaction else { return Err(trouble()) };
         if !self.facts.listener.discard {
-            transaction.begin(self.shared.store.begin().map_err(|error| refusal(&error))?);
+            transaction.begin(self.shared.store.begin().map_err(|error| refusal(&error, &self.log))?);
         }
         Ok(None)
     }
@@ -212,19 +252,32 @@ impl Answers {
         transaction: Transaction,
         message: &MessageFacts,
     ) -> Result<String, Refusal> {
-        let accepted = transaction.accept(policy, &self.facts, message).await;
+        let from = reverse_path(&transaction.sender);
+        let recipients = transaction.len();
+        let accepted = transaction.accept(policy, &self.facts, message, &self.log).await;
         match accepted {
-            Ok((id, entries)) => {
+            Ok(id) => {
                 self.messages += 1;
-                journal::accepted(&self.facts, id, message.size, entries);
+                self.log.message_accepted(id, shown(from.as_ref()), recipients, message.size);
+                self.shared.metrics.message_accepted(message.size);
                 Ok(format!("queued as {id}"))
             }
             Err(refusal) => {
-                journal::not_accepted(&self.facts, &refusal);
+                self.log.message_refused(shown(from.as_ref()), refusal.code, &refusal.text);
+                self.shared.metrics.message_refused();
                 Err(refusal)
             }
         }
     }
+}
+
+fn reverse_path(sender: &Sender) -> Option<store::Address> {
+    sender.mailbox.as_ref().map(address)
+}
+
+/// For the log, which may have to redact it.
+fn shown(address: Option<&store::Address>) -> Address<'_> {
+    address.map_or_else(Address::null, |address| Address::new(&address.local, &address.domain))
 }
 
 fn asked(question: &Question) -> &'static str {

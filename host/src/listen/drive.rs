@@ -12,7 +12,6 @@
 use std::{
     future::{Future, poll_fn},
     io,
-    net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
     task::Poll,
@@ -24,13 +23,14 @@ use tokio::{
     time::{Instant, Sleep, sleep_until, timeout},
 };
 
-use super::{Phase, Shared, answer::Answers, caps::Seat, journal, seal::Sealed};
+use super::{Phase, Post, Shared, answer::Answers, caps::Seat, seal::Sealed};
 use crate::{
-    config::{Kind, Limits, Listener},
+    config::{Kind, Limits},
     engine::{
         EngineError,
         types::{Answer, Need, Question, Refusal, Step},
     },
+    observe::{SessionLog, events},
     policy::SessionFacts,
     transport::{
         Input, Socket, Stream,
@@ -84,7 +84,7 @@ pub(super) enum End {
 /// Serves one connection to its end.
 pub(super) async fn run(
     shared: Arc<Shared>,
-    listener: Arc<Listener>,
+    post: Arc<Post>,
     socket: Socket,
     mut seat: Seat,
     mut phase: watch::Receiver<Phase>,
@@ -92,7 +92,7 @@ pub(super) async fn run(
     let peer = socket.peer();
     let mut facts = Box::new(SessionFacts {
         id: session_id(),
-        listener,
+        listener: post.listener.clone(),
         client: peer,
         client_name: None,
         tls: None,
@@ -106,25 +106,30 @@ pub(super) async fn run(
         begun = Box::pin(begin(&shared, &mut facts, &mut stream, &mut seat)) => begun,
         _ = phase.wait_for(|phase| *phase != Phase::Open) => Err(End::Closed),
     };
-    let early = match begun {
+    let (input, spoke_early) = match begun {
         Ok(early) => early,
         Err(end) => {
-            journal::no_session(&shared, &facts, &end);
+            post.metrics.refused();
+            events::connection_refused(&post.label, facts.client, &end.to_string());
             return;
         }
     };
     let began = Instant::now();
-    journal::session_begins(&shared, &facts);
+    let _open = post.metrics.session();
+    let log = SessionLog::new(&facts.id);
+    log.opened(&post.label, facts.client);
+    if let Some(tls) = &facts.tls {
+        log.tls(&tls.version, &tls.cipher);
+    }
     let current = shared.current.load_full();
     let options = current.policy.options(&facts, current.certificates.is_some());
     let write_limit = Duration::from_secs(current.config.limits.write_timeout);
     let freeze_after = current.config.engine.freeze_after;
     drop(current);
-    let mut answers = Answers::new(shared.clone(), facts);
-    let end = match Sealed::open(shared.engine.clone(), options) {
+    let mut answers = Answers::new(shared.clone(), facts, log);
+    answers.spoke_early = spoke_early;
+    let end = match Sealed::open(shared.engine.clone(), shared.metrics.clone(), options) {
         Ok(sealed) => {
-            let (input, spoke_early) = early;
-            answers.spoke_early = spoke_early;
             let timer = Box::pin(sleep_until(began));
             let drained = false;
             let mut drive = Drive {
@@ -154,13 +159,35 @@ pub(super) async fn run(
             End::Engine(error)
         }
     };
-    journal::session_ends(&shared, &answers.facts, &end, answers.messages, answers.last, began.elapsed());
+    record(&shared, &answers, &end);
+    answers.log.closed(&end.to_string(), answers.messages, began.elapsed());
     // Whoever was cut short may be in the middle of a sentence.
     let talking = answers.cut_short || matches!(end, End::Engine(_) | End::Stuck);
     // What is held for a message goes before the peer is waited for.
     drop(answers);
     if !matches!(end, End::Lost(_)) {
         Box::pin(stream.close(talking)).await;
+    }
+}
+
+/// How the session ended, where that is anything to look into.
+fn record(shared: &Shared, answers: &Answers, end: &End) {
+    let metrics = &shared.metrics;
+    match end {
+        End::Tls(error) => answers.log.tls_failed(error),
+        End::Engine(error) => {
+            match error {
+                EngineError::Deadline(_) => metrics.engine_overran(),
+                EngineError::Instance(_) => metrics.engine_unavailable(),
+                EngineError::Trap(_) | EngineError::Misuse(_) => metrics.engine_trapped(),
+            }
+            answers.log.engine_failed(error, answers.last);
+        }
+        End::Stuck => {
+            metrics.engine_trapped();
+            answers.log.engine_failed(end, answers.last);
+        }
+        _ => {}
     }
 }
 
@@ -175,7 +202,7 @@ async fn begin(
     if let Some(networks) = &listener.proxy {
         // A Unix socket has no address to trust; its folder says who may connect.
         if let Some(peer) = facts.client
-            && !shared.trusts(networks, peer.ip())
+            && !networks.iter().any(|network| network.contains(peer.ip()))
         {
             return Err(End::Untrusted);
         }
@@ -218,7 +245,9 @@ async fn secure(shared: &Shared, facts: &mut SessionFacts, stream: &mut Stream, 
         return Err(End::Tls(io::Error::other("there is no certificate")));
     };
     let limit = Duration::from_secs(limits.handshake_timeout);
-    Box::pin(stream.secure(certificates.server_config(), limit)).await.map_err(End::Tls)?;
+    let secured = Box::pin(stream.secure(certificates.server_config(), limit)).await;
+    shared.metrics.handshake(secured.is_ok());
+    secured.map_err(End::Tls)?;
     facts.tls = stream.tls().map(tls::facts);
     Ok(())
 }
@@ -320,7 +349,9 @@ impl Drive<'_> {
         let current = shared.current.load_full();
         secure(&shared, &mut self.answers.facts, self.stream, &current.config.limits).await?;
         self.answers.forget();
-        journal::secured(&self.answers.facts);
+        if let Some(tls) = &self.answers.facts.tls {
+            self.answers.log.tls(&tls.version, &tls.cipher);
+        }
         let mechanisms = current.policy.mechanisms(&self.answers.facts);
         Ok(self.sealed.call(|session, now| session.secured(now, &mechanisms))?)
     }
@@ -376,9 +407,4 @@ fn session_id() -> String {
             char::from(digit)
         })
         .collect()
-}
-
-/// A client's address as the log shows it.
-pub(super) fn shown(client: Option<SocketAddr>) -> String {
-    client.map_or_else(|| "local".into(), |client| client.ip().to_string())
 }

@@ -8,7 +8,6 @@
 mod answer;
 mod caps;
 mod drive;
-mod journal;
 mod seal;
 mod socket;
 mod transaction;
@@ -16,7 +15,7 @@ mod transaction;
 #[cfg(test)]
 mod tests;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use tokio::{sync::watch, task::JoinHandle, time::sleep};
@@ -27,6 +26,7 @@ pub use socket::{BindError, Bound};
 use crate::{
     config::{Config, Kind, Listener},
     engine::Engine,
+    observe::{ListenerMetrics, Metrics, events},
     policy::{Policy, auth::Users},
     store::Store,
     transport::{Socket, tls::Certificates},
@@ -53,6 +53,8 @@ pub struct Shared {
     pub engine: Arc<dyn Engine>,
     /// Takes messages.
     pub store: Arc<dyn Store>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
     /// Replaced at a reload.
     pub current: ArcSwap<Current>,
     /// Who sits here.
@@ -73,10 +75,11 @@ enum Phase {
 
 impl Shared {
     /// For the sessions to come.
-    pub fn new(engine: Arc<dyn Engine>, store: Arc<dyn Store>, current: Current) -> Arc<Self> {
+    pub fn new(engine: Arc<dyn Engine>, store: Arc<dyn Store>, metrics: Arc<Metrics>, current: Current) -> Arc<Self> {
         Arc::new(Self {
             engine,
             store,
+            metrics,
             current: ArcSwap::from_pointee(current),
             caps: Arc::default(),
             phase: watch::Sender::new(Phase::Open),
@@ -84,33 +87,31 @@ impl Shared {
     }
 
     /// Lets every session end: those without a message now, the others after it, all at the latest after `most`.
-    /// The listeners should be closed before.
-    pub async fn drain(&self, most: Duration) {
+    /// The listeners should be closed before. Returns how many were cut off.
+    pub async fn drain(&self, most: Duration) -> usize {
         self.phase.send_replace(Phase::Draining);
-        if tokio::time::timeout(most, self.caps.empty()).await.is_err() {
-            tracing::warn!(sessions = self.caps.taken(), "sessions cut off at the end");
-            self.phase.send_replace(Phase::Over);
-            self.caps.empty().await;
+        if tokio::time::timeout(most, self.caps.empty()).await.is_ok() {
+            return 0;
         }
-    }
-
-    /// Is the address in one of the networks?
-    fn trusts(&self, networks: &[String], address: IpAddr) -> bool {
-        contains(networks, address)
+        let cut = self.caps.taken();
+        self.phase.send_replace(Phase::Over);
+        self.caps.empty().await;
+        cut
     }
 }
 
-/// A listener's name in logs, metrics and envelopes.
-pub(crate) fn name(listener: &Listener) -> String {
-    listener.name.clone().unwrap_or_else(|| format!("{} {}", kind(listener.kind), listener.address))
+/// A listener as its sessions see it.
+struct Post {
+    listener: Arc<Listener>,
+    label: String,
+    metrics: ListenerMetrics,
 }
 
-fn kind(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Mx => "mx",
-        Kind::Submission => "submission",
-        Kind::Submissions => "submissions",
-        Kind::Lmtp => "lmtp",
+impl Post {
+    fn new(shared: &Shared, listener: &Listener) -> Arc<Self> {
+        let label = listener.label();
+        let metrics = shared.metrics.listener(&label);
+        Arc::new(Self { listener: Arc::new(listener.clone()), label, metrics })
     }
 }
 
@@ -120,7 +121,7 @@ pub struct Listeners(Vec<Serving>);
 
 /// A socket and its accept loop.
 struct Serving {
-    listener: Arc<ArcSwap<Listener>>,
+    post: Arc<ArcSwap<Post>>,
     address: String,
     accepting: JoinHandle<()>,
 }
@@ -139,28 +140,28 @@ impl Listeners {
         for listener in wanted.iter().filter(|wanted| self.serving(wanted).is_none()) {
             fresh.push((listener, Bound::open(listener)?));
         }
-        self.0.retain(|serving| wanted.iter().any(|wanted| wanted.address == serving.listener.load().address));
+        self.0.retain(|serving| wanted.iter().any(|wanted| wanted.address == serving.post.load().listener.address));
         for listener in wanted {
             if let Some(serving) = self.serving(listener) {
-                serving.listener.store(Arc::new(listener.clone()));
+                serving.post.store(Post::new(shared, listener));
             }
         }
         for (listener, bound) in fresh {
             let address = bound.address();
-            let listener = Arc::new(ArcSwap::from_pointee(listener.clone()));
-            let accepting = tokio::spawn(accept(shared.clone(), bound, listener.clone()));
-            self.0.push(Serving { listener, address, accepting });
+            let post = Arc::new(ArcSwap::new(Post::new(shared, listener)));
+            let accepting = tokio::spawn(accept(shared.clone(), bound, post.clone()));
+            self.0.push(Serving { post, address, accepting });
         }
         Ok(())
     }
 
     fn serving(&self, listener: &Listener) -> Option<&Serving> {
-        self.0.iter().find(|serving| serving.listener.load().address == listener.address)
+        self.0.iter().find(|serving| serving.post.load().listener.address == listener.address)
     }
 
     /// Each listener and where it really listens.
     pub fn addresses(&self) -> impl Iterator<Item = (Arc<Listener>, &str)> {
-        self.0.iter().map(|serving| (serving.listener.load_full(), serving.address.as_str()))
+        self.0.iter().map(|serving| (serving.post.load().listener.clone(), serving.address.as_str()))
     }
 
     /// Closes the sockets; connections that wait to be accepted are refused by the system.
@@ -173,16 +174,16 @@ impl Listeners {
 }
 
 /// Accepts connections for ever.
-async fn accept(shared: Arc<Shared>, bound: Bound, listener: Arc<ArcSwap<Listener>>) {
+async fn accept(shared: Arc<Shared>, bound: Bound, post: Arc<ArcSwap<Post>>) {
     loop {
         match bound.accept().await {
-            Ok(socket) => seat(&shared, listener.load_full(), socket),
+            Ok(socket) => seat(&shared, post.load_full(), socket),
             Err(error) if exhausted(&error) => {
-                tracing::error!(%error, address = bound.address(), "can not accept connections for a moment");
+                events::accept_failed(&post.load().label, error);
                 sleep(REST).await;
             }
-            // The connection died in the queue.
-            Err(error) => tracing::debug!(%error, address = bound.address(), "a connection was lost before it began"),
+            // The connection died while it waited; there is nobody to tell.
+            Err(_lost) => {}
         }
     }
 }
@@ -197,11 +198,13 @@ fn exhausted(error: &std::io::Error) -> bool {
 }
 
 /// A connection gets its seat and its task, or one line.
-fn seat(shared: &Arc<Shared>, listener: Arc<Listener>, socket: Socket) {
+fn seat(shared: &Arc<Shared>, post: Arc<Post>, socket: Socket) {
     let most = shared.current.load().config.limits.sessions;
     let Some(seat) = shared.caps.enter(most) else {
-        tracing::warn!(listener = name(&listener), most, "too many sessions in all");
+        post.metrics.refused();
+        events::connection_refused(&post.label, socket.peer(), "too many sessions in all");
         // Before a PROXY header or a handshake the line would be noise.
+        let listener = &post.listener;
         if listener.kind != Kind::Submissions && listener.proxy.is_none() {
             let _ = socket.try_write(drive::NO_SEAT);
         }
@@ -214,7 +217,7 @@ fn seat(shared: &Arc<Shared>, listener: Arc<Listener>, socket: Socket) {
         let _panicked = Alarm;
         tokio::select! {
             biased;
-            () = drive::run(shared, listener, socket, seat, phase) => {}
+            () = drive::run(shared, post, socket, seat, phase) => {}
             _ = over.wait_for(|phase| *phase == Phase::Over) => {}
         }
     });
@@ -229,28 +232,4 @@ impl Drop for Alarm {
             tracing::error!("a session's task panicked: a bug of ours; only this session is lost");
         }
     }
-}
-
-/// Whether one of the networks (`192.0.2.0/24`, `2001:db8::/32`, or a single address) holds the address.
-fn contains(networks: &[String], address: IpAddr) -> bool {
-    let address = address.to_canonical();
-    networks.iter().any(|network| {
-        let (base, length) = match network.split_once('/') {
-            Some((base, length)) => (base, length.parse::<u32>().ok()),
-            None => (network.as_str(), Some(128)),
-        };
-        match (base.parse::<IpAddr>(), address, length) {
-            (Ok(IpAddr::V4(base)), IpAddr::V4(address), Some(length)) => {
-                let host = 32 - length.min(32);
-                let mask = u32::MAX.checked_shl(host).unwrap_or(0);
-                base.to_bits() & mask == address.to_bits() & mask
-            }
-            (Ok(IpAddr::V6(base)), IpAddr::V6(address), Some(length)) => {
-                let host = 128 - length.min(128);
-                let mask = u128::MAX.checked_shl(host).unwrap_or(0);
-                base.to_bits() & mask == address.to_bits() & mask
-            }
-            _ => false,
-        }
-    })
 }

@@ -7,10 +7,17 @@ use std::sync::Arc;
 
 use tokio::time::{Duration, Instant};
 
-use crate::engine::{Engine, EngineError, Session, types::Options, types::Step};
+use crate::{
+    engine::{
+        Engine, EngineError, Session,
+        types::{Options, Step},
+    },
+    observe::{Metrics, metrics::Held},
+};
 
 enum State {
-    Live(Box<dyn Session>),
+    /// Counted for as long as it lives.
+    Live(Box<dyn Session>, Held),
     Frozen(Box<[u8]>),
     Spent,
 }
@@ -18,6 +25,7 @@ enum State {
 /// A session in its instance, or the image of one.
 pub(super) struct Sealed {
     engine: Arc<dyn Engine>,
+    metrics: Arc<Metrics>,
     options: Box<Options>,
     state: State,
     began: Instant,
@@ -25,9 +33,9 @@ pub(super) struct Sealed {
 
 impl Sealed {
     /// A new session, whose clock begins now.
-    pub(super) fn open(engine: Arc<dyn Engine>, options: Options) -> Result<Self, EngineError> {
-        let state = State::Live(engine.open(&options)?);
-        Ok(Self { engine, options: Box::new(options), state, began: Instant::now() })
+    pub(super) fn open(engine: Arc<dyn Engine>, metrics: Arc<Metrics>, options: Options) -> Result<Self, EngineError> {
+        let state = State::Live(engine.open(&options)?, metrics.engine_instance());
+        Ok(Self { engine, metrics, options: Box::new(options), state, began: Instant::now() })
     }
 
     /// Milliseconds since the session began.
@@ -44,7 +52,7 @@ impl Sealed {
 
     /// Whether an instance is held.
     pub(super) fn live(&self) -> bool {
-        matches!(self.state, State::Live(_))
+        matches!(self.state, State::Live(..))
     }
 
     /// One call into the engine, thawing the session if it was frozen. After an error the instance is never used again.
@@ -53,20 +61,20 @@ impl Sealed {
         call: impl FnOnce(&mut dyn Session, u64) -> Result<Step, EngineError>,
     ) -> Result<Step, EngineError> {
         let now = self.now();
-        let mut session = match std::mem::replace(&mut self.state, State::Spent) {
-            State::Live(session) => session,
-            State::Frozen(image) => self.engine.thaw(&self.options, &image)?,
+        let (mut session, held) = match std::mem::replace(&mut self.state, State::Spent) {
+            State::Live(session, held) => (session, held),
+            State::Frozen(image) => (self.engine.thaw(&self.options, &image)?, self.metrics.engine_instance()),
             State::Spent => return Err(EngineError::Instance("the session's instance is gone".into())),
         };
         let step = call(&mut *session, now)?;
-        self.state = State::Live(session);
+        self.state = State::Live(session, held);
         Ok(step)
     }
 
     /// Turns the session into its image and gives the instance back.
     pub(super) fn freeze(&mut self) -> Result<(), EngineError> {
         match std::mem::replace(&mut self.state, State::Spent) {
-            State::Live(session) => self.state = State::Frozen(session.freeze()?.into()),
+            State::Live(session, _held) => self.state = State::Frozen(session.freeze()?.into()),
             state => self.state = state,
         }
         Ok(())

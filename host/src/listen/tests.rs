@@ -19,8 +19,7 @@ use super::*;
 use crate::{
     engine::{EngineError, Session, types::*},
     store::{
-        Body, Content, EntryId, Envelope, Incoming, Lease, Listed, MessageId, NewEntry, Pressure, Settlement,
-        StoreError,
+        Body, Counts, EntryId, Envelope, Incoming, Lease, Listed, MessageId, NewEntry, Pressure, Settlement, StoreError,
     },
 };
 
@@ -305,14 +304,17 @@ impl Store for Memory {
     async fn settle(&self, _: Vec<(Lease, Settlement)>) -> Result<Vec<EntryId>, StoreError> {
         Ok(Vec::new())
     }
-    async fn body(&self, _: MessageId) -> Result<Body, StoreError> {
-        Ok(Body { prefix: Vec::new(), content: Content::Inline(Vec::new()) })
+    async fn bodies(&self, messages: Vec<MessageId>) -> Vec<Result<Body, StoreError>> {
+        messages.iter().map(|id| Err(StoreError::Unknown(id.to_string()))).collect()
     }
     async fn due(&self) {
         std::future::pending().await
     }
     async fn list(&self) -> Result<Vec<Listed>, StoreError> {
         Ok(Vec::new())
+    }
+    async fn counts(&self) -> Result<Counts, StoreError> {
+        Ok(Counts::default())
     }
     async fn close(&self) {}
 }
@@ -349,7 +351,7 @@ impl Rig {
             certificates: Some(certificates),
             config: config.clone(),
         };
-        let shared = Shared::new(Arc::new(aviary), Arc::new(store.clone()), current);
+        let shared = Shared::new(Arc::new(aviary), Arc::new(store.clone()), Metrics::new(), current);
         let mut serving = Listeners::default();
         serving.become_these(&shared, &config.listeners).unwrap();
         Self { shared, listeners: serving, store, frozen, thawed }
@@ -664,7 +666,7 @@ async fn early_talkers_are_told_apart() {
     patient.expect("hello\n").await;
     let mut hasty = Peer(rig.socket().await);
     hasty.say("say hello\n").await;
-    hasty.expect("554 5.5.1\nhello\n").await;
+    hasty.expect("421 4.5.1\nhello\n").await;
 }
 
 /// A peer that never reads is closed, and costs one step's output until then.
@@ -733,29 +735,9 @@ async fn sessions_are_small() {
     let rig = Rig::mx("");
     let socket = rig.socket().await;
     let seat = rig.shared.caps.enter(10).unwrap();
-    let (listener, _) = rig.listeners.addresses().next().unwrap();
-    let future = drive::run(rig.shared.clone(), listener, Socket::Tcp(socket), seat, rig.shared.phase.subscribe());
+    let post = rig.listeners.0[0].post.load_full();
+    let future = drive::run(rig.shared.clone(), post, Socket::Tcp(socket), seat, rig.shared.phase.subscribe());
     let size = size_of_val(&future);
     assert!(size < 6 * 1024, "{size} octets");
     println!("a session's future has {size} octets");
-}
-
-#[test]
-fn networks() {
-    let check = |network: &str, address: &str, expected: bool| {
-        let holds = contains(&[network.to_owned()], address.parse().unwrap());
-        assert_eq!(holds, expected, "{network} {address}");
-    };
-    check("127.0.0.0/8", "127.1.2.3", true);
-    check("127.0.0.0/8", "::ffff:127.1.2.3", true);
-    check("127.0.0.0/8", "128.0.0.1", false);
-    check("192.0.2.1", "192.0.2.1", true);
-    check("192.0.2.1", "192.0.2.2", false);
-    check("0.0.0.0/0", "192.0.2.2", true);
-    check("0.0.0.0/0", "2001:db8::1", false);
-    check("2001:db8::/32", "2001:db8:1::1", true);
-    check("2001:db8::/32", "2001:db9::1", false);
-    check("::1", "::1", true);
-    check("::/0", "::1", true);
-    check("nonsense", "::1", false);
 }

@@ -7,19 +7,18 @@
 //! gets one entry for each mailbox here and for each address elsewhere. The first one's address and ORCPT are kept;
 //! NOTIFY is what any of them asked for.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use crate::{
     engine::types::{
         BodyKind, ForwardPath, HostName, Mailbox, MessageFacts, Notify, Piece, Recipient, Refusal, ReturnContent,
         Sender, Submitter,
     },
+    observe::SessionLog,
     policy::{Policy, SessionFacts},
-    store::{self, Address, Envelope, Incoming, MessageId, NewEntry, Pressure, Route, StoreError, Timestamp},
+    queue::NEEDS_OUTBOUND,
+    store::{
+        self, Address, Envelope, Incoming, MessageId, NewEntry, Pressure, Route, StoreError, Timestamp, sqlite::now,
+    },
 };
-
-/// Why mail for elsewhere waits.
-const NEEDS_OUTBOUND: &str = "needs outbound delivery";
 
 /// One message on its way in.
 pub(super) struct Transaction {
@@ -48,7 +47,7 @@ impl Transaction {
     }
 
     /// The next part of the content: pieces of `input`. Waits when the store has enough for now.
-    pub(super) async fn content(&mut self, pieces: &[Piece], input: &[u8]) {
+    pub(super) async fn content(&mut self, pieces: &[Piece], input: &[u8], log: &SessionLog) {
         for piece in pieces {
             let Some(incoming) = &mut self.incoming else { return };
             let octets = match piece {
@@ -58,7 +57,7 @@ impl Transaction {
                     match input.get(start..start.saturating_add(*length as usize)) {
                         Some(octets) => octets,
                         None => {
-                            tracing::error!(offset, length, input = input.len(), "content outside of the input");
+                            log.store_failed("the engine's content is outside of its input");
                             return self.fail(trouble());
                         }
                     }
@@ -70,7 +69,7 @@ impl Transaction {
                 Err(error) => Err(error),
             };
             if let Err(error) = written {
-                self.fail(refusal(&error));
+                self.fail(refusal(&error, log));
             }
         }
     }
@@ -88,7 +87,8 @@ impl Transaction {
         policy: &Policy,
         facts: &SessionFacts,
         message: &MessageFacts,
-    ) -> Result<(MessageId, usize), Refusal> {
+        log: &SessionLog,
+    ) -> Result<MessageId, Refusal> {
         if let Some(refusal) = self.failure {
             return Err(refusal);
         }
@@ -99,12 +99,8 @@ impl Transaction {
         let id = incoming.id();
         let prefix = policy.message(facts, &self.sender, &id, &self.recipients, incoming.header(), message, now)?;
         let entries = entries(&self.recipients, &self.routes);
-        let count = entries.len();
         let accepted = incoming.accept(envelope(facts, &self.sender, message, now), prefix, entries).await;
-        match accepted {
-            Ok(id) => Ok((id, count)),
-            Err(error) => Err(refusal(&error)),
-        }
+        accepted.map_err(|error| refusal(&error, log))
     }
 
     /// Accepted recipients.
@@ -114,8 +110,8 @@ impl Transaction {
 }
 
 /// What the peer is told of the store's trouble; the log has the rest.
-pub(super) fn refusal(error: &StoreError) -> Refusal {
-    tracing::error!(%error, "the store refused a message");
+pub(super) fn refusal(error: &StoreError, log: &SessionLog) -> Refusal {
+    log.store_failed(error);
     match error {
         StoreError::Full(_) => {
             Refusal { code: 452, subject: 3, detail: 1, text: "insufficient storage, try again later".into() }
@@ -129,12 +125,8 @@ pub(super) fn trouble() -> Refusal {
     Refusal { code: 451, subject: 3, detail: 0, text: "local trouble, try again later".into() }
 }
 
-/// Milliseconds since the epoch.
-fn now() -> Timestamp {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}
-
-fn address(mailbox: &Mailbox) -> Address {
+/// An address as the store keeps it.
+pub(super) fn address(mailbox: &Mailbox) -> Address {
     let domain = match &mailbox.host {
         HostName::Domain(domain) => domain.clone(),
         HostName::Literal(literal) => format!("[{literal}]"),
@@ -142,7 +134,8 @@ fn address(mailbox: &Mailbox) -> Address {
     Address { local: mailbox.local.clone(), domain }
 }
 
-fn recipient_address(recipient: &Recipient) -> Address {
+/// The same of a recipient.
+pub(super) fn recipient_address(recipient: &Recipient) -> Address {
     match &recipient.path {
         ForwardPath::Postmaster => Address { local: "postmaster".into(), domain: String::new() },
         ForwardPath::Mailbox(mailbox) => address(mailbox),
@@ -221,7 +214,7 @@ fn envelope(facts: &SessionFacts, sender: &Sender, message: &MessageFacts, now: 
         identity: facts.identity.clone(),
         tls: facts.tls.as_ref().map(|tls| format!("{} {}", tls.version, tls.cipher)),
         session: facts.id.clone(),
-        listener: super::name(&facts.listener),
+        listener: facts.listener.label(),
         received_at: now,
         size: message.size,
         eight_bit: message.eight_bit,

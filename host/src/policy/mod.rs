@@ -1,18 +1,23 @@
 //! Question in, answer out: what the operator's configuration says about a client, a sender, a recipient, a message.
 //!
-//! Owns the decisions and their reply codes. Refuses to know sockets, wasm and storage.
+//! Owns the decisions and their reply codes. Refuses to know sockets, wasm and storage. It does not fail: whoever can not
+//! be judged is refused.
 
 pub mod auth;
 pub mod message;
 pub mod relay;
+pub mod sender;
+pub mod session;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use crate::config::{Config, ConfigError, Listener};
-use crate::engine::types::{
-    Decision, Hello, MessageFacts, Options, Recipient, Refusal, Sender, VerifyAnswer, XclientAttribute,
+use crate::{
+    config::{Config, ConfigError, Listener, Mailboxes, validate},
+    engine::types::{
+        Decision, Hello, MessageFacts, Options, Recipient, Refusal, Sender, VerifyAnswer, XclientAttribute,
+    },
+    store::{MessageId, Route, Timestamp},
 };
-use crate::store::{MessageId, Route, Timestamp};
 
 pub use crate::transport::tls::TlsFacts;
 
@@ -37,99 +42,186 @@ pub struct SessionFacts {
     pub identity: Option<String>,
 }
 
-/// Stand-in until the real policy is merged.
-pub struct Policy {
-    config: Arc<Config>,
-}
-
-/// What policy says of one recipient.
+/// What was decided about a recipient.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Judged {
-    /// Yes or no.
+    /// For the engine.
     pub decision: Decision,
-    /// Where it goes, if yes.
+    /// Where it goes, if it was accepted.
     pub route: Option<Route>,
 }
 
-#[allow(missing_docs, clippy::unused_async)]
+/// The rules of one configuration. A new configuration makes a new one; sessions keep the one they began with.
+pub struct Policy {
+    config: Arc<Config>,
+    users: Arc<auth::Users>,
+    mailboxes: Mailboxes,
+}
+
 impl Policy {
-    pub fn new(config: Arc<Config>, _users: Arc<auth::Users>) -> Result<Self, ConfigError> {
-        Ok(Self { config })
-    }
-    pub fn options(&self, facts: &SessionFacts, certificate: bool) -> Options {
-        let l = &self.config.limits;
-        Options {
-            protocol: match facts.listener.kind {
-                crate::config::Kind::Lmtp => crate::engine::types::Protocol::Lmtp,
-                _ => crate::engine::types::Protocol::Smtp,
-            },
-            server_name: self.config.name.clone(),
-            limits: crate::engine::types::Limits {
-                message_size: l.message_size,
-                recipients: l.recipients,
-                recipient_batch: 100,
-                command_line: 2048,
-                auth_line: 16384,
-                text_line: 0,
-                errors: l.errors,
-                idle_commands: l.idle_commands,
-                messages: 0,
-                auth_failures: l.auth_failures,
-                command_timeout: l.command_timeout * 1000,
-                data_timeout: l.data_timeout * 1000,
-                handshake_timeout: l.handshake_timeout * 1000,
-                data_allowance: 600_000,
-                data_rate: 512,
-                session: 0,
-            },
-            implicit_tls: facts.tls.is_some(),
-            start_tls: certificate && facts.tls.is_none(),
-            require_tls: false,
-            plaintext_mechanisms: Vec::new(),
-            tls_mechanisms: Vec::new(),
-            require_auth: false,
-            xclient: Vec::new(),
-            strict_hello: false,
-            trace: false,
+    /// Fails if the domains do not validate, which those of a loaded configuration always do.
+    pub fn new(config: Arc<Config>, users: Arc<auth::Users>) -> Result<Self, ConfigError> {
+        if let Some(finding) = validate::domains(&config).into_iter().find(|finding| finding.error) {
+            return Err(finding.into());
         }
+        let mailboxes = Mailboxes::new(&config);
+        Ok(Self { config, users, mailboxes })
     }
-    pub fn mechanisms(&self, _facts: &SessionFacts) -> Vec<String> {
-        Vec::new()
+
+    /// The configuration behind these rules.
+    #[must_use]
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
     }
-    pub async fn connection(&self, _facts: &SessionFacts, spoke_early: bool) -> Decision {
-        if spoke_early {
-            return Err(Refusal { code: 554, subject: 5, detail: 1, text: "you spoke before the greeting".into() });
+
+    /// Who may log in.
+    #[must_use]
+    pub fn users(&self) -> &Arc<auth::Users> {
+        &self.users
+    }
+
+    /// What the engine is told at the start of a session. `certificate`: TLS is possible.
+    #[must_use]
+    pub fn options(&self, facts: &SessionFacts, certificate: bool) -> Options {
+        session::options(&self.config, facts, certificate)
+    }
+
+    /// The SASL mechanisms to offer now, the strongest first.
+    #[must_use]
+    pub fn mechanisms(&self, facts: &SessionFacts) -> Vec<String> {
+        session::mechanisms(facts)
+    }
+
+    /// May this client speak? Asked before the greeting, and again after XCLIENT.
+    pub async fn connection(&self, facts: &SessionFacts, spoke_early: bool) -> Decision {
+        if spoke_early && facts.listener.greeting_delay > 0 {
+            return Err(refuse(421, 5, 1, "You spoke before the greeting. Please wait for it (RFC 5321 section 3.1)."));
         }
         Ok(None)
     }
+
+    /// HELO, EHLO, LHLO: whatever the grammar lets through, as RFC 5321 section 4.1.4 wants it.
     pub async fn hello(&self, _facts: &SessionFacts, _hello: &Hello) -> Decision {
         Ok(None)
     }
-    pub async fn xclient(&self, _facts: &mut SessionFacts, _attributes: &[XclientAttribute]) -> Decision {
-        Ok(None)
+
+    /// A trusted peer says who the client really is.
+    pub async fn xclient(&self, facts: &mut SessionFacts, attributes: &[XclientAttribute]) -> Decision {
+        session::xclient(facts, attributes)
     }
-    pub async fn sender(&self, _facts: &SessionFacts, _sender: &Sender) -> Decision {
-        Ok(None)
+
+    /// MAIL.
+    pub async fn sender(&self, facts: &SessionFacts, sender: &Sender) -> Decision {
+        sender::judge(&self.mailboxes, facts, sender)
     }
-    pub async fn recipients(&self, _facts: &SessionFacts, _sender: &Sender, recipients: &[Recipient]) -> Vec<Judged> {
-        recipients
-            .iter()
-            .map(|r| Judged { decision: Ok(None), route: Some(Route::Local(format!("{:?}", r.path).to_lowercase())) })
-            .collect()
+
+    /// RCPT, all of a pipelined batch. As many answers as recipients, in their order.
+    pub async fn recipients(&self, facts: &SessionFacts, _sender: &Sender, recipients: &[Recipient]) -> Vec<Judged> {
+        recipients.iter().map(|recipient| relay::judge(&self.config, &self.mailboxes, facts, recipient)).collect()
     }
+
+    /// VRFY: neither yes nor no, so that nobody harvests addresses (RFC 5321 section 7.3).
     pub async fn verify(&self, _facts: &SessionFacts, _argument: &str) -> VerifyAnswer {
         VerifyAnswer::Unsure
     }
-    #[allow(clippy::too_many_arguments)]
+
+    /// The fields that go before the content, or why the message is refused. `header` is the header block, or its first
+    /// 64 KiB.
+    #[allow(clippy::too_many_arguments, reason = "all that is known of a message")]
     pub fn message(
         &self,
         facts: &SessionFacts,
-        _sender: &Sender,
+        sender: &Sender,
         id: &MessageId,
-        _recipients: &[Recipient],
-        _header: &[u8],
-        _message: &MessageFacts,
-        _now: Timestamp,
+        recipients: &[Recipient],
+        header: &[u8],
+        _facts_of_message: &MessageFacts,
+        now: Timestamp,
     ) -> Result<Vec<u8>, Refusal> {
-        Ok(format!("Received: stand-in {} {id}\r\n", facts.id).into_bytes())
+        message::prefix(&self.config, facts, sender, id, recipients, header, now)
+    }
+}
+
+/// The class of the enhanced code follows from `code`.
+fn refuse(code: u16, subject: u16, detail: u16, text: impl Into<String>) -> Refusal {
+    Refusal { code, subject, detail, text: text.into() }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod testing {
+    //! Facts and questions as tests want them.
+
+    use super::*;
+    use crate::{
+        config::{Domain, Kind},
+        engine::types::{BodyKind, ForwardPath, HostName, MailParameters, Mailbox},
+    };
+
+    /// `anna`, with an alias, at `example.org`; anyone at `any.example`; `jürgen` at `münchen.example`.
+    pub(crate) fn config() -> Config {
+        let mut config = Config {
+            name: "mx.example.org".into(),
+            listeners: vec![Listener::new(Kind::Mx, "192.0.2.1:25")],
+            domains: vec![
+                Domain::new("example.org", &["anna", "bert"]),
+                Domain::new("any.example", &["*"]),
+                Domain::new("xn--mnchen-3ya.example", &["jürgen", "postmaster"]),
+            ],
+            ..Config::default()
+        };
+        config.domains[0].aliases.insert("postmaster".into(), "anna".into());
+        config.relay.networks = vec!["10.0.0.0/8".parse().unwrap()];
+        config
+    }
+
+    pub(crate) fn policy() -> Policy {
+        Policy::new(Arc::new(config()), Arc::new(auth::Users::empty())).unwrap()
+    }
+
+    pub(crate) fn facts(kind: Kind) -> SessionFacts {
+        SessionFacts {
+            id: "s1".into(),
+            listener: Arc::new(Listener::new(kind, "192.0.2.1:25")),
+            client: Some("198.51.100.7:4711".parse().unwrap()),
+            client_name: None,
+            tls: None,
+            hello: Some("client.example".into()),
+            extended: true,
+            identity: None,
+        }
+    }
+
+    pub(crate) fn tls() -> TlsFacts {
+        TlsFacts { version: "TLSv1.3".into(), cipher: "TLS_AES_256_GCM_SHA384".into(), exporter: Some([0; 32]) }
+    }
+
+    /// Domains, or literals in brackets.
+    pub(crate) fn mailbox(local: &str, host: &str) -> Mailbox {
+        let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let host = literal.map_or(HostName::Domain(host.into()), |host| HostName::Literal(host.into()));
+        Mailbox { local: local.into(), host }
+    }
+
+    pub(crate) fn sender(mailbox: Option<Mailbox>) -> Sender {
+        let parameters = MailParameters {
+            size: None,
+            body: BodyKind::SevenBit,
+            smtputf8: false,
+            require_tls: false,
+            prdr: false,
+            ret: None,
+            envid: None,
+            auth: None,
+        };
+        Sender { mailbox, parameters }
+    }
+
+    pub(crate) fn recipient(local: &str, host: &str) -> Recipient {
+        Recipient { path: ForwardPath::Mailbox(mailbox(local, host)), notify: None, orcpt: None }
+    }
+
+    pub(crate) fn shown(refusal: &Refusal) -> String {
+        format!("{} {}.{}.{}", refusal.code, refusal.code / 100, refusal.subject, refusal.detail)
     }
 }

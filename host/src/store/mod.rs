@@ -1,9 +1,13 @@
 //! The store's contract: bodies, entries and their states change together, and `accept` returns only when the message
 //! is on stable storage.
+//!
+//! Owns the words: message, entry, lease, settlement. Refuses to know SMTP and Maildirs. Fails with [`StoreError`], which is
+//! never the peer's fault. The states, and what a crash does to each, are drawn in [`sqlite`].
 
+pub(crate) mod durable;
 pub mod sqlite;
 
-use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{fmt, fmt::Write as _, net::IpAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -21,6 +25,34 @@ pub struct Address {
     pub local: String,
     /// A domain as it was written, or `[literal]` with its brackets. Empty for a bare `postmaster`.
     pub domain: String,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // RFC 5321 section 4.1.2: a Dot-string needs no quotes; RFC 6531 section 3.3 adds what is not ASCII.
+        let atom = |atom: &str| {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c);
+            !atom.is_empty() && atom.chars().all(|c| plain(c) || (!c.is_ascii() && !c.is_control()))
+        };
+        if self.local.split('.').all(atom) {
+            f.write_str(&self.local)?;
+        } else {
+            f.write_char('"')?;
+            // What no quoted string may hold can not have come from a parsed address; it must not break a line.
+            for c in self.local.chars().filter(|c| !c.is_control()) {
+                if matches!(c, '"' | '\\') {
+                    f.write_char('\\')?;
+                }
+                f.write_char(c)?;
+            }
+            f.write_char('"')?;
+        }
+        if !self.domain.is_empty() {
+            f.write_char('@')?;
+            self.domain.chars().filter(|c| !c.is_control()).try_for_each(|c| f.write_char(c))?;
+        }
+        Ok(())
+    }
 }
 
 /// BODY= of MAIL.
@@ -143,6 +175,8 @@ pub struct Lease {
     pub recipients: u32,
     /// Attempts made before this one.
     pub attempts: u32,
+    /// An earlier attempt may have got further than its record says: look for a copy before a second one is made.
+    pub unsure: bool,
 }
 
 /// What became of an attempt.
@@ -192,6 +226,19 @@ pub struct Listed {
     pub next_attempt: Option<Timestamp>,
 }
 
+/// How many entries are in which state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// To be delivered, or being delivered.
+    pub queued: u64,
+    /// Waiting for an operator or a later feature.
+    pub held: u64,
+    /// Undeliverable, a failure DSN owed.
+    pub failed: u64,
+    /// Delivered, a success DSN owed.
+    pub owed: u64,
+}
+
 /// Why the store could not do it. All are ours or the operator's, never the peer's.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
@@ -219,11 +266,18 @@ pub trait Store: Send + Sync + 'static {
     /// What became of them, all in one transaction. A stale lease is skipped and returned.
     async fn settle(&self, outcomes: Vec<(Lease, Settlement)>) -> Result<Vec<EntryId>, StoreError>;
     /// A message's prefix (trace and added fields) and content.
-    async fn body(&self, message: MessageId) -> Result<Body, StoreError>;
+    async fn body(&self, message: MessageId) -> Result<Body, StoreError> {
+        let none = || Err(StoreError::Unknown(message.to_string()));
+        self.bodies(vec![message]).await.pop().unwrap_or_else(none)
+    }
+    /// The same for many at once, in their order.
+    async fn bodies(&self, messages: Vec<MessageId>) -> Vec<Result<Body, StoreError>>;
     /// Resolves when entries may be due: after an accept, or at the time of the next planned attempt.
     async fn due(&self);
     /// All entries and owed DSNs, oldest first.
     async fn list(&self) -> Result<Vec<Listed>, StoreError>;
+    /// How many entries are in which state.
+    async fn counts(&self) -> Result<Counts, StoreError>;
     /// Nothing more is coming: flush and close.
     async fn close(&self);
 }
@@ -244,11 +298,11 @@ pub trait Incoming: Send {
     fn id(&self) -> MessageId;
     /// Octets of the content, as they arrive. Only buffers.
     fn write(&mut self, octets: &[u8]) -> Result<Pressure, StoreError>;
-    /// The buffered octets go to the disk.
+    /// The buffered octets go to the disk, if they are many. May return while they are being written: the next call waits.
     async fn flush(&mut self) -> Result<(), StoreError>;
-    /// The header block so far (up to its empty line, at most 64 KiB), for policy to look at.
+    /// The header block so far (up to its empty line and without it, at most 64 KiB), for policy to look at.
     fn header(&self) -> &[u8];
-    /// `prefix` goes before the content. Returns when all of it is on stable storage, in one transaction.
+    /// `prefix` goes before the content; `envelope.size` is set to what was written. Returns when all of it is on stable storage, in one transaction.
     async fn accept(
         self: Box<Self>,
         envelope: Envelope,
@@ -273,4 +327,28 @@ pub struct Body {
     pub prefix: Vec<u8>,
     /// What the peer sent.
     pub content: Content,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_quoted_where_they_must_be() {
+        let cases = [
+            ("anna", "example.test", "anna@example.test"),
+            ("anna.b+c", "[192.0.2.1]", "anna.b+c@[192.0.2.1]"),
+            ("änna", "exämple.test", "änna@exämple.test"),
+            ("postmaster", "", "postmaster"),
+            ("", "example.test", r#"""@example.test"#),
+            ("a b", "example.test", r#""a b"@example.test"#),
+            (".a", "example.test", r#"".a"@example.test"#),
+            ("a..b", "example.test", r#""a..b"@example.test"#),
+            (r#"a"\b"#, "example.test", r#""a\"\\b"@example.test"#),
+            ("a\r\nX: y", "e\n.test", r#""aX: y"@e.test"#),
+        ];
+        for (local, domain, expected) in cases {
+            assert_eq!(Address { local: local.into(), domain: domain.into() }.to_string(), expected);
+        }
+    }
 }

@@ -136,11 +136,9 @@ struct Current {
 impl Certificates {
     /// Reads the configured pair, or makes a self-signed one for `name`, which is kept below `data` and used again.
     pub fn load(tls: &config::Tls, data: &Path, name: &str) -> Result<Arc<Self>, TlsError> {
-        let (certificate, key, self_signed) = match (&tls.certificate, &tls.key) {
-            (Some(certificate), Some(key)) => (certificate.clone(), key.clone(), false),
-            (Some(_), None) => return Err(TlsError::Half { present: "certificate", absent: "key" }),
-            (None, Some(_)) => return Err(TlsError::Half { present: "key", absent: "certificate" }),
-            (None, None) => {
+        let (certificate, key, self_signed) = match configured(tls)? {
+            Some((certificate, key)) => (certificate.to_owned(), key.to_owned(), false),
+            None => {
                 let path = data.join("tls").join("self-signed.pem");
                 if !still_good(&path, name) {
                     make_self_signed(&path, name)
@@ -175,6 +173,22 @@ impl Certificates {
         let current = self.current.load();
         let (names, expires) = (current.names.clone(), current.expires);
         Summary { names, expires, self_signed: self.self_signed, path: self.certificate.clone() }
+    }
+}
+
+/// What [`Certificates::load`] would say of the configured pair; nothing if there is none. Makes and changes nothing.
+pub fn inspect(tls: &config::Tls) -> Result<Option<Summary>, TlsError> {
+    let Some((certificate, key)) = configured(tls)? else { return Ok(None) };
+    let Current { names, expires, .. } = Current::read(certificate, key)?;
+    Ok(Some(Summary { names, expires, self_signed: false, path: certificate.to_owned() }))
+}
+
+fn configured(tls: &config::Tls) -> Result<Option<(&Path, &Path)>, TlsError> {
+    match (&tls.certificate, &tls.key) {
+        (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
+        (Some(_), None) => Err(TlsError::Half { present: "certificate", absent: "key" }),
+        (None, Some(_)) => Err(TlsError::Half { present: "key", absent: "certificate" }),
+        (None, None) => Ok(None),
     }
 }
 
@@ -424,6 +438,7 @@ mod tests {
             let tls = config::Tls { certificate: certificate.map(Into::into), key: key.map(Into::into) };
             let error = Certificates::load(&tls, folder.path(), "x").unwrap_err().to_string();
             assert!(expected.iter().all(|part| error.contains(part)) && !error.contains('\n'), "{error}");
+            assert_eq!(inspect(&tls).unwrap_err().to_string(), error, "checking says the same");
         };
         check(Some(&chain), None, &["tls.certificate", "tls.key"]);
         check(None, Some(&key), &["tls.certificate", "tls.key"]);

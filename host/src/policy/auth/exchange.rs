@@ -68,7 +68,7 @@ impl Exchange {
     }
 
     /// The next message from the client; `None`: AUTH came without an initial response. A refusal for wrong
-    /// credentials takes seconds (see [`super::throttle`]); dropping the future gives up and counts all the same.
+    /// credentials takes seconds (`throttle.rs`); dropping the future gives up and counts all the same.
     pub async fn step(&mut self, input: Option<&[u8]>) -> SaslAnswer {
         match (std::mem::replace(&mut self.state, State::Over), input) {
             // All but LOGIN let the client speak first: an empty challenge asks for it. RFC 4954 section 4.

@@ -5,7 +5,7 @@
 //! later, 501 and 504 are mistakes in the exchange itself.
 //!
 //! What an attacker may learn: nothing about who exists. An unknown name costs the same hashing and gets the same
-//! salt each time, and the answer to a failure waits (see [`throttle`]).
+//! salt each time, and the answer to a failure waits (`throttle.rs`).
 
 mod exchange;
 mod file;

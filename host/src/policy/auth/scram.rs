@@ -194,6 +194,8 @@ fn unescape(name: &str) -> Result<String, ScramError> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// The whole exchange of RFC 7677 section 3.
@@ -296,6 +298,61 @@ mod tests {
             let first = ClientFirst::parse(b"n,,n=user,r=abc", false, None).unwrap();
             let (_, awaiting) = first.challenge(keys.clone(), true, "XYZ");
             assert_eq!(awaiting.verify(answer), Err(expected), "{}", String::from_utf8_lossy(answer));
+        }
+    }
+
+    /// Pieces of real messages in any order, with anything between them.
+    fn nearly_a_message() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            proptest::sample::select(vec![
+                "n",
+                "y",
+                "p=",
+                "p=tls-exporter",
+                ",",
+                ",,",
+                "a=",
+                "n=",
+                "r=",
+                "m=",
+                "c=",
+                "c=biws",
+                "s=",
+                "i=",
+                "=2C",
+                "=3D",
+                "=",
+                "abc",
+                "XYZ",
+                "r=abcXYZ",
+                "user",
+                "\0",
+                "é",
+                "AAAA",
+                "====",
+            ])
+            .prop_map(|text| text.as_bytes().to_vec()),
+            proptest::collection::vec(any::<u8>(), 0..3),
+        ];
+        proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        /// Whatever a stranger sends: no panic, and no proof without the key.
+        #[test]
+        fn nothing_but_a_proof_gets_in(
+            first in nearly_a_message(), last in nearly_a_message(), plus: bool, offered: bool, valid: bool,
+        ) {
+            let exporter = [7; 32];
+            let exporter = offered.then_some(&exporter);
+            let first = if valid { b"n,,n=user,r=abc".to_vec() } else { first };
+            if let Ok(first) = ClientFirst::parse(&first, plus, exporter) {
+                prop_assert!(!first.name.is_empty() && !first.name.contains('\0'));
+                let keys = Keys { salt: vec![1], iterations: 4096, stored_key: [2; 32], server_key: [3; 32] };
+                let (challenge, awaiting) = first.challenge(keys, true, "XYZ");
+                prop_assert!(challenge.len() < 2 * NONCE_MOST);
+                prop_assert!(awaiting.verify(&last).is_err());
+            }
         }
     }
 }

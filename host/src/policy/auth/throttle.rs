@@ -18,7 +18,7 @@ const STEP: Duration = Duration::from_millis(500);
 const MOST: Duration = Duration::from_secs(4);
 const FORGET: Duration = Duration::from_secs(15);
 /// Failures that may wait at a time for one address.
-const PENDING: usize = 16;
+const PENDING: usize = 32;
 /// Addresses that are remembered. The one quiet for longest is forgotten first.
 const CLIENTS: usize = 4096;
 

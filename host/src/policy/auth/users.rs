@@ -36,6 +36,16 @@ impl Users {
         Ok(Self { path: Some(path.to_owned()), stamp: Mutex::new(stamp), ..Self::of(file) })
     }
 
+    /// For a configuration that was read again: these users, reloaded, if their file is still at `path`, so that what
+    /// is known of failed logins is kept; otherwise those at `path`.
+    pub fn follow(self: &Arc<Self>, path: &Path) -> Result<Arc<Self>, UsersError> {
+        if self.path.as_deref() != Some(path) {
+            return Self::load(path).map(Arc::new);
+        }
+        self.reload()?;
+        Ok(Arc::clone(self))
+    }
+
     /// Nobody.
     pub fn empty() -> Self {
         Self::of(UsersFile::new(Path::new("")))
@@ -108,6 +118,9 @@ mod tests {
         assert!(users.reload().is_err());
         assert_eq!((users.count(), users.changed(), users.reload().unwrap()), (1, false, false));
         assert!(users.keys("anna").1);
+        let users = Arc::new(users);
+        assert!(Arc::ptr_eq(&users, &users.follow(&path).unwrap()));
+        assert_eq!(users.follow(&folder.path().join("other.toml")).unwrap().count(), 0);
         assert!(!users.keys("berta").1);
     }
 }

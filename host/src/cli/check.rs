@@ -1,0 +1,275 @@
+//! `hermetic check`: what the server would do with a configuration, or every reason why it can not.
+
+use std::{fmt::Write as _, fs, path::Path};
+
+use crate::{
+    config::{Config, Domain, Found, Kind, Listener, Loaded, Mailboxes},
+    policy::auth::Users,
+    transport::tls,
+};
+
+/// For people, on standard output; or the errors, a line each.
+pub(super) fn report(file: Option<&Path>) -> Result<String, String> {
+    let name = file.map_or_else(
+        || "no configuration file, so the local default applies".into(),
+        |file| file.display().to_string(),
+    );
+    let loaded = match file {
+        Some(file) => Config::load_all(file).map_err(|errors| lines(&errors))?,
+        None => Config::local_default().validated().map_err(|error| lines(&[error]))?,
+    };
+    let mut errors = unreadable(&loaded.config);
+    let users = Users::load(&loaded.config.users_file());
+    if let Err(error) = &users {
+        errors.push(error.to_string());
+    }
+    let (Ok(users), true) = (users, errors.is_empty()) else { return Err(lines(&errors)) };
+    Ok(describe(&name, &loaded, users.count()))
+}
+
+fn lines(errors: &[impl ToString]) -> String {
+    errors.iter().map(|error| error.to_string() + "\n").collect()
+}
+
+/// What the server would have to read or use at its start, and could not.
+fn unreadable(config: &Config) -> Vec<String> {
+    let mut errors = Vec::new();
+    for (key, path) in [("tls.certificate", &config.tls.certificate), ("tls.key", &config.tls.key)] {
+        if let Some(path) = path
+            && let Err(error) = fs::read(path)
+        {
+            errors.push(format!("{key}: {} can not be read: {error}", path.display()));
+        }
+    }
+    if errors.is_empty()
+        && let Err(error) = tls::inspect(&config.tls)
+    {
+        errors.push(error.to_string());
+    }
+    if config.data.exists() && !config.data.is_dir() {
+        errors.push(format!("data: {} is no folder", config.data.display()));
+    }
+    errors
+}
+
+fn describe(name: &str, loaded: &Loaded, users: usize) -> String {
+    let Loaded { config, warnings } = loaded;
+    let mailboxes = Mailboxes::new(config);
+    let mut text = format!("{name}: good\n\n{} keeps its data in {}", config.name, config.data.display());
+    text.push_str(if config.data.exists() { "\n" } else { ", which will be made\n" });
+
+    text.push_str("\nListeners\n");
+    let width = config.listeners.iter().map(|listener| listener.label().len()).max().unwrap_or(0);
+    for listener in &config.listeners {
+        let _ = writeln!(text, "  {:width$}  {}", listener.label(), purpose(config, listener));
+    }
+
+    text.push_str("\nDomains\n");
+    if config.domains.is_empty() {
+        text.push_str("  none: all mail here is for other servers\n");
+    }
+    let width = config.domains.iter().map(|domain| domain.name.len()).max().unwrap_or(0);
+    for domain in &config.domains {
+        let _ = writeln!(text, "  {:width$}  {}", domain.name, population(domain));
+        if let Found::Mailbox(mailbox) = mailboxes.at_domain("postmaster", &domain.name) {
+            let maildir = config.maildir(&mailbox).unwrap_or_default();
+            let _ = writeln!(text, "  {:width$}  postmaster: {mailbox}, in {}", "", maildir.display());
+        }
+    }
+
+    text.push_str("\nTLS\n");
+    let _ = match tls::inspect(&config.tls) {
+        Ok(Some(certificate)) => writeln!(
+            text,
+            "  the certificate in {}, for {}, until {}",
+            certificate.path.display(),
+            certificate.names.join(", "),
+            certificate.expires
+        ),
+        _ => writeln!(
+            text,
+            "  a self-signed certificate, made at the first start; clients that verify it will refuse it"
+        ),
+    };
+
+    let listening = config.listeners.iter().any(|listener| listener.kind.is_submission() || listener.auth);
+    if listening || users > 0 {
+        let file = config.users_file();
+        let _ = match users {
+            0 => writeln!(text, "\nLogins\n  nobody yet; `hermetic user add NAME` writes {}", file.display()),
+            count => writeln!(text, "\nLogins\n  {} in {}", counted(count, "user", "users"), file.display()),
+        };
+    }
+
+    let differing = differing(config);
+    if !differing.is_empty() {
+        text.push_str("\nNot as by default\n");
+        for line in differing {
+            let _ = writeln!(text, "  {line}");
+        }
+    }
+    if !warnings.is_empty() {
+        text.push_str("\nWarnings\n");
+        for warning in warnings {
+            let _ = writeln!(text, "  {warning}");
+        }
+    }
+    text
+}
+
+/// Who may do what at a listener.
+fn purpose(config: &Config, listener: &Listener) -> String {
+    let mut parts = Vec::new();
+    let mut say = |condition: bool, part: String| {
+        if condition {
+            parts.push(part);
+        }
+    };
+    let listed =
+        |networks: &[crate::config::Network]| networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    say(listener.discard, "throws everything away".into());
+    match listener.kind {
+        Kind::Mx => {
+            say(true, "from anyone for local domains".into());
+            let relay = &config.relay.networks;
+            say(!relay.is_empty(), format!("from {} for all domains", listed(relay)));
+            say(listener.auth, "after a login for all domains".into());
+        }
+        Kind::Submission | Kind::Submissions => say(true, "after a login for all domains".into()),
+        Kind::Lmtp => say(true, "from whoever connects, for local domains".into()),
+    }
+    match listener.kind {
+        Kind::Submissions => say(true, "TLS from the start".into()),
+        Kind::Submission if !listener.auth_without_tls => say(true, "STARTTLS required".into()),
+        _ if listener.require_tls => say(true, "STARTTLS required".into()),
+        Kind::Lmtp => {}
+        _ => say(true, "STARTTLS offered".into()),
+    }
+    say(listener.auth_without_tls, "passwords also without TLS".into());
+    say(listener.strict_hello, "strict EHLO".into());
+    say(listener.greeting_delay > 0, format!("greeting after {} ms", listener.greeting_delay));
+    if let Some(proxies) = &listener.proxy {
+        say(true, format!("only behind the proxies {}", listed(proxies)));
+    }
+    say(!listener.xclient.is_empty(), format!("XCLIENT for {}", listed(&listener.xclient)));
+    parts.join("; ")
+}
+
+/// Whom a domain has.
+fn population(domain: &Domain) -> String {
+    let any = domain.mailboxes.iter().any(|name| name == "*");
+    let named = domain.mailboxes.iter().filter(|name| *name != "*").count();
+    let mut parts = vec![if any { "any mailbox".into() } else { counted(named, "mailbox", "mailboxes") }];
+    if !domain.aliases.is_empty() {
+        parts.push(counted(domain.aliases.len(), "alias", "aliases"));
+    }
+    match &domain.catch_all {
+        _ if any => {}
+        Some(mailbox) => parts.push(format!("all else to {mailbox}")),
+        None => parts.push("all else refused".into()),
+    }
+    parts.join(", ")
+}
+
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// The keys of the tables of single values that are not at their defaults.
+fn differing(config: &Config) -> Vec<String> {
+    let default = Config::default();
+    let pairs = [
+        ("limits", toml::Table::try_from(&config.limits), toml::Table::try_from(&default.limits)),
+        ("queue", toml::Table::try_from(&config.queue), toml::Table::try_from(&default.queue)),
+        ("engine", toml::Table::try_from(&config.engine), toml::Table::try_from(&default.engine)),
+        ("observe", toml::Table::try_from(&config.observe), toml::Table::try_from(&default.observe)),
+    ];
+    let mut lines = Vec::new();
+    for (table, ours, usual) in pairs {
+        // A number that TOML can not hold was not read from TOML either.
+        let (Ok(ours), Ok(usual)) = (ours, usual) else { continue };
+        for (key, value) in &ours {
+            match usual.get(key) {
+                Some(usual) if usual == value => {}
+                Some(usual) => lines.push(format!("{table}.{key} = {value} (by default {usual})")),
+                None => lines.push(format!("{table}.{key} = {value}")),
+            }
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("h.toml");
+        fs::write(
+            &file,
+            "name = \"mx.example.org\"\n[[listener]]\nkind = \"mx\"\naddress = \"0.0.0.0:25\"\n[[listener]]\nkind = \"submissions\"\n\
+             address = \"0.0.0.0:465\"\nname = \"users\"\n[[domain]]\nname = \"example.org\"\nmailboxes = [\"anna\"]\n\
+             aliases = { postmaster = \"anna\" }\n[relay]\nnetworks = [\"10.0.0.0/8\"]\n[limits]\nrecipients = 200\ncommand-timeout = 60\n",
+        )
+        .unwrap();
+        let here = folder.path().display();
+        let expected = format!(
+            "{here}/h.toml: good\n\n\
+             mx.example.org keeps its data in {here}/hermetic-data, which will be made\n\n\
+             Listeners\n\
+             \x20 mx 0.0.0.0:25  from anyone for local domains; from 10.0.0.0/8 for all domains; STARTTLS offered\n\
+             \x20 users          after a login for all domains; TLS from the start\n\n\
+             Domains\n\
+             \x20 example.org  1 mailbox, 1 alias, all else refused\n\
+             \x20              postmaster: anna@example.org, in {here}/hermetic-data/mail/example.org/anna\n\n\
+             TLS\n\
+             \x20 a self-signed certificate, made at the first start; clients that verify it will refuse it\n\n\
+             Logins\n\
+             \x20 nobody yet; `hermetic user add NAME` writes {here}/hermetic-data/users.toml\n\n\
+             Not as by default\n\
+             \x20 limits.command-timeout = 60 (by default 300)\n\
+             \x20 limits.recipients = 200 (by default 1000)\n\n\
+             Warnings\n\
+             \x20 {here}/h.toml:17: limits.command-timeout: 60 is less than the 300 that RFC 5321 section 4.5.3.2.7 asks for\n"
+        );
+        assert_eq!(report(Some(&file)).unwrap(), expected);
+    }
+
+    #[test]
+    fn errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("h.toml");
+        let here = folder.path().display();
+        let good = "[[listener]]\nkind = \"mx\"\naddress = \"127.0.0.1:0\"\n[[domain]]\nname = \"a.example\"\nmailboxes = [\"*\"]\n";
+        fs::write(&file, format!("{good}[tls]\ncertificate = \"c\"\nkey = \"k\"\n")).unwrap();
+        assert_eq!(
+            report(Some(&file)).unwrap_err(),
+            format!(
+                "tls.certificate: {here}/c can not be read: No such file or directory (os error 2)\n\
+                 tls.key: {here}/k can not be read: No such file or directory (os error 2)\n"
+            )
+        );
+        let pair = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+        fs::write(folder.path().join("c"), pair.cert.pem()).unwrap();
+        fs::write(folder.path().join("k"), rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
+        let error = report(Some(&file)).unwrap_err();
+        assert!(error.contains("do not belong together") && error.lines().count() == 1, "{error}");
+        fs::write(folder.path().join("k"), pair.signing_key.serialize_pem()).unwrap();
+        let shown = report(Some(&file)).unwrap();
+        assert!(shown.contains(&format!("the certificate in {here}/c, for a.example, until ")), "{shown}");
+        fs::write(&file, format!("nmae = \"x\"\n{good}[limit]\n")).unwrap();
+        assert_eq!(
+            report(Some(&file)).unwrap_err(),
+            format!(
+                "{here}/h.toml:1: unknown key `nmae`; did you mean `name`?\n\
+                 {here}/h.toml:8: unknown key `limit`; did you mean `limits`?\n"
+            )
+        );
+        let default = report(None).unwrap();
+        assert!(default.starts_with("no configuration file, so the local default applies: good\n"), "{default}");
+        assert!(!default.contains("Warnings") && !default.contains("Not as by default"), "{default}");
+    }
+}

@@ -1,0 +1,430 @@
+//! Every key, once: its table, its default as TOML, what it means. From here come the refusal of unknown keys, the
+//! file that `hermetic config` prints and the table in `host/README.md`; tests hold all of them to the structs.
+
+use std::fmt::Write as _;
+
+/// What a key is without the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preset {
+    /// This value, in TOML.
+    Default(&'static str),
+    /// Nothing; the value is only an example.
+    Absent(&'static str),
+    /// It must be given; the value is only an example.
+    Required(&'static str),
+}
+
+impl Preset {
+    /// A value that the key may have.
+    #[must_use]
+    pub fn example(self) -> &'static str {
+        match self {
+            Self::Default(value) | Self::Absent(value) | Self::Required(value) => value,
+        }
+    }
+}
+
+/// One key.
+#[derive(Debug)]
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// Its default.
+    pub preset: Preset,
+    /// One sentence or two for the operator.
+    pub doc: &'static str,
+}
+
+/// A table of keys.
+#[derive(Debug)]
+pub struct Table {
+    /// Its name; empty for the keys before the first table.
+    pub name: &'static str,
+    /// There may be many of them: `[[name]]`. Then these are the built-in ones, each by the keys that differ from their
+    /// defaults.
+    pub many: Option<&'static [&'static [(&'static str, &'static str)]]>,
+    /// What it is about.
+    pub doc: &'static str,
+    /// Its keys.
+    pub keys: &'static [Key],
+}
+
+const fn key(name: &'static str, default: &'static str, doc: &'static str) -> Key {
+    Key { name, preset: Preset::Default(default), doc }
+}
+
+const fn absent(name: &'static str, example: &'static str, doc: &'static str) -> Key {
+    Key { name, preset: Preset::Absent(example), doc }
+}
+
+const fn required(name: &'static str, example: &'static str, doc: &'static str) -> Key {
+    Key { name, preset: Preset::Required(example), doc }
+}
+
+/// All of them.
+pub const TABLES: &[Table] = &[
+    Table {
+        name: "",
+        many: None,
+        doc: "Relative paths start at the folder of this file.",
+        keys: &[
+            key(
+                "name",
+                r#""localhost""#,
+                "The server's name in its greeting, in the reply to EHLO and in Received fields: the domain that its address resolves to.",
+            ),
+            key(
+                "data",
+                r#""./hermetic-data""#,
+                "The folder that holds the store, the users, a self-signed certificate and, unless a domain says otherwise, the mail.",
+            ),
+        ],
+    },
+    Table {
+        name: "listener",
+        many: Some(&[
+            &[],
+            &[("kind", r#""submission""#), ("address", r#""127.0.0.1:2587""#)],
+            &[("kind", r#""submissions""#), ("address", r#""127.0.0.1:2465""#)],
+        ]),
+        doc: "Where mail comes in. As many as you like.",
+        keys: &[
+            required(
+                "kind",
+                r#""mx""#,
+                "`mx`: from other servers, for the local domains. `submission`: from users, who must use STARTTLS and log in (RFC 6409). `submissions`: the same with TLS from the start (RFC 8314). `lmtp`: from a server that we trust, for the local domains (RFC 2033); never on port 25.",
+            ),
+            required(
+                "address",
+                r#""127.0.0.1:2525""#,
+                "The address and port; `[::1]:2525` for IPv6. For `lmtp` also a Unix socket, `unix:PATH`.",
+            ),
+            absent("name", r#""inbound""#, "Its name in logs and metrics; otherwise the kind and address."),
+            absent(
+                "proxy",
+                r#"["10.0.0.1"]"#,
+                "The networks of proxies. If given, only they may connect, and each connection must begin with a PROXY header (version 1 or 2).",
+            ),
+            key("xclient", "[]", "The networks that may say with XCLIENT who the client really is."),
+            key(
+                "auth-without-tls",
+                "false",
+                "Offer AUTH without TLS, and do not demand TLS on a `submission` listener. Passwords then cross the network readable.",
+            ),
+            key(
+                "auth",
+                "false",
+                "Offer AUTH on an `mx` listener too, inside TLS; who logs in may send to other domains.",
+            ),
+            key(
+                "require-tls",
+                "false",
+                "Refuse mail before STARTTLS. `submission` does so anyway; on a public `mx` RFC 3207 section 4 forbids it.",
+            ),
+            key("strict-hello", "false", "Refuse a HELO or EHLO whose argument is no domain or address literal."),
+            key(
+                "greeting-delay",
+                "0",
+                "Wait so many milliseconds before the greeting, and refuse clients that speak first.",
+            ),
+            key("discard", "false", "Answer 250 and throw every message away. For measuring only."),
+        ],
+    },
+    Table {
+        name: "domain",
+        many: Some(&[
+            &[("name", r#""localhost""#), ("mailboxes", r#"["*"]"#)],
+            &[("name", r#""example.test""#), ("mailboxes", r#"["*"]"#)],
+        ]),
+        doc: "A domain whose mail ends here. A bare `postmaster` is that of the first one. Case never matters in addresses.",
+        keys: &[
+            required("name", r#""example.org""#, "Its name, with U-labels or A-labels."),
+            key(
+                "mailboxes",
+                "[]",
+                "The local parts of its mailboxes. `\"*\"` accepts any, and makes a Maildir for each: not for a server that strangers reach.",
+            ),
+            key(
+                "aliases",
+                "{}",
+                "Other local parts, each with the mailbox that gets its mail: `{ postmaster = \"anna\" }`. A mailbox of another local domain is named in full.",
+            ),
+            absent(
+                "catch-all",
+                r#""anna""#,
+                "The mailbox that gets the mail for all other local parts. Otherwise they are refused (550 5.1.1).",
+            ),
+            key(
+                "subaddress",
+                r#""+""#,
+                "What divides a mailbox from its detail (RFC 5233): mail for `anna+books` goes to `anna`. Empty: nothing does.",
+            ),
+            key("maildir", r#""mail/{domain}/{local}""#, "The Maildir of a mailbox. A relative path is below `data`."),
+        ],
+    },
+    Table {
+        name: "tls",
+        many: None,
+        doc: "The certificate. The files are read again when they change.",
+        keys: &[
+            absent(
+                "certificate",
+                r#""/etc/ssl/certs/mail.pem""#,
+                "The certificate and its chain, PEM. Without it a self-signed one is made below `data` and kept.",
+            ),
+            absent("key", r#""/etc/ssl/private/mail.key""#, "Its private key, PEM."),
+        ],
+    },
+    Table {
+        name: "users",
+        many: None,
+        doc: "Logins.",
+        keys: &[absent(
+            "file",
+            r#""/var/lib/hermetic/users.toml""#,
+            "The file that `hermetic user add` writes. Otherwise `users.toml` below `data`.",
+        )],
+    },
+    Table {
+        name: "relay",
+        many: None,
+        doc: "Who may send to other domains without a login.",
+        keys: &[key(
+            "networks",
+            "[]",
+            "Their networks, for example `[\"10.0.0.0/8\", \"2001:db8::/32\"]`; valid on `mx` listeners. Empty: nobody.",
+        )],
+    },
+    Table {
+        name: "limits",
+        many: None,
+        doc: "Bounds. Sizes in octets, times in seconds.",
+        keys: &[
+            key(
+                "message-size",
+                "52_428_800",
+                "The largest message, announced as SIZE (552 5.3.4 above it). 0: no limit.",
+            ),
+            key("recipients", "1_000", "Recipients of one message; at least 100 (452 4.5.3 above it)."),
+            key("messages", "0", "Messages in one session. 0: no limit."),
+            key("errors", "40", "Faulty or refused commands in a session before 421."),
+            key("idle-commands", "500", "Commands that bring no message forward (NOOP, RSET, VRFY, ...) before 421."),
+            key("auth-failures", "5", "Failed logins in a session before 421."),
+            key("command-timeout", "300", "Waiting for a command; RFC 5321 section 4.5.3.2.7 asks for at least 300."),
+            key(
+                "data-timeout",
+                "180",
+                "Waiting for the next piece of a message; RFC 5321 section 4.5.3.2.5 asks for at least 180.",
+            ),
+            key("data-allowance", "600", "Time for a whole message, to which `data-rate` adds."),
+            key(
+                "data-rate",
+                "512",
+                "For each so many octets received a message gets a second more. 0: no bound on the whole.",
+            ),
+            key("handshake-timeout", "60", "Time for a TLS handshake."),
+            key("write-timeout", "120", "A client that does not read its replies is dropped after this."),
+            key("session", "0", "Time for a whole session. 0: no limit."),
+            key("sessions", "10_000", "Sessions at a time."),
+            key("sessions-per-client", "100", "Sessions at a time of one client address."),
+            key("received-fields", "100", "Received fields in a message; more is a loop (554 5.4.6)."),
+            key("free-space", "67_108_864", "Octets that must stay free on the disk of `data` (452 4.3.1 below it)."),
+            key("drain", "30", "After SIGTERM: how long open transactions may take to finish."),
+        ],
+    },
+    Table {
+        name: "queue",
+        many: None,
+        doc: "Delivery. Times in seconds.",
+        keys: &[
+            key("hold", "false", "Accept messages and deliver none; `hermetic queue list` shows them."),
+            key("retry-first", "60", "The wait after the first temporary failure. It doubles with each further one."),
+            key("retry-most", "14_400", "The longest wait."),
+            key("expire", "432_000", "Given up after this; RFC 5321 section 4.5.4.1 asks for at least 4 days."),
+            key("concurrency", "8", "Deliveries at a time."),
+        ],
+    },
+    Table {
+        name: "engine",
+        many: None,
+        doc: "The sealed engine: each session runs in a WebAssembly sandbox with these bounds.",
+        keys: &[
+            key("deadline", "100", "Milliseconds that one call may take before its session is ended (421)."),
+            key("memory", "16_777_216", "Octets of memory of one session."),
+            key(
+                "freeze-after",
+                "1_000",
+                "A session that was idle for so many milliseconds is frozen to a few hundred octets until its client speaks again.",
+            ),
+        ],
+    },
+    Table {
+        name: "observe",
+        many: None,
+        doc: "Logs, metrics, health.",
+        keys: &[
+            key("format", r#""human""#, "Log lines for people (`human`) or one JSON object a line (`json`)."),
+            key(
+                "level",
+                r#""info""#,
+                "`error`, `warn`, `info`, `debug`, `trace` or `off`; or a filter such as `info,hermetic::queue=debug`. With `trace` every command and reply is logged, save for secrets.",
+            ),
+            key("redact", "false", "Hide the local parts of addresses in logs."),
+            absent(
+                "http",
+                r#""127.0.0.1:9090""#,
+                "A loopback address that serves `/metrics` (Prometheus) and `/health`.",
+            ),
+        ],
+    },
+];
+
+/// The configuration that `hermetic serve` uses without a file, as a file: every key with its documentation, those
+/// without a default commented out.
+#[must_use]
+pub fn default_file() -> String {
+    let mut text = String::from(
+        "# The configuration of Hermetic. Every key is here, as it is if you leave it out; what is commented out is an example.\n",
+    );
+    for table in TABLES {
+        text.push('\n');
+        comment(&mut text, table.doc);
+        match table.many {
+            None => {
+                if !table.name.is_empty() {
+                    let _ = writeln!(text, "[{}]", table.name);
+                }
+                keys(&mut text, table, &[]);
+            }
+            Some(built_in) => {
+                for (index, differing) in built_in.iter().enumerate() {
+                    let _ = writeln!(text, "{}[[{}]]", if index > 0 { "\n" } else { "" }, table.name);
+                    if index == 0 {
+                        keys(&mut text, table, differing);
+                    } else {
+                        for (name, value) in *differing {
+                            let _ = writeln!(text, "{name} = {value}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+    text
+}
+
+fn keys(text: &mut String, table: &Table, differing: &[(&str, &str)]) {
+    for key in table.keys {
+        comment(text, key.doc);
+        let given = differing.iter().find(|(name, _)| *name == key.name).map(|(_, value)| *value);
+        let off = given.is_none() && matches!(key.preset, Preset::Absent(_));
+        let _ =
+            writeln!(text, "{}{} = {}", if off { "#" } else { "" }, key.name, given.unwrap_or(key.preset.example()));
+    }
+}
+
+/// Lines of at most 100 characters behind `# `.
+fn comment(text: &mut String, doc: &str) {
+    let mut line = String::from("#");
+    for word in doc.split(' ') {
+        if line.len() + 1 + word.len() > 100 {
+            text.push_str(&line);
+            text.push('\n');
+            line = String::from("#");
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    text.push_str(&line);
+    text.push('\n');
+}
+
+/// The same for `host/README.md`: a Markdown table for each table.
+#[must_use]
+pub fn markdown() -> String {
+    let mut text = String::new();
+    for table in TABLES {
+        let title = match (table.name, table.many) {
+            ("", _) => "Before the first table".to_owned(),
+            (name, None) => format!("`[{name}]`"),
+            (name, Some(_)) => format!("`[[{name}]]`"),
+        };
+        let _ = write!(text, "### {title}\n\n{}\n\n| key | default | meaning |\n| --- | --- | --- |\n", table.doc);
+        for key in table.keys {
+            let preset = match key.preset {
+                Preset::Default(value) => format!("`{value}`"),
+                Preset::Absent(_) => "none".to_owned(),
+                Preset::Required(_) => "must be given".to_owned(),
+            };
+            let _ = writeln!(text, "| `{}` | {preset} | {} |", key.name, key.doc);
+        }
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+    use crate::config::{Config, Domain, Engine, Limits, Listener, Observe, Queue, Relay, Tls, Users};
+
+    #[test]
+    fn the_default_file_is_the_default() {
+        let file = default_file();
+        let parsed: Config = toml::from_str(&file).unwrap_or_else(|error| panic!("{error}\n{file}"));
+        assert_eq!(parsed, Config::local_default(), "{file}");
+        // The examples are valid too.
+        let examples: String = file
+            .lines()
+            .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line).to_owned() + "\n")
+            .collect();
+        assert_ne!(examples, file);
+        toml::from_str::<Config>(&examples).unwrap_or_else(|error| panic!("{error}\n{examples}"));
+    }
+
+    /// The names that a struct knows, from what serde says of one that it does not.
+    fn fields<T: DeserializeOwned + std::fmt::Debug>() -> Vec<String> {
+        let error = toml::from_str::<T>("no-such-key = 1").unwrap_err().to_string();
+        let (_, names) = error.split_once("expected ").unwrap_or_else(|| panic!("{error}"));
+        let mut names: Vec<_> = names.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn every_field_is_documented() {
+        for (table, mut expected) in [
+            ("", fields::<Config>()),
+            ("listener", fields::<Listener>()),
+            ("domain", fields::<Domain>()),
+            ("tls", fields::<Tls>()),
+            ("users", fields::<Users>()),
+            ("relay", fields::<Relay>()),
+            ("limits", fields::<Limits>()),
+            ("queue", fields::<Queue>()),
+            ("engine", fields::<Engine>()),
+            ("observe", fields::<Observe>()),
+        ] {
+            expected.retain(|name| !table.is_empty() || TABLES.iter().all(|table| table.name != name));
+            let table = TABLES.iter().find(|candidate| candidate.name == table).unwrap();
+            let mut documented: Vec<_> = table.keys.iter().map(|key| key.name.to_owned()).collect();
+            documented.sort();
+            assert_eq!(documented, expected, "[{}]", table.name);
+        }
+        let names: Vec<_> = TABLES.iter().map(|table| table.name).collect();
+        assert_eq!(names.len(), 10, "a table without a struct in this test: {names:?}");
+    }
+
+    /// If this fails, put the table that it prints between the two marks in `host/README.md`.
+    #[test]
+    fn the_manual_has_every_key() {
+        let manual = include_str!("../../README.md");
+        let (_, rest) = manual.split_once("<!-- keys -->\n").expect("the first mark");
+        let (found, _) = rest.split_once("<!-- end of keys -->").expect("the second mark");
+        let expected = markdown();
+        assert!(found.trim() == expected.trim(), "{expected}");
+    }
+}

@@ -1,0 +1,263 @@
+//! Maildir: `tmp/` while it is written, `new/` when it is whole, `cur/` when its reader has seen it.
+//!
+//! Owns names, folders and the order of steps. Refuses to know which mailbox is where. Fails by entry: one that can not
+//! be delivered harms no other of its batch.
+//!
+//! # The steps, and a crash between any two
+//!
+//! For a batch: each file is written in `tmp/` and synced; each is renamed into `new/`; each `new/` is synced once; then
+//! the caller settles.
+//!
+//! * Before the rename there is at most a file in `tmp/`, which no reader looks at. The next attempt removes it.
+//! * After the rename, before the folder's fsync: a kill keeps the name, a power failure may lose it. The entry is
+//!   unsettled either way, and its next lease unsure. The copy is found by its name and *synced again* before it counts
+//!   as delivered, or it is not found and is made.
+//! * After the fsync, before the settling: the copy is found, and not made twice.
+//!
+//! The name is `SECONDS.ULID_INDEX.HOST,S=SIZE`: seconds and ULID are the message's, so every attempt makes the same
+//! name, and another message never does. A copy counts in `new/` under any host name and in `cur/` under any flags. Who has deleted it in between gets it again: that can not be known.
+//!
+//! # What is in the file
+//!
+//! `Return-Path` (RFC 5321 section 4.4), `Delivered-To` with the recipient as the client gave it (so that a subaddress can
+//! be filtered on), the stored prefix (Received), and then the content exactly as it was received, with CRLF. Readers
+//! of Maildirs take CRLF and LF alike; under BODY=BINARYMIME a bare LF is content, and a conversion would destroy it.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fs::{self, File, OpenOptions},
+    io::{self, IoSlice, Write as _},
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use parking_lot::Mutex;
+use tracing::{info, warn};
+
+use super::{DeliverError, Delivered, Parcel};
+use crate::store::{Content, EntryId, Lease, durable};
+
+/// Folders that are remembered to exist.
+const KNOWN: usize = 16_384;
+/// Octets of a large content that are copied at a time.
+const PIECE: usize = 256 * 1024;
+
+/// Delivers into Maildirs.
+#[derive(Debug)]
+pub struct Maildirs {
+    host: String,
+    /// Made, or found and synced, by this process.
+    known: Mutex<HashSet<PathBuf>>,
+}
+
+impl Maildirs {
+    /// `host` goes into the files' names.
+    #[must_use]
+    pub fn new(host: &str) -> Self {
+        // As the Maildir specification has it, and a comma would end the name.
+        let host = host.replace('/', "\\057").replace(':', "\\072").replace(',', "\\054");
+        Self { host, known: Mutex::default() }
+    }
+
+    /// Delivers all of them; the results are in their order. Blocks, for as long as the disk needs.
+    ///
+    /// What is `Ok` is on stable storage.
+    pub fn deliver(&self, parcels: &[Parcel]) -> Vec<Result<Delivered, DeliverError>> {
+        let earlier = earlier_copies(parcels);
+        let mut results: Vec<_> = parcels
+            .iter()
+            .map(|parcel| match earlier.get(&parcel.lease.entry) {
+                Some(copy) => {
+                    info!(entry = %parcel.lease.entry, file = %copy.display(), "already delivered before its record was lost");
+                    let synced = File::open(copy).and_then(|file| durable::file(&file));
+                    synced.map(|()| (Delivered::Earlier, folder_of(copy))).map_err(at(copy))
+                }
+                None => self.write(parcel).map(|copy| (Delivered::Now, folder_of(&copy))),
+            })
+            .collect();
+        let folders: BTreeMap<PathBuf, Result<(), io::Error>> = results
+            .iter()
+            .flatten()
+            .map(|(_, folder)| folder.clone())
+            .collect::<HashSet<_>>()
+            .into_iter()
+            .map(|folder| (folder.clone(), durable::folder(&folder)))
+            .collect();
+        results
+            .drain(..)
+            .map(|result| {
+                let (delivered, folder) = result?;
+                match folders.get(&folder) {
+                    // An io::Error can not be cloned, and each of the entries needs it.
+                    Some(Err(error)) => Err(at(&folder)(io::Error::new(error.kind(), error.to_string()))),
+                    _ => Ok(delivered),
+                }
+            })
+            .collect()
+    }
+
+    /// One file, whole and synced, into `new/`. Its name there is not yet synced.
+    fn write(&self, parcel: &Parcel) -> Result<PathBuf, DeliverError> {
+        let (maildir, lease) = (&parcel.maildir, &parcel.lease);
+        self.make(maildir)?;
+        let temporary = maildir.join("tmp").join(format!("{}.{}", stem(lease.entry), lease.token));
+        let written = match create(&temporary) {
+            // Somebody has removed the Maildir while we run.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.known.lock().remove(maildir);
+                self.make(maildir)?;
+                create(&temporary)
+            }
+            created => created,
+        }
+        .and_then(|file| fill(file, parcel))
+        .map_err(at(&temporary));
+        let renamed = written.and_then(|size| {
+            let copy = maildir.join("new").join(format!("{}.{},S={size}", stem(lease.entry), self.host));
+            fs::rename(&temporary, &copy).map(|()| copy.clone()).map_err(at(&copy))
+        });
+        if renamed.is_err() {
+            self.known.lock().remove(maildir);
+            remove_leftover(&temporary);
+        }
+        renamed
+    }
+
+    /// The Maildir exists, durably.
+    fn make(&self, maildir: &Path) -> Result<(), DeliverError> {
+        if self.known.lock().contains(maildir) {
+            return Ok(());
+        }
+        for folder in ["tmp", "new", "cur"] {
+            let folder = maildir.join(folder);
+            // `cur` last: it syncs the names of all three, and of all the folders above.
+            if folder.ends_with("cur") {
+                durable::make(&folder).map_err(at(&folder))?;
+            } else {
+                use std::os::unix::fs::DirBuilderExt as _;
+                fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(at(&folder))?;
+            }
+        }
+        let mut known = self.known.lock();
+        if known.len() >= KNOWN {
+            known.clear();
+        }
+        known.insert(maildir.to_owned());
+        Ok(())
+    }
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> DeliverError {
+    move |error| DeliverError { path: path.to_owned(), error }
+}
+
+fn folder_of(file: &Path) -> PathBuf {
+    file.parent().unwrap_or(file).to_owned()
+}
+
+/// The part of a file's name that says which entry it is.
+fn stem(entry: EntryId) -> String {
+    format!("{}.{}_{}", entry.message.timestamp_ms() / 1000, entry.message, entry.index)
+}
+
+/// The same part of a name that was found.
+fn stem_of(name: &str) -> Option<&str> {
+    name.match_indices('.').nth(1).map(|(end, _)| &name[..end])
+}
+
+/// The copies that earlier attempts made of the unsure entries. Also removes what those left in `tmp/`.
+fn earlier_copies(parcels: &[Parcel]) -> HashMap<EntryId, PathBuf> {
+    let mut wanted: HashMap<&Path, HashMap<String, EntryId>> = HashMap::new();
+    for parcel in parcels.iter().filter(|parcel| parcel.lease.unsure) {
+        let entry = parcel.lease.entry;
+        wanted.entry(&parcel.maildir).or_default().insert(stem(entry), entry);
+    }
+    let mut copies = HashMap::new();
+    for (maildir, stems) in wanted {
+        for name in ["tmp", "cur", "new"] {
+            let folder = maildir.join(name);
+            // A folder that is not there holds no copy; one that can not be read fails again when it is written to.
+            let files = fs::read_dir(&folder).into_iter().flatten().flatten();
+            for file in files {
+                let file_name = file.file_name();
+                let Some(stem) = file_name.to_str().and_then(stem_of) else { continue };
+                match stems.get(stem) {
+                    None => {}
+                    Some(_) if name == "tmp" => remove_leftover(&file.path()),
+                    Some(entry) => drop(copies.insert(*entry, file.path())),
+                }
+            }
+        }
+    }
+    copies
+}
+
+/// No reader looks into `tmp/`: what can not be removed there does no harm.
+fn remove_leftover(path: &Path) {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            warn!(file = %path.display(), %error, "can not remove what a failed delivery left");
+        }
+        _ => {}
+    }
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+/// Return-Path and Delivered-To.
+fn delivery_fields(lease: &Lease) -> String {
+    let reverse = lease.envelope.reverse_path.as_ref().map(ToString::to_string).unwrap_or_default();
+    format!("Return-Path: <{reverse}>\r\nDelivered-To: {}\r\n", lease.recipient.recipient)
+}
+
+/// Writes and syncs; the answer is the file's length.
+fn fill(mut file: File, parcel: &Parcel) -> io::Result<u64> {
+    let fields = delivery_fields(&parcel.lease);
+    let body = &parcel.body;
+    let mut size = (fields.len() + body.prefix.len()) as u64;
+    match &body.content {
+        Content::Inline(content) => {
+            size += content.len() as u64;
+            write_all(
+                &mut file,
+                &mut [IoSlice::new(fields.as_bytes()), IoSlice::new(&body.prefix), IoSlice::new(content)],
+            )?;
+        }
+        Content::File(content) => {
+            write_all(&mut file, &mut [IoSlice::new(fields.as_bytes()), IoSlice::new(&body.prefix)])?;
+            // Not `io::copy`: the file is shared, and so is its position.
+            let mut piece = vec![0; PIECE];
+            let mut read = 0;
+            loop {
+                let n = content.read_at(&mut piece, read)?;
+                if n == 0 {
+                    break;
+                }
+                file.write_all(&piece[..n])?;
+                read += n as u64;
+            }
+            if read != parcel.lease.envelope.size {
+                let wanted = parcel.lease.envelope.size;
+                return Err(io::Error::other(format!("the stored body has {read} octets instead of {wanted}")));
+            }
+            size += read;
+        }
+    }
+    durable::file(&file)?;
+    Ok(size)
+}
+
+fn write_all(file: &mut File, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+    IoSlice::advance_slices(&mut parts, 0);
+    while !parts.is_empty() {
+        match file.write_vectored(parts) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => IoSlice::advance_slices(&mut parts, n),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

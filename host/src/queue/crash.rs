@@ -1,0 +1,146 @@
+//! Killed at random moments: what was acknowledged is in the store or in a Maildir, whole, exactly once.
+//!
+//! The victim is this very test executable, started again with [`VICTIM`] set. `HERMETIC_CRASH_ROUNDS` says how often.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::{
+    collections::HashMap,
+    io::{BufRead as _, BufReader, Read as _},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use super::{tests::*, *};
+use crate::store::{Content, sqlite::SqliteStore};
+
+/// The folder that the victim works in.
+const VICTIM: &str = "HERMETIC_CRASH_VICTIM";
+const MAILBOXES: [&str; 3] = ["anna", "berta", "carl"];
+
+/// Sizes below, at and above the bound between row and file.
+fn size(n: u64) -> usize {
+    [10, 4096, 65_536, 65_537, 300_000][usize::try_from(n % 5).unwrap()]
+}
+
+/// Content that says which it is, and shows when it is torn.
+fn content(name: &str, n: u64) -> Vec<u8> {
+    let mut content = format!("X-Name: {name}\r\n\r\n").into_bytes();
+    content.resize(content.len() + size(n), b'a' + u8::try_from(n % 26).unwrap());
+    content.extend(b"\r\nend\r\n");
+    content
+}
+
+/// Not a test: accepts and delivers until it is killed, and says what it accepted.
+#[test]
+fn victim() {
+    let Some(data) = std::env::var_os(VICTIM) else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let store = SqliteStore::open(Path::new(&data), 0).unwrap();
+        let config = Config { data: data.into(), ..Config::default() };
+        let (_stop, stopped) = watch::channel(false);
+        tokio::spawn(run(store.clone(), Arc::new(ArcSwap::from_pointee(config)), places, stopped));
+        for task in 0..8 {
+            let store = store.clone();
+            tokio::spawn(async move {
+                for n in 0.. {
+                    let name = format!("{}-{task}-{n}", std::process::id());
+                    let entries = MAILBOXES[..usize::try_from(n % 3 + 1).unwrap()].iter().map(|name| entry(name));
+                    let id = accept(&store, &content(&name, n), entries.collect()).await;
+                    println!("accepted {id} {name} {n}");
+                }
+            });
+        }
+        std::future::pending::<()>().await;
+    });
+}
+
+/// What is where: entry -> content, for each copy in a Maildir and each entry in the store.
+async fn found(data: &Path) -> HashMap<String, Vec<Vec<u8>>> {
+    let mut found: HashMap<String, Vec<Vec<u8>>> = HashMap::new();
+    for mailbox in MAILBOXES {
+        for (name, octets) in mail(data, &format!("{mailbox}@example.test")) {
+            let entry = name.split('.').nth(1).unwrap().replace('_', ".");
+            let start = octets.windows(7).position(|window| window == b"X-Name:").unwrap_or(octets.len());
+            found.entry(entry).or_default().push(octets[start..].to_vec());
+        }
+    }
+    let store = SqliteStore::open(data, 0).unwrap();
+    for lease in store.claim(u64::MAX >> 1, usize::MAX, LEASE).await.unwrap() {
+        let mut octets = Vec::new();
+        match store.body(lease.entry.message).await.unwrap().content {
+            Content::Inline(content) => octets = content,
+            Content::File(mut file) => drop(file.read_to_end(&mut octets).unwrap()),
+        }
+        let copies = found.entry(lease.entry.to_string()).or_default();
+        // A copy of an entry that is not settled is what the next attempt finds, not a second one.
+        if copies.is_empty() {
+            copies.push(octets);
+        }
+    }
+    store.close().await;
+    found
+}
+
+#[tokio::test]
+async fn nothing_is_lost_torn_or_doubled() {
+    let rounds: u64 = std::env::var("HERMETIC_CRASH_ROUNDS").map_or(6, |rounds| rounds.parse().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let mut accepted: HashMap<String, Vec<u8>> = HashMap::new();
+    let check = |found: &HashMap<String, Vec<Vec<u8>>>, accepted: &HashMap<String, Vec<u8>>, when: &str| {
+        for (entry, content) in accepted {
+            let copies = found.get(entry).map_or(&[][..], Vec::as_slice);
+            assert_eq!(copies.len(), 1, "{entry} of {} entries, {when}", accepted.len());
+            assert!(copies[0] == *content, "{entry} is torn, {when}");
+        }
+    };
+    for round in 0..rounds {
+        let mut victim = Command::new(std::env::current_exe().unwrap())
+            .args(["queue::crash::victim", "--exact", "--nocapture"])
+            .env(VICTIM, folder.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(victim.stdout.take().unwrap());
+        // Some rounds are killed while they recover from the one before.
+        let pause = Duration::from_millis(rand::random::<u64>() % if round % 3 == 2 { 100 } else { 800 });
+        std::thread::spawn(move || {
+            std::thread::sleep(pause);
+            victim.kill().unwrap();
+            victim.wait().unwrap();
+        });
+        for line in lines.lines() {
+            let line = line.unwrap();
+            // The last line may be cut off: then it was not said.
+            let words: Vec<_> = line.split(' ').collect();
+            let ["accepted", id, name, n] = words[..] else { continue };
+            let Ok(n) = n.parse::<u64>() else { continue };
+            for place in 0..=n % 3 {
+                accepted.insert(format!("{id}.{place}"), content(name, n));
+            }
+        }
+        check(&found(folder.path()).await, &accepted, &format!("after round {round}"));
+    }
+    assert!(accepted.len() as u64 > rounds, "too little happened: {} entries", accepted.len());
+
+    // Recovery ends with every copy delivered, and nothing left over.
+    let store = SqliteStore::open(folder.path(), 0).unwrap();
+    let config = Config { data: folder.path().to_owned(), ..Config::default() };
+    let (stop, stopped) = watch::channel(false);
+    let queue = tokio::spawn(run(store.clone(), Arc::new(ArcSwap::from_pointee(config)), places, stopped));
+    while store.counts().await.unwrap().queued > 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    stop.send(true).unwrap();
+    queue.await.unwrap();
+    store.close().await;
+    drop(store);
+    check(&found(folder.path()).await, &accepted, "at the end");
+    let mut copies: Vec<String> = Vec::new();
+    for mailbox in MAILBOXES {
+        copies.extend(mail(folder.path(), &format!("{mailbox}@example.test")).into_keys());
+        let tmp = folder.path().join(format!("mail/{mailbox}@example.test/tmp"));
+        assert_eq!(std::fs::read_dir(tmp).into_iter().flatten().count(), 0, "left in tmp of {mailbox}");
+    }
+    println!("{} entries accepted, {} delivered, {rounds} rounds", accepted.len(), copies.len());
+}

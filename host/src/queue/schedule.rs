@@ -1,0 +1,58 @@
+//! When the next attempt is: the wait doubles, with a little chance in it, until the message is too old.
+
+use crate::{config::Queue, store::Timestamp};
+
+/// The time of the next attempt, or None if the message should be given up.
+///
+/// `attempts` were made before the one that has just failed. `chance` spreads the wait by a quarter up or down, so that
+/// what failed together does not come back together.
+pub(super) fn next(
+    queue: &Queue,
+    received_at: Timestamp,
+    attempts: u32,
+    now: Timestamp,
+    chance: u8,
+) -> Option<Timestamp> {
+    let expiry = received_at.saturating_add(queue.expire.saturating_mul(1000));
+    if now >= expiry {
+        return None;
+    }
+    let doubled = queue.retry_first.max(1).saturating_mul(1u64.checked_shl(attempts).unwrap_or(u64::MAX));
+    let wait = doubled.min(queue.retry_most.max(1)).saturating_mul(1000);
+    let wait = wait / 1024 * (768 + u64::from(chance) * 2);
+    // One more attempt at the very end, rather than none after a long wait.
+    Some(now.saturating_add(wait.max(1000)).min(expiry.max(now + 1000)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_a_bound_and_end() {
+        let queue = Queue { retry_first: 60, retry_most: 600, expire: 10_000, ..Queue::default() };
+        // received 0, attempts before, now (s) -> the least and the greatest next attempt (s)
+        let cases = [
+            (0, 0, Some((45, 75))),
+            (1, 100, Some((190, 250))),
+            (2, 100, Some((280, 400))),
+            (4, 100, Some((550, 850))),
+            (63, 100, Some((550, 850))),
+            (64, 100, Some((550, 850))),
+            (u32::MAX, 9_900, Some((10_000, 10_000))),
+            (3, 9_999, Some((10_000, 10_000))),
+            (3, 10_000, None),
+        ];
+        for (attempts, now, expected) in cases {
+            let at = |chance| next(&queue, 0, attempts, now * 1000, chance);
+            match expected {
+                None => assert_eq!(at(0), None),
+                Some((least, most)) => {
+                    let (low, high) = (at(0).unwrap_or(0) / 1000, at(255).unwrap_or(0).div_ceil(1000));
+                    let near = |a: u64, b: u64| a.abs_diff(b) <= 3;
+                    assert!(near(low, least) && near(high, most), "{attempts} at {now}: {low}..{high}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::Path, time::Instant};
+
+use super::*;
+use crate::store::{Address, Counts, Envelope, NewEntry, Pressure, Timestamp, sqlite::SqliteStore};
+
+/// Everything below `mail`; `lost` is configured no more.
+pub(super) fn places(config: &Config, mailbox: &str) -> Option<PathBuf> {
+    (mailbox != "lost@example.test").then(|| config.data.join("mail").join(mailbox))
+}
+
+pub(super) fn entry(mailbox: &str) -> NewEntry {
+    let recipient = Address { local: mailbox.into(), domain: "example.test".into() };
+    let route = Route::Local(recipient.to_string());
+    NewEntry { recipient, notify: None, orcpt: None, route, held: None }
+}
+
+pub(super) async fn accept(store: &SqliteStore, content: &[u8], entries: Vec<NewEntry>) -> MessageId {
+    accept_at(store, now(), content, entries).await
+}
+
+async fn accept_at(store: &SqliteStore, at: Timestamp, content: &[u8], entries: Vec<NewEntry>) -> MessageId {
+    let reverse_path = Some(Address { local: "a b".into(), domain: "far.test".into() });
+    let envelope = Envelope { reverse_path, received_at: at, ..Envelope::default() };
+    let mut incoming = store.begin().unwrap();
+    for piece in content.chunks(50_000) {
+        if incoming.write(piece).unwrap() == Pressure::Flush {
+            incoming.flush().await.unwrap();
+        }
+    }
+    incoming.accept(envelope, b"Received: x\r\n".to_vec(), entries).await.unwrap()
+}
+
+/// Mail by file name in `new` and `cur` of a mailbox.
+pub(super) fn mail(data: &Path, mailbox: &str) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for folder in ["new", "cur"] {
+        for file in fs::read_dir(data.join("mail").join(mailbox).join(folder)).into_iter().flatten().flatten() {
+            found.insert(file.file_name().into_string().unwrap(), fs::read(file.path()).unwrap());
+        }
+    }
+    found
+}
+
+/// A server's queue in a folder of its own.
+struct Rig {
+    folder: tempfile::TempDir,
+    store: Arc<SqliteStore>,
+    config: Arc<ArcSwap<Config>>,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(folder.path(), 0).unwrap();
+        let config = Config { data: folder.path().to_owned(), name: "mx:1.test".into(), ..Config::default() };
+        Self { folder, store, config: Arc::new(ArcSwap::from_pointee(config)) }
+    }
+
+    fn configure(&self, change: impl Fn(&mut Queue)) {
+        let mut config = Config::clone(&self.config.load());
+        change(&mut config.queue);
+        self.config.store(Arc::new(config));
+    }
+
+    /// Runs the queue until the condition holds.
+    async fn run_until(&self, condition: impl Fn(&Counts, &Path) -> bool) {
+        let (stop, stopped) = watch::channel(false);
+        let queue = tokio::spawn(run(self.store.clone(), self.config.clone(), places, stopped));
+        let began = Instant::now();
+        loop {
+            let counts = self.store.counts().await.unwrap();
+            if condition(&counts, self.folder.path()) {
+                break;
+            }
+            assert!(began.elapsed() < Duration::from_secs(60), "{counts:?} {:?}", self.store.list().await);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        stop.send(true).unwrap();
+        queue.await.unwrap();
+    }
+
+    fn mail(&self, mailbox: &str) -> BTreeMap<String, Vec<u8>> {
+        mail(self.folder.path(), mailbox)
+    }
+}
+
+#[tokio::test]
+async fn mail_arrives_as_it_was_sent() {
+    let rig = Rig::new();
+    let small = b"Subject: x\r\n\r\nbare \n and \r stay\r\n".to_vec();
+    let large: Vec<u8> = (0..700_000u32).map(|i| u8::try_from(i % 253).unwrap()).collect();
+    for content in [&small, &large] {
+        let tagged = NewEntry {
+            recipient: Address { local: "anna+lists".into(), domain: "Example.test".into() },
+            ..entry("anna")
+        };
+        let id = accept(&rig.store, content, vec![tagged, entry("berta")]).await;
+        rig.run_until(|counts, _| *counts == Counts::default()).await;
+        for (index, mailbox, to) in [(0, "anna", "anna+lists@Example.test"), (1, "berta", "berta@example.test")] {
+            let fields = format!("Return-Path: <\"a b\"@far.test>\r\nDelivered-To: {to}\r\nReceived: x\r\n");
+            let expected = [fields.as_bytes(), content].concat();
+            let seconds = id.timestamp_ms() / 1000;
+            let name = format!("{seconds}.{id}_{index}.mx\\0721.test,S={}", expected.len());
+            let found = rig.mail(&format!("{mailbox}@example.test"));
+            assert!(found.get(&name) == Some(&expected), "{name} {:?}", found.keys());
+        }
+    }
+    let maildir = rig.folder.path().join("mail/anna@example.test");
+    for folder in [&maildir, &maildir.join("tmp"), &maildir.join("new"), &maildir.join("cur")] {
+        assert_eq!(fs::metadata(folder).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+    assert_eq!(fs::read_dir(maildir.join("tmp")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn what_fails_is_retried_and_expires() {
+    let rig = Rig::new();
+    rig.configure(|queue| queue.retry_first = 1);
+    let blocked = rig.folder.path().join("mail/berta@example.test");
+    fs::create_dir_all(blocked.parent().unwrap()).unwrap();
+    fs::write(&blocked, b"a file where a folder should be").unwrap();
+    accept(&rig.store, b"x", vec![entry("anna"), entry("berta"), entry("lost")]).await;
+    // One that is too old fails at its first attempt.
+    accept_at(&rig.store, 1, b"y", vec![entry("lost")]).await;
+    rig.run_until(|counts, _| (counts.queued, counts.failed) == (2, 1)).await;
+    let listed = rig.store.list().await.unwrap();
+    let reasons: Vec<_> = listed.iter().filter_map(|line| line.reason.as_deref()).collect();
+    assert_eq!(rig.mail("anna@example.test").len(), 1);
+    assert!(reasons[0].contains("berta@example.test"), "{reasons:?}");
+    assert_eq!(reasons[1], "the mailbox lost@example.test is not configured any more");
+    assert_eq!(reasons[2], "the mailbox lost@example.test is not configured any more; given up after 1 attempts");
+
+    fs::remove_file(&blocked).unwrap();
+    rig.run_until(|counts, _| counts.queued == 1).await;
+    assert_eq!(rig.mail("berta@example.test").len(), 1);
+    assert_eq!(rig.mail("anna@example.test").len(), 1, "not again");
+}
+
+#[tokio::test]
+async fn relay_mail_is_held_and_a_queue_on_hold_waits() {
+    let rig = Rig::new();
+    accept(&rig.store, b"x", vec![NewEntry { route: Route::Relay, ..entry("far") }]).await;
+    rig.run_until(|counts, _| counts.held == 1).await;
+    let held = rig.store.list().await.unwrap().remove(0);
+    assert_eq!((held.state.as_str(), held.reason.as_deref()), ("held", Some(NEEDS_OUTBOUND)));
+
+    rig.configure(|queue| queue.hold = true);
+    accept(&rig.store, b"x", vec![entry("anna")]).await;
+    let began = Instant::now();
+    rig.run_until(|_, _| began.elapsed() > Duration::from_millis(300)).await;
+    assert!(rig.mail("anna@example.test").is_empty());
+    rig.configure(|queue| queue.hold = false);
+    rig.run_until(|counts, _| counts.queued == 0).await;
+    assert_eq!(rig.mail("anna@example.test").len(), 1);
+}
+
+/// An attempt that got as far as `new` or `tmp`, and whose record was lost, is not repeated.
+#[tokio::test]
+async fn copies_are_found() {
+    for (folder, flags, copies) in [("new", "", 1), ("cur", ":2,S", 1), ("tmp", "", 0)] {
+        let mut rig = Rig::new();
+        let id = accept(&rig.store, b"x", vec![entry("anna")]).await;
+        let maildir = rig.folder.path().join("mail/anna@example.test");
+        let name = format!("{}.{id}_0.old-host,S=4{flags}", id.timestamp_ms() / 1000);
+        fs::create_dir_all(maildir.join(folder)).unwrap();
+        fs::write(maildir.join(folder).join(&name), b"copy").unwrap();
+        rig.store.close().await;
+        let data = rig.folder.path().to_owned();
+        drop(std::mem::replace(&mut rig.store, SqliteStore::open(tempfile::tempdir().unwrap().path(), 0).unwrap()));
+        rig.store = SqliteStore::open(&data, 0).unwrap();
+        rig.run_until(|counts, _| counts.queued == 0).await;
+        let found = rig.mail("anna@example.test");
+        assert_eq!(found.len(), 1);
+        assert_eq!(found.contains_key(&name), copies == 1, "{folder}: {:?}", found.keys());
+        assert_eq!(fs::read_dir(maildir.join("tmp")).into_iter().flatten().count(), 0);
+    }
+}
+
+/// Somebody removes the Maildir, or a part of it, while the server runs.
+#[tokio::test]
+async fn folders_come_back() {
+    let rig = Rig::new();
+    rig.configure(|queue| queue.retry_first = 1);
+    let maildir = rig.folder.path().join("mail/anna@example.test");
+    let all = ["", "new", "tmp", "cur"];
+    let (stop, stopped) = watch::channel(false);
+    let queue = tokio::spawn(run(rig.store.clone(), rig.config.clone(), places, stopped));
+    for folder in all {
+        let _ = fs::remove_dir_all(maildir.join(folder));
+        let id = accept(&rig.store, b"x", vec![entry("anna")]).await.to_string();
+        let began = Instant::now();
+        while !rig.mail("anna@example.test").keys().any(|name| name.contains(&id)) {
+            assert!(began.elapsed() < Duration::from_secs(30), "without {folder:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    stop.send(true).unwrap();
+    queue.await.unwrap();
+}

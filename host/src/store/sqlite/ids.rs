@@ -1,0 +1,68 @@
+//! Message ids: ULIDs whose first 63 bits are also the row's key.
+//!
+//! 48 bits are milliseconds, the next 15 count within the millisecond, 65 are random. So the key is unique within the
+//! store, grows with every message (rows are appended, never inserted between others), and the id as a whole is unique
+//! in the world, which the names in a Maildir need.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use crate::store::{MessageId, Timestamp};
+
+/// Bits of an id that are random.
+const RANDOM: u32 = 65;
+/// Bits of the key that count within a millisecond.
+const COUNT: u32 = 15;
+
+/// Milliseconds since the Unix epoch.
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The key of an id's row.
+pub(super) fn key(id: MessageId) -> i64 {
+    i64::try_from(u128::from(id) >> RANDOM).unwrap_or(i64::MAX)
+}
+
+/// Makes ids.
+#[derive(Debug)]
+pub(super) struct Ids {
+    last: AtomicU64,
+    /// Ids below this key are of an earlier run.
+    pub(super) first: i64,
+}
+
+impl Ids {
+    /// `last` is the greatest key in the store: a clock that was set back brings no key twice.
+    pub(super) fn after(last: i64) -> Self {
+        let first = (last.unsigned_abs() + 1).max(now() << COUNT);
+        Self { last: AtomicU64::new(first), first: i64::try_from(first).unwrap_or(i64::MAX) }
+    }
+
+    /// The next id.
+    pub(super) fn next(&self) -> MessageId {
+        let clock = now() << COUNT;
+        let next = |last: u64| (last + 1).max(clock);
+        let key = match self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last))) {
+            Ok(last) | Err(last) => next(last),
+        };
+        MessageId::from((u128::from(key) << RANDOM) | (rand::random::<u128>() & ((1 << RANDOM) - 1)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_grow_whatever_the_clock_says() {
+        let future = i64::try_from((now() + 3_600_000) << COUNT).unwrap_or(i64::MAX);
+        let ids = Ids::after(future);
+        let made: Vec<MessageId> = (0..100_000).map(|_| ids.next()).collect();
+        assert!(key(made[0]) > future);
+        assert!(made.windows(2).all(|pair| key(pair[0]) < key(pair[1]) && pair[0] < pair[1]));
+    }
+}

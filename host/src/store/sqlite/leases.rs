@@ -1,0 +1,59 @@
+//! Who works on what. In memory only: a lease dies with its process, and the lock file says that there is one process.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use crate::store::{EntryId, Timestamp};
+
+/// An entry: the message's key and its place.
+pub(super) type Place = (i64, u32);
+
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    id: EntryId,
+    token: u64,
+    until: Timestamp,
+}
+
+/// All leases, expired ones too until their entry is claimed again or settled.
+#[derive(Debug)]
+pub(super) struct Leases {
+    held: HashMap<Place, Held>,
+    /// The token last given. Its upper half is the number of the run, so that tokens grow over restarts too.
+    last: u64,
+}
+
+impl Leases {
+    pub(super) fn new(run: u32) -> Self {
+        Self { held: HashMap::new(), last: u64::from(run) << 32 }
+    }
+
+    /// When the entry may be claimed, if somebody has it.
+    pub(super) fn until(&self, entry: Place) -> Option<Timestamp> {
+        self.held.get(&entry).map(|held| held.until)
+    }
+
+    /// A new lease: its token, and whether an earlier one was never settled.
+    pub(super) fn give(&mut self, entry: Place, id: EntryId, now: Timestamp, lease: Duration) -> (u64, bool) {
+        self.last += 1;
+        let until = now.saturating_add(u64::try_from(lease.as_millis()).unwrap_or(u64::MAX));
+        let earlier = self.held.insert(entry, Held { id, token: self.last, until });
+        (self.last, earlier.is_some())
+    }
+
+    /// Is this the entry's latest token?
+    pub(super) fn valid(&self, entry: Place, token: u64) -> bool {
+        self.held.get(&entry).is_some_and(|held| held.token == token)
+    }
+
+    /// What is being worked on, in display form.
+    pub(super) fn entries(&self, now: Timestamp) -> HashSet<String> {
+        self.held.values().filter(|held| held.until > now).map(|held| held.id.to_string()).collect()
+    }
+
+    pub(super) fn end(&mut self, entry: Place) {
+        self.held.remove(&entry);
+    }
+}

@@ -1,0 +1,381 @@
+//! The store on one machine: SQLite for envelopes, entries and small contents; files for large ones.
+//!
+//! Owns the folder `store` below the data folder: `store.db` (with `-wal` and `-shm`), `bodies/`, `lock`. Refuses to know
+//! where mail goes and how often it is tried. Fails with [`OpenError`] at start (the operator's to mend) and with
+//! [`StoreError`] later.
+//!
+//! ```text
+//!   begin ──► writing ──accept──► queued ◄───────┐ Retry
+//!                │ dropped          │ claim      │                Delivered
+//!                ▼                  ▼            │            ┌─────────────► gone
+//!             nothing            leased ─────────┴── settle ──┤
+//!                                   │ expired,                ├─► owed    Delivered, NOTIFY=SUCCESS
+//!                                   │ or the process died     ├─► failed  Failed: a DSN is owed
+//!                                   ▼                         └─► held    Held; Failed with no one to tell
+//!                                queued (unsure)
+//! ```
+//!
+//! # What if the process is killed, or the power fails, between any two steps?
+//!
+//! What SQLite commits with `synchronous=FULL` in WAL mode is on the disk when COMMIT returns, whole; what was not
+//! committed is not there after a crash. Beside it there are the files of large bodies, and the Maildirs:
+//!
+//! 1. *Writing.* Octets are in memory, or in a file that no row names. The peer was not told 250. At start, files
+//!    without a row are removed; this happens under the lock and before the first `begin`, so no file in use is hit.
+//! 2. *Accepting.* The file is synced, then its folder, then the row commits, then the peer hears 250. A crash before
+//!    the commit leaves an orphan file (see 1); after it, a row with a whole file. A crash before the 250 is
+//!    written leaves a message that the peer sends again: RFC 1047, and the lesser evil.
+//! 3. *COMMIT fails.* The peer hears 4xx. The frames might be in the log for all that, and be found at the next start;
+//!    so the file is kept, and the next start decides by the row.
+//! 4. *Leased.* Leases are in memory. A lease of a dead process is void, and there is no other process (the lock is the
+//!    kernel's, and goes with its process): after a restart every entry may be claimed at once. Such a lease is
+//!    `unsure`, as after a failed attempt or an expired lease: a copy may be delivered already, and delivery looks for it.
+//!    Tokens grow over restarts, since their upper half counts the runs.
+//! 5. *Delivered, not settled.* `crate::deliver::maildir` has made the copy durable before it settles. A crash in between
+//!    leaves the copy and an unsure entry; the copy's name is made of the entry's id, so it is found and not made twice.
+//! 6. *Settled.* The last entry takes its message's row along in one transaction. A file is removed after the commit; a
+//!    crash before the removal leaves an orphan (see 1).
+//! 7. *A row whose file is missing or short* can not come from a crash. It is damage: an error is logged at start, and
+//!    the entries are held.
+//!
+//! The WAL is written back by the writer thread after it has answered, whenever about 32 MiB were added; see `writer`.
+
+mod bodies;
+mod ids;
+mod incoming;
+mod leases;
+mod lock;
+mod rows;
+mod schema;
+mod space;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use rusqlite::{Connection, OptionalExtension as _};
+use tokio::{
+    sync::{Notify, oneshot},
+    task::spawn_blocking,
+};
+
+pub(crate) use self::ids::now;
+use self::{
+    bodies::Bodies,
+    ids::{Ids, key},
+    incoming::Arriving,
+    leases::Leases,
+    lock::Lock,
+    schema::State,
+    space::Space,
+    writer::{Job, Writer, failed},
+};
+use super::{
+    Address, Body, Content, Counts, EntryId, Incoming, Lease, Listed, MessageId, Settlement, Store, StoreError,
+    Timestamp, durable,
+};
+
+/// Why the store can not be opened. The operator's to mend.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error(
+        "the data folder {data} is in use by another hermetic (process {process}); stop it, or choose another `data`"
+    )]
+    InUse {
+        /// The data folder.
+        data: PathBuf,
+        /// Its process id.
+        process: String,
+    },
+    /// A later version made it.
+    #[error(
+        "{path} has schema {found}, this version knows {known}; use the version of hermetic that made it, or a later one"
+    )]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its `user_version`.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// The file system says no.
+    #[error("{path}: {error}")]
+    Io {
+        /// What was tried.
+        path: PathBuf,
+        /// Why it failed.
+        error: std::io::Error,
+    },
+    /// SQLite says no.
+    #[error("the store's database: {0}")]
+    Database(#[from] rusqlite::Error),
+}
+
+/// When something is due next.
+#[derive(Debug)]
+struct Agenda {
+    at: AtomicU64,
+    changed: Notify,
+}
+
+impl Agenda {
+    /// Something is due at this time, or before.
+    fn at_latest(&self, at: Timestamp) {
+        if self.at.fetch_min(at, Ordering::AcqRel) > at {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Nothing is due before. Only the writer says so.
+    fn set(&self, at: Timestamp) {
+        self.at.store(at, Ordering::Release);
+    }
+}
+
+/// What sessions and the writer share.
+struct Shared {
+    ids: Ids,
+    space: Space,
+    bodies: Arc<Bodies>,
+    /// Each sender waits for its answer, so there are at most as many jobs as sessions and delivery tasks.
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Shared {
+    fn submit(&self, job: Job) -> Result<(), StoreError> {
+        self.jobs.send(job).map_err(|_| Self::closed())
+    }
+
+    fn closed() -> StoreError {
+        StoreError::Failed("the store is closed".into())
+    }
+}
+
+/// Connections for reading, as many as are in use at a time.
+struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Readers {
+    fn with<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let idle = self.idle.lock().pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => schema::open_reader(&self.path).map_err(|error| StoreError::Failed(error.to_string()))?,
+        };
+        let read = read(&connection).map_err(|error| failed(&error));
+        self.idle.lock().push(connection);
+        read
+    }
+}
+
+/// See the module.
+pub struct SqliteStore {
+    shared: Arc<Shared>,
+    readers: Arc<Readers>,
+    leases: Arc<Mutex<Leases>>,
+    agenda: Arc<Agenda>,
+    _lock: Lock,
+}
+
+/// The store's folder below the data folder.
+fn folder(data: &Path) -> PathBuf {
+    data.join("store")
+}
+
+impl SqliteStore {
+    /// Opens the store below `data`, makes it if need be, and repairs what a crash left. `reserve` are the octets that must
+    /// stay free on its disk.
+    pub fn open(data: &Path, reserve: u64) -> Result<Arc<Self>, OpenError> {
+        let folder = folder(data);
+        let io = |error| OpenError::Io { path: folder.clone(), error };
+        durable::make(&folder).map_err(io)?;
+        if durable::CRIPPLED {
+            tracing::error!("this build leaves out fsync; it is for tests and loses mail when the power fails");
+        }
+        let lock = Lock::take(data, &folder)?;
+        let path = folder.join("store.db");
+        let (connection, run) = schema::open_writer(&path)?;
+        let bodies = Arc::new(Bodies::open(&folder).map_err(io)?);
+        durable::folder(&folder).map_err(io)?;
+        bodies.reconcile(&connection)?;
+
+        let last: Option<i64> = connection.query_row("SELECT max(key) FROM message", (), |row| row.get(0))?;
+        let ids = Ids::after(last.unwrap_or(0));
+        let leases = Arc::new(Mutex::new(Leases::new(run)));
+        let agenda = Arc::new(Agenda { at: AtomicU64::new(0), changed: Notify::new() });
+        let (jobs, waiting) = mpsc::channel();
+        let writer = Writer {
+            connection,
+            bodies: bodies.clone(),
+            leases: leases.clone(),
+            agenda: agenda.clone(),
+            first: ids.first,
+            logged: 0,
+        };
+        std::thread::Builder::new().name("store".into()).spawn(move || writer.run(&waiting)).map_err(io)?;
+        let shared = Arc::new(Shared { ids, space: Space::new(folder.clone(), reserve), bodies, jobs });
+        let readers = Arc::new(Readers { path, idle: Mutex::default() });
+        Ok(Arc::new(Self { shared, readers, leases, agenda, _lock: lock }))
+    }
+
+    async fn ask<T>(&self, job: impl FnOnce(writer::Reply<T>) -> Job) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.submit(job(reply))?;
+        answer.await.map_err(|_| Shared::closed())?
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let readers = self.readers.clone();
+        spawn_blocking(move || readers.with(read)).await.map_err(|error| StoreError::Failed(error.to_string()))?
+    }
+}
+
+/// What is in the store below `data`, read beside a running server or without one. None if there is no store.
+pub fn list(data: &Path) -> Result<Option<Vec<Listed>>, OpenError> {
+    let path = folder(data).join("store.db");
+    match std::fs::metadata(&path) {
+        Ok(_) => Ok(Some(read_list(&schema::open_reader(&path)?)?)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(OpenError::Io { path, error }),
+    }
+}
+
+fn read_list(connection: &Connection) -> rusqlite::Result<Vec<Listed>> {
+    let mut statement = connection.prepare(
+        "SELECT id, place, state, reason, reverse_local, reverse_domain, recipient_local, recipient_domain, size,
+                received_at, attempts, next_attempt
+         FROM entry JOIN message ON key = message ORDER BY message, place",
+    )?;
+    let listed = statement.query_map((), |row| {
+        let reverse: (Option<String>, Option<String>) = (row.get(4)?, row.get(5)?);
+        let reverse = reverse.0.zip(reverse.1).map(|(local, domain)| Address { local, domain }.to_string());
+        Ok(Listed {
+            entry: EntryId { message: MessageId::from_bytes(row.get(0)?), index: row.get(1)? }.to_string(),
+            state: State::word(row.get(2)?).into(),
+            reason: row.get(3)?,
+            reverse_path: reverse.unwrap_or_else(|| "<>".into()),
+            recipient: Address { local: row.get(6)?, domain: row.get(7)? }.to_string(),
+            size: row.get(8)?,
+            received_at: row.get(9)?,
+            attempts: row.get(10)?,
+            next_attempt: row.get(11)?,
+        })
+    })?;
+    listed.collect()
+}
+
+fn read_body(connection: &Connection, bodies: &Bodies, id: MessageId) -> Result<Body, StoreError> {
+    let row = connection.prepare_cached("SELECT prefix, content FROM message WHERE key = ?1 AND id = ?2").and_then(
+        |mut statement| statement.query_row((key(id), id.to_bytes()), |row| Ok((row.get(0)?, row.get(1)?))).optional(),
+    );
+    let (prefix, content): (_, Option<Vec<u8>>) =
+        row.map_err(|error| failed(&error))?.ok_or_else(|| StoreError::Unknown(id.to_string()))?;
+    let content = match content {
+        Some(octets) => Content::Inline(octets),
+        None => {
+            let path = bodies.path(id);
+            Content::File(
+                File::open(&path).map_err(|error| StoreError::Failed(format!("{}: {error}", path.display())))?,
+            )
+        }
+    };
+    Ok(Body { prefix, content })
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    fn begin(&self) -> Result<Box<dyn Incoming>, StoreError> {
+        self.shared.space.check()?;
+        Ok(Box::new(Arriving::new(self.shared.clone())))
+    }
+
+    async fn claim(&self, now: Timestamp, n: usize, lease: Duration) -> Result<Vec<Lease>, StoreError> {
+        self.ask(|reply| Job::Claim { now, n, lease, reply }).await
+    }
+
+    async fn settle(&self, outcomes: Vec<(Lease, Settlement)>) -> Result<Vec<EntryId>, StoreError> {
+        let settled = self.ask(|reply| Job::Settle(outcomes, reply)).await?;
+        if !settled.remove.is_empty() {
+            // The transaction is durable whatever becomes of this, and the next start removes what is left.
+            let _ = spawn_blocking(move || settled.remove.iter().for_each(|path| bodies::remove(path))).await;
+        }
+        Ok(settled.stale)
+    }
+
+    async fn bodies(&self, messages: Vec<MessageId>) -> Vec<Result<Body, StoreError>> {
+        let (readers, bodies, n) = (self.readers.clone(), self.shared.bodies.clone(), messages.len());
+        let read = spawn_blocking(move || {
+            readers.with(|connection| Ok(messages.iter().map(|id| read_body(connection, &bodies, *id)).collect()))
+        });
+        let read = read.await.map_err(|error| StoreError::Failed(error.to_string())).flatten();
+        read.unwrap_or_else(|error| (0..n).map(|_| Err(error.clone())).collect())
+    }
+
+    async fn due(&self) {
+        loop {
+            let changed = self.agenda.changed.notified();
+            let at = self.agenda.at.load(Ordering::Acquire);
+            let Some(wait) = at.checked_sub(now()).filter(|wait| *wait > 0) else { return };
+            // Never longer than an hour: the clock may be set.
+            let sleep = tokio::time::sleep(Duration::from_millis(wait.min(3_600_000)));
+            tokio::select! { () = changed => {} () = sleep => {} }
+        }
+    }
+
+    async fn list(&self) -> Result<Vec<Listed>, StoreError> {
+        let mut listed = self.read(read_list).await?;
+        let leased = self.leases.lock().entries(now());
+        for line in listed.iter_mut().filter(|line| leased.contains(&line.entry)) {
+            line.state = "leased".into();
+        }
+        Ok(listed)
+    }
+
+    async fn counts(&self) -> Result<Counts, StoreError> {
+        self.read(|connection| {
+            let mut counts = Counts::default();
+            let mut statement = connection.prepare("SELECT state, count(*) FROM entry GROUP BY state")?;
+            let mut rows = statement.query(())?;
+            while let Some(row) = rows.next()? {
+                let n = row.get(1)?;
+                match State::word(row.get(0)?) {
+                    "queued" => counts.queued = n,
+                    "held" => counts.held = n,
+                    "failed" => counts.failed = n,
+                    _ => counts.owed = n,
+                }
+            }
+            Ok(counts)
+        })
+        .await
+    }
+
+    async fn close(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.shared.submit(Job::Close(reply)).is_ok() {
+            self.readers.idle.lock().clear();
+            // An error means that the writer has gone already.
+            let _ = answer.await;
+        }
+    }
+}

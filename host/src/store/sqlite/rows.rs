@@ -1,0 +1,266 @@
+//! Rust values to rows and back.
+
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
+
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
+
+use super::{ids::key, schema::State};
+use crate::store::{Address, BodyKind, EntryId, Envelope, MessageId, NewEntry, Notify, ReturnContent, Route};
+
+/// An accepted message, on its way into the tables.
+#[derive(Debug)]
+pub(super) struct NewMessage {
+    pub(super) id: MessageId,
+    pub(super) envelope: Envelope,
+    pub(super) prefix: Vec<u8>,
+    /// None: it is a file.
+    pub(super) content: Option<Vec<u8>>,
+    pub(super) entries: Vec<NewEntry>,
+}
+
+const MESSAGE: &str = "INSERT INTO message VALUES
+    (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)";
+const ENTRY: &str = "INSERT INTO entry VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+
+/// Adds the message and its entries.
+pub(super) fn insert(connection: &Connection, message: &NewMessage) -> rusqlite::Result<()> {
+    let NewMessage { id, envelope: e, prefix, content, entries } = message;
+    let key = key(*id);
+    connection.prepare_cached(MESSAGE)?.execute(params![
+        key,
+        id.to_bytes(),
+        e.received_at,
+        e.size,
+        entries.len(),
+        e.reverse_path.as_ref().map(|path| &path.local),
+        e.reverse_path.as_ref().map(|path| &path.domain),
+        match e.body {
+            BodyKind::SevenBit => 0,
+            BodyKind::EightBitMime => 1,
+            BodyKind::BinaryMime => 2,
+        },
+        e.smtputf8,
+        e.require_tls,
+        e.eight_bit,
+        e.bare_line_ends,
+        e.ret.map(|ret| match ret {
+            ReturnContent::Full => 0,
+            ReturnContent::Headers => 1,
+        }),
+        e.envid,
+        e.submitter,
+        e.client.map(|client| client.to_string()),
+        e.hello,
+        e.identity,
+        e.tls,
+        e.session,
+        e.listener,
+        prefix,
+        content,
+    ])?;
+    let mut statement = connection.prepare_cached(ENTRY)?;
+    for (place, entry) in entries.iter().enumerate() {
+        let mailbox = match &entry.route {
+            Route::Local(mailbox) => Some(mailbox),
+            Route::Relay => None,
+        };
+        statement.execute(params![
+            key,
+            place,
+            if entry.held.is_some() { State::Held } else { State::Queued },
+            entry.held.is_none().then_some(e.received_at),
+            entry.recipient.local,
+            entry.recipient.domain,
+            entry.notify.map(|n| i64::from(n.success) | i64::from(n.failure) << 1 | i64::from(n.delay) << 2),
+            entry.orcpt.as_ref().map(|orcpt| &orcpt.0),
+            entry.orcpt.as_ref().map(|orcpt| &orcpt.1),
+            mailbox,
+            entry.held,
+        ])?;
+    }
+    Ok(())
+}
+
+const ENVELOPE: &str = "SELECT id, received_at, size, recipients, reverse_local, reverse_domain, body, smtputf8,
+    require_tls, eight_bit, bare_line_ends, ret, envid, submitter, client, hello, identity, tls, session, listener
+    FROM message WHERE key = ?1";
+const READ_ENTRY: &str = "SELECT attempts, recipient_local, recipient_domain, notify, orcpt_type, orcpt, mailbox
+    FROM entry WHERE message = ?1 AND place = ?2";
+
+/// A message without its octets.
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    pub(super) id: MessageId,
+    pub(super) recipients: u32,
+    pub(super) envelope: Arc<Envelope>,
+}
+
+/// Reads entries with their envelopes; entries of one message share its envelope.
+pub(super) struct EntryReader<'a> {
+    envelope: CachedStatement<'a>,
+    entry: CachedStatement<'a>,
+    messages: HashMap<i64, Stored>,
+}
+
+impl<'a> EntryReader<'a> {
+    pub(super) fn new(connection: &'a Connection) -> rusqlite::Result<Self> {
+        Ok(Self {
+            envelope: connection.prepare_cached(ENVELOPE)?,
+            entry: connection.prepare_cached(READ_ENTRY)?,
+            messages: HashMap::new(),
+        })
+    }
+
+    /// The entry's id, its message, the entry as it was accepted, and the attempts so far.
+    pub(super) fn read(&mut self, key: i64, place: u32) -> rusqlite::Result<(EntryId, Stored, NewEntry, u32)> {
+        let message = match self.messages.get(&key) {
+            Some(message) => message.clone(),
+            None => {
+                let message = self.envelope.query_row([key], read_envelope)?;
+                self.messages.insert(key, message.clone());
+                message
+            }
+        };
+        let (entry, attempts) = self.entry.query_row((key, place), |row| Ok((read_entry(row)?, row.get(0)?)))?;
+        Ok((EntryId { message: message.id, index: place }, message, entry, attempts))
+    }
+}
+
+fn read_envelope(row: &Row<'_>) -> rusqlite::Result<Stored> {
+    let reverse: (Option<String>, Option<String>) = (row.get(4)?, row.get(5)?);
+    let envelope = Envelope {
+        reverse_path: reverse.0.zip(reverse.1).map(|(local, domain)| Address { local, domain }),
+        body: match row.get(6)? {
+            0 => BodyKind::SevenBit,
+            1 => BodyKind::EightBitMime,
+            _ => BodyKind::BinaryMime,
+        },
+        smtputf8: row.get(7)?,
+        require_tls: row.get(8)?,
+        ret: row.get::<_, Option<i64>>(11)?.map(|ret| match ret {
+            0 => ReturnContent::Full,
+            _ => ReturnContent::Headers,
+        }),
+        envid: row.get(12)?,
+        submitter: row.get(13)?,
+        client: row.get_ref(14)?.as_str_or_null().ok().flatten().and_then(|client| client.parse::<IpAddr>().ok()),
+        hello: row.get(15)?,
+        identity: row.get(16)?,
+        tls: row.get(17)?,
+        session: row.get(18)?,
+        listener: row.get(19)?,
+        received_at: row.get(1)?,
+        size: row.get(2)?,
+        eight_bit: row.get(9)?,
+        bare_line_ends: row.get(10)?,
+    };
+    Ok(Stored { id: MessageId::from_bytes(row.get(0)?), recipients: row.get(3)?, envelope: Arc::new(envelope) })
+}
+
+fn read_entry(row: &Row<'_>) -> rusqlite::Result<NewEntry> {
+    let orcpt: (Option<String>, Option<String>) = (row.get(4)?, row.get(5)?);
+    Ok(NewEntry {
+        recipient: Address { local: row.get(1)?, domain: row.get(2)? },
+        notify: row.get::<_, Option<i64>>(3)?.map(|bits| Notify {
+            success: bits & 1 != 0,
+            failure: bits & 2 != 0,
+            delay: bits & 4 != 0,
+        }),
+        orcpt: orcpt.0.zip(orcpt.1),
+        route: row.get::<_, Option<String>>(6)?.map_or(Route::Relay, Route::Local),
+        held: None,
+    })
+}
+
+/// Removes the entry. If it was the message's last one the message goes too; the answer is then whether its content is
+/// a file. None if there is no such entry.
+pub(super) fn remove(
+    connection: &Connection,
+    key: i64,
+    place: u32,
+    recipients: u32,
+) -> rusqlite::Result<Option<Removed>> {
+    let gone =
+        connection.prepare_cached("DELETE FROM entry WHERE message = ?1 AND place = ?2")?.execute((key, place))?;
+    if gone == 0 {
+        return Ok(None);
+    }
+    if recipients > 1 && connection.prepare_cached("SELECT 1 FROM entry WHERE message = ?1 LIMIT 1")?.exists([key])? {
+        return Ok(Some(Removed::Entry));
+    }
+    let file = connection
+        .prepare_cached("DELETE FROM message WHERE key = ?1 RETURNING content IS NULL")?
+        .query_row([key], |row| row.get(0))
+        .optional()?;
+    Ok(Some(if file == Some(true) { Removed::MessageWithFile } else { Removed::Message }))
+}
+
+/// What [`remove`] removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Removed {
+    /// Other entries of the message remain.
+    Entry,
+    /// The message with all its octets.
+    Message,
+    /// The message; its file is still there.
+    MessageWithFile,
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    /// Every envelope and entry parameter comes back as it went in.
+    #[test]
+    fn parameters_survive() {
+        let folder = tempfile::tempdir().unwrap();
+        let (connection, _) = super::super::schema::open_writer(&folder.path().join("store.db")).unwrap();
+        let address = |local: &str, domain: &str| Address { local: local.into(), domain: domain.into() };
+        let full = Envelope {
+            reverse_path: Some(address("a \"b", "exämple.test")),
+            body: BodyKind::BinaryMime,
+            smtputf8: true,
+            require_tls: true,
+            ret: Some(ReturnContent::Headers),
+            envid: Some("QQ314159".into()),
+            submitter: Some("<>".into()),
+            client: Some("2001:db8::1".parse().unwrap()),
+            hello: Some("client.test".into()),
+            identity: Some("anna".into()),
+            tls: Some("TLSv1.3 TLS_AES_128_GCM_SHA256".into()),
+            session: "s1".into(),
+            listener: "mx".into(),
+            received_at: 1_700_000_000_123,
+            size: 7,
+            eight_bit: true,
+            bare_line_ends: true,
+        };
+        let entry =
+            |notify, orcpt, route| NewEntry { recipient: address("x", "y.test"), notify, orcpt, route, held: None };
+        let entries = vec![
+            entry(None, None, Route::Local("x@y.test".into())),
+            entry(Some(Notify::default()), Some(("rfc822".into(), "z@y.test".into())), Route::Relay),
+            entry(Some(Notify { success: true, failure: false, delay: true }), None, Route::Relay),
+        ];
+        let ids = super::super::ids::Ids::after(0);
+        let variants = [
+            full.clone(),
+            Envelope { body: BodyKind::EightBitMime, ret: Some(ReturnContent::Full), ..full },
+            Envelope { received_at: 1, ..Envelope::default() },
+        ];
+        for envelope in variants {
+            let id = ids.next();
+            let message =
+                NewMessage { id, envelope: envelope.clone(), prefix: vec![], content: None, entries: entries.clone() };
+            insert(&connection, &message).unwrap();
+            let mut reader = EntryReader::new(&connection).unwrap();
+            for (place, entry) in (0..).zip(&entries) {
+                let (found, stored, as_accepted, attempts) = reader.read(key(id), place).unwrap();
+                assert_eq!((found, attempts), (EntryId { message: id, index: place }, 0));
+                assert_eq!((&*stored.envelope, stored.recipients), (&envelope, 3));
+                assert_eq!(&as_accepted, entry);
+            }
+        }
+    }
+}

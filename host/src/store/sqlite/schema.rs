@@ -1,0 +1,137 @@
+//! The tables, and how a connection is set up.
+//!
+//! `message.key` is the front of the message's ULID (see `ids`). `content` is NULL when the content is a file. It is the
+//! last column, so that what only reads an envelope never touches it. An entry of state [`State::Queued`] is in the
+//! index `due`; whether it is leased is known to the running process only, because no lease outlives its process.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags, types::ToSql};
+
+use super::OpenError;
+use crate::store::durable;
+
+/// `user_version` of the schema below.
+const VERSION: i64 = 1;
+
+/// What an entry's `state` column says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// To be delivered at `next_attempt`.
+    Queued = 0,
+    /// Waits for an operator or a later feature.
+    Held = 1,
+    /// Undeliverable: a failure DSN is owed.
+    Failed = 2,
+    /// Delivered: a success DSN is owed.
+    Owed = 3,
+}
+
+impl State {
+    /// As `queue list` has it.
+    pub(super) fn word(state: i64) -> &'static str {
+        match state {
+            0 => "queued",
+            1 => "held",
+            2 => "failed",
+            3 => "owed",
+            _ => "unknown",
+        }
+    }
+}
+
+impl ToSql for State {
+    fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
+        Ok((*self as i64).into())
+    }
+}
+
+const TABLES: &str = "
+CREATE TABLE message (
+    key INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    received_at INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    recipients INTEGER NOT NULL,
+    reverse_local TEXT,
+    reverse_domain TEXT,
+    body INTEGER NOT NULL,
+    smtputf8 INTEGER NOT NULL,
+    require_tls INTEGER NOT NULL,
+    eight_bit INTEGER NOT NULL,
+    bare_line_ends INTEGER NOT NULL,
+    ret INTEGER,
+    envid TEXT,
+    submitter TEXT,
+    client TEXT,
+    hello TEXT,
+    identity TEXT,
+    tls TEXT,
+    session TEXT NOT NULL,
+    listener TEXT NOT NULL,
+    prefix BLOB NOT NULL,
+    content BLOB
+);
+CREATE INDEX filed ON message (key) WHERE content IS NULL;
+CREATE TABLE entry (
+    message INTEGER NOT NULL,
+    place INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    next_attempt INTEGER,
+    attempts INTEGER NOT NULL,
+    recipient_local TEXT NOT NULL,
+    recipient_domain TEXT NOT NULL,
+    notify INTEGER,
+    orcpt_type TEXT,
+    orcpt TEXT,
+    mailbox TEXT,
+    reason TEXT,
+    PRIMARY KEY (message, place)
+) WITHOUT ROWID;
+CREATE INDEX due ON entry (next_attempt) WHERE state = 0;
+CREATE TABLE run (number INTEGER NOT NULL);
+INSERT INTO run VALUES (0);
+";
+
+/// Opens the database for the writer, makes it if need be, and counts this run.
+pub(super) fn open_writer(path: &Path) -> Result<(Connection, u32), OpenError> {
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    // Only an empty file takes these two.
+    connection.pragma_update(None, "page_size", 8192)?;
+    connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    connection.pragma_update(None, "synchronous", durable::DATABASE)?;
+    connection.pragma_update(None, "cache_size", -32_768)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update_and_check(None, "journal_size_limit", super::writer::WAL_MOST, |_| Ok(()))?;
+    // The writer does this itself, after it has answered.
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
+    connection.set_prepared_statement_cache_capacity(64);
+    match version(&connection)? {
+        0 => {
+            connection.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;"))?
+        }
+        VERSION => {}
+        found => return Err(OpenError::Newer { path: path.to_owned(), found, known: VERSION }),
+    }
+    let run = connection.query_row("UPDATE run SET number = number + 1 RETURNING number", (), |row| row.get(0))?;
+    Ok((connection, run))
+}
+
+/// Opens the database for reading beside the writer. It must be there.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
+    let connection =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    match version(&connection)? {
+        VERSION => Ok(connection),
+        found => Err(OpenError::Newer { path: path.to_owned(), found, known: VERSION }),
+    }
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA user_version", (), |row| row.get(0))
+}

@@ -1,0 +1,371 @@
+//! The one thread that changes the database: whatever is waiting becomes one transaction, committed once, so that one
+//! fsync makes many messages durable. The answers go out after the commit, and the log is checkpointed after those.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use rusqlite::{Connection, ErrorCode};
+use tokio::sync::oneshot;
+use tracing::{error, warn};
+
+use super::{
+    Agenda,
+    bodies::{self, Bodies, BodyFile},
+    ids::key,
+    leases::Leases,
+    rows::{self, EntryReader, NewMessage, Removed},
+    schema::State,
+};
+use crate::store::{EntryId, Lease, Settlement, StoreError, Timestamp};
+
+/// Jobs in one transaction.
+const TOGETHER: usize = 256;
+/// The log is written back into the database when so much was added.
+const CHECKPOINT: u64 = 32 * 1024 * 1024;
+/// A log of this size is written back even if readers have to wait; and what the file keeps after that.
+pub(super) const WAL_MOST: i64 = 128 * 1024 * 1024;
+const PAGE: u64 = 8192;
+
+/// A message with the file that holds its content, if it is large.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) message: NewMessage,
+    pub(super) file: Option<BodyFile>,
+}
+
+/// What the settling of some leases left to do and to tell.
+#[derive(Debug, Default)]
+pub(super) struct Settled {
+    /// Leases that were no longer valid.
+    pub(super) stale: Vec<EntryId>,
+    /// Files of messages that are gone.
+    pub(super) remove: Vec<PathBuf>,
+}
+
+pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// Work for the writer.
+#[derive(Debug)]
+pub(super) enum Job {
+    Accept(Box<Arrival>, Reply<()>),
+    Settle(Vec<(Lease, Settlement)>, Reply<Settled>),
+    Claim { now: Timestamp, n: usize, lease: Duration, reply: Reply<Vec<Lease>> },
+    Close(oneshot::Sender<()>),
+}
+
+/// The writer's own things.
+pub(super) struct Writer {
+    pub(super) connection: Connection,
+    pub(super) bodies: Arc<Bodies>,
+    pub(super) leases: Arc<Mutex<Leases>>,
+    pub(super) agenda: Arc<Agenda>,
+    /// Messages below this key were accepted by an earlier run.
+    pub(super) first: i64,
+    /// Octets that went into the log since the last checkpoint, about.
+    pub(super) logged: u64,
+}
+
+impl Writer {
+    /// Works until the store is closed or dropped.
+    pub(super) fn run(mut self, jobs: &mpsc::Receiver<Job>) {
+        let mut batch = Vec::with_capacity(TOGETHER);
+        let mut closing = None;
+        while closing.is_none() {
+            let Ok(first) = jobs.recv() else { break };
+            batch.push(first);
+            while batch.len() < TOGETHER {
+                match jobs.try_recv() {
+                    Ok(job) => batch.push(job),
+                    Err(_) => break,
+                }
+            }
+            let mut claims = Vec::new();
+            let mut writes = Vec::with_capacity(batch.len());
+            for job in batch.drain(..) {
+                match job {
+                    // Whoever wanted it has gone, and nobody was told that it was accepted.
+                    Job::Accept(_, reply) if reply.is_closed() => {}
+                    Job::Claim { now, n, lease, reply } => claims.push((now, n, lease, reply)),
+                    Job::Close(reply) => closing = Some(reply),
+                    job => writes.push(job),
+                }
+            }
+            self.write(writes);
+            for (now, n, lease, reply) in claims {
+                let _ = reply.send(self.claim(now, n, lease).map_err(|error| failed(&error)));
+            }
+            self.checkpoint();
+        }
+        if let Err(error) = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
+            warn!(%error, "the last checkpoint failed; the next start does it");
+        }
+        drop(self);
+        if let Some(reply) = closing {
+            let _ = reply.send(());
+        }
+    }
+
+    /// All in one transaction; if that fails each in one of its own, so that a bad one spoils no other.
+    fn write(&mut self, jobs: Vec<Job>) {
+        if jobs.is_empty() {
+            return;
+        }
+        match self.transaction(&jobs) {
+            Ok(settled) => self.answer(jobs, settled),
+            Err(error) if jobs.len() == 1 => refuse(jobs, &error),
+            Err(error) => {
+                warn!(%error, jobs = jobs.len(), "a transaction failed; its parts are tried one by one");
+                for job in jobs {
+                    let job = vec![job];
+                    match self.transaction(&job) {
+                        Ok(settled) => self.answer(job, settled),
+                        Err(error) => refuse(job, &error),
+                    }
+                }
+            }
+        }
+    }
+
+    fn transaction(&mut self, jobs: &[Job]) -> Result<Vec<Settled>, rusqlite::Error> {
+        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute(())?;
+        let done = self.perform(jobs).and_then(|settled| {
+            self.connection.prepare_cached("COMMIT")?.execute(())?;
+            Ok(settled)
+        });
+        if done.is_err() && !self.connection.is_autocommit() {
+            // If this fails too, the next BEGIN fails, and says so to whoever wanted it.
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+        done
+    }
+
+    fn perform(&mut self, jobs: &[Job]) -> Result<Vec<Settled>, rusqlite::Error> {
+        let mut settled = Vec::new();
+        let mut octets = 4 * PAGE;
+        for job in jobs {
+            match job {
+                Job::Accept(arrival, _) => {
+                    let message = &arrival.message;
+                    rows::insert(&self.connection, message)?;
+                    let stored = message.prefix.len() + message.content.as_ref().map_or(0, Vec::len);
+                    octets += (stored as u64).next_multiple_of(PAGE) + message.entries.len() as u64 * 256;
+                }
+                Job::Settle(outcomes, _) => {
+                    settled.push(self.settle(outcomes)?);
+                    octets += outcomes.len() as u64 * PAGE;
+                }
+                Job::Claim { .. } | Job::Close(_) => {}
+            }
+        }
+        self.logged += octets;
+        Ok(settled)
+    }
+
+    /// The transaction is durable.
+    fn answer(&mut self, jobs: Vec<Job>, settled: Vec<Settled>) {
+        let mut settled = settled.into_iter();
+        let mut soonest = None;
+        for job in jobs {
+            match job {
+                Job::Accept(mut arrival, reply) => {
+                    if let Some(file) = &mut arrival.file {
+                        file.keep();
+                    }
+                    if arrival.message.entries.iter().any(|entry| entry.held.is_none()) {
+                        soonest = Some(0);
+                    }
+                    let _ = reply.send(Ok(()));
+                }
+                Job::Settle(outcomes, reply) => {
+                    let mut leases = self.leases.lock();
+                    for (lease, outcome) in outcomes {
+                        let entry = (key(lease.entry.message), lease.entry.index);
+                        if leases.valid(entry, lease.token) {
+                            leases.end(entry);
+                        }
+                        if let Settlement::Retry { at, .. } = outcome {
+                            soonest = Some(soonest.map_or(at, |soonest: Timestamp| soonest.min(at)));
+                        }
+                    }
+                    drop(leases);
+                    let result = settled.next().unwrap_or_default();
+                    if let Err(Ok(unheard)) = reply.send(Ok(result)) {
+                        unheard.remove.iter().for_each(|path| bodies::remove(path));
+                    }
+                }
+                Job::Claim { .. } | Job::Close(_) => {}
+            }
+        }
+        if let Some(at) = soonest {
+            self.agenda.at_latest(at);
+        }
+    }
+
+    fn settle(&self, outcomes: &[(Lease, Settlement)]) -> Result<Settled, rusqlite::Error> {
+        let leases = self.leases.lock();
+        let mut settled = Settled::default();
+        for (lease, outcome) in outcomes {
+            let (message, place) = (key(lease.entry.message), lease.entry.index);
+            if !leases.valid((message, place), lease.token) {
+                settled.stale.push(lease.entry);
+                continue;
+            }
+            let known = match End::of(lease, outcome) {
+                End::Gone => match rows::remove(&self.connection, message, place, lease.recipients)? {
+                    Some(Removed::MessageWithFile) => {
+                        settled.remove.push(self.bodies.path(lease.entry.message));
+                        true
+                    }
+                    removed => removed.is_some(),
+                },
+                End::Kept { state, next, reason } => {
+                    let attempts = lease.attempts + u32::from(!matches!(outcome, Settlement::Held { .. }));
+                    self.connection
+                        .prepare_cached(
+                            "UPDATE entry SET state = ?1, next_attempt = ?2, attempts = ?3, reason = ?4
+                             WHERE message = ?5 AND place = ?6",
+                        )?
+                        .execute((state, next, attempts, reason, message, place))?
+                        > 0
+                }
+            };
+            if !known {
+                settled.stale.push(lease.entry);
+            }
+        }
+        Ok(settled)
+    }
+
+    /// Reads only, so it costs no fsync. It comes after the commit: what it sees is durable.
+    fn claim(&mut self, now: Timestamp, n: usize, lease: Duration) -> Result<Vec<Lease>, rusqlite::Error> {
+        let mut leases = self.leases.lock();
+        let mut reader = EntryReader::new(&self.connection)?;
+        let mut claimed = Vec::new();
+        let mut soonest = Timestamp::MAX;
+        let mut due = self.connection.prepare_cached(
+            "SELECT message, place, next_attempt FROM entry INDEXED BY due WHERE state = 0 ORDER BY next_attempt",
+        )?;
+        let mut rows = due.query(())?;
+        while let Some(row) = rows.next()? {
+            let entry = (row.get(0)?, row.get(1)?);
+            // What is leased stays in the index: there are only as many as are being worked on.
+            let at = leases.until(entry).unwrap_or(0).max(row.get(2)?);
+            if claimed.len() == n {
+                soonest = soonest.min(at);
+                if at <= now {
+                    break;
+                }
+            } else if at <= now {
+                let (id, stored, recipient, attempts) = reader.read(entry.0, entry.1)?;
+                let (token, unsettled) = leases.give(entry, id, now, lease);
+                claimed.push(Lease {
+                    entry: id,
+                    token,
+                    envelope: stored.envelope,
+                    recipient,
+                    recipients: stored.recipients,
+                    attempts,
+                    unsure: attempts > 0 || unsettled || entry.0 < self.first,
+                });
+            } else {
+                soonest = soonest.min(at);
+            }
+            if row.get::<_, Timestamp>(2)? > now {
+                break;
+            }
+        }
+        self.agenda.set(soonest);
+        Ok(claimed)
+    }
+
+    /// Keeps the log bounded.
+    fn checkpoint(&mut self) {
+        if self.logged < CHECKPOINT {
+            return;
+        }
+        self.logged = 0;
+        let checkpoint = |mode: &str| {
+            self.connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), (), |row| row.get::<_, i64>(1))
+        };
+        let done = checkpoint("PASSIVE").and_then(|pages| {
+            // Readers that never pause keep the log from starting over: then they wait once.
+            if pages * 8192 > WAL_MOST { checkpoint("RESTART") } else { Ok(pages) }
+        });
+        if let Err(error) = done {
+            error!(%error, "the database's log can not be written back");
+        }
+    }
+}
+
+/// What a settlement makes of an entry.
+enum End<'a> {
+    Gone,
+    Kept { state: State, next: Option<Timestamp>, reason: std::borrow::Cow<'a, str> },
+}
+
+impl<'a> End<'a> {
+    fn of(lease: &Lease, outcome: &'a Settlement) -> Self {
+        let sender = lease.envelope.reverse_path.is_some();
+        let kept = |state, reason: &'a str| Self::Kept { state, next: None, reason: reason.into() };
+        match outcome {
+            // RFC 3461 section 4.1: asked for, and there is somebody to tell.
+            Settlement::Delivered if sender && lease.recipient.notify.is_some_and(|notify| notify.success) => {
+                kept(State::Owed, "delivered; the sender asked to be told")
+            }
+            Settlement::Delivered => Self::Gone,
+            Settlement::Retry { at, reason } => {
+                Self::Kept { state: State::Queued, next: Some(*at), reason: reason.into() }
+            }
+            // RFC 5321 section 6.1: a message with the null reverse-path brings no DSN. Nobody would ever know, so an
+            // operator has to.
+            Settlement::Failed { reason } if !sender => Self::Kept {
+                state: State::Held,
+                next: None,
+                reason: format!("undeliverable, and the null reverse-path allows no DSN: {reason}").into(),
+            },
+            // RFC 3461 section 4.1: the sender wants to hear of no failure. So be it.
+            Settlement::Failed { reason } if lease.recipient.notify.is_some_and(|notify| !notify.failure) => {
+                warn!(entry = %lease.entry, reason, "undeliverable; dropped, because the sender asked not to be told (NOTIFY)");
+                Self::Gone
+            }
+            Settlement::Failed { reason } => kept(State::Failed, reason),
+            Settlement::Held { reason } => kept(State::Held, reason),
+        }
+    }
+}
+
+/// Tells that nothing was changed.
+fn refuse(jobs: Vec<Job>, error: &rusqlite::Error) {
+    error!(%error, "a transaction failed");
+    for job in jobs {
+        match job {
+            Job::Accept(mut arrival, reply) => {
+                // If the log itself failed the row may yet turn up, when the next process reads the log. It would need its file.
+                if let Some(file) = arrival.file.as_mut().filter(|_| uncertain(error)) {
+                    file.keep();
+                }
+                let _ = reply.send(Err(failed(error)));
+            }
+            Job::Settle(_, reply) => {
+                let _ = reply.send(Err(failed(error)));
+            }
+            Job::Claim { .. } | Job::Close(_) => {}
+        }
+    }
+}
+
+fn uncertain(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::DiskFull))
+}
+
+/// An error of SQLite's as one of the store's.
+pub(super) fn failed(error: &rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreError::Full(error.to_string()),
+        _ => StoreError::Failed(error.to_string()),
+    }
+}
