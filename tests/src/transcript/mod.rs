@@ -8,9 +8,7 @@ pub mod show;
 
 use std::path::{Path, PathBuf};
 
-use hermetic::engine::types::{
-    Answer, Decision, Limits, Options, Protocol, Refusal, SaslAnswer, VerifyAnswer,
-};
+use hermetic::engine::types::{Answer, Decision, Limits, Options, Protocol, Refusal, SaslAnswer, VerifyAnswer};
 
 /// One file.
 #[derive(Clone, Debug)]
@@ -147,14 +145,14 @@ pub fn parse(path: &Path, text: &str) -> Result<Transcript, Mistake> {
             continue;
         }
         let action = action(tag, rest).map_err(fail)?;
-        let expects = action.is_none() && tag != "A";
-        if groups.is_empty() || (action.is_some() && expecting) {
+        let acts = action.is_some() || tag == "A";
+        if groups.is_empty() || (acts && expecting) {
             groups.push(Group { lines: (number, number + 1), ..Group::default() });
             expecting = false;
         }
         let Some(group) = groups.last_mut() else { continue };
         group.lines.1 = number + 1;
-        expecting |= expects;
+        expecting |= !acts && tag != "Q";
         match (action, tag) {
             (Some(Action::Send(more)), _) => match group.actions.last_mut() {
                 Some(Action::Send(octets)) => octets.extend(more),
@@ -189,7 +187,8 @@ fn action(tag: &str, rest: &str) -> Result<Option<Action>, String> {
 }
 
 fn option(options: &mut Options, line: &str) -> Result<(), String> {
-    let (name, value) = line.split_once('=').map(|(name, value)| (name.trim(), value.trim())).ok_or("expected `name = value`")?;
+    let (name, value) =
+        line.split_once('=').map(|(name, value)| (name.trim(), value.trim())).ok_or("expected `name = value`")?;
     let limits = &mut options.limits;
     match name {
         "protocol" if value == "lmtp" => options.protocol = Protocol::Lmtp,
