@@ -103,6 +103,9 @@ fn the_server_says_what_is_written() {
     assert!(report.is_empty(), "\n{report}");
 }
 
+/// The tags of what is expected.
+const EXPECTED: [&str; 6] = ["S", "Q", "B", "b", "E", "END"];
+
 /// The file with what was really said in place of what is expected. Lines move to the end of their group.
 fn rewritten(transcript: &Transcript, records: &[Record]) -> String {
     let mut text = String::new();
@@ -110,15 +113,20 @@ fn rewritten(transcript: &Transcript, records: &[Record]) -> String {
     for (group, record) in transcript.groups.iter().zip(records) {
         for line in &transcript.lines[next..group.lines.1] {
             let tag = line.split(':').next().unwrap_or_default();
-            if line.is_empty() || line.starts_with('#') || !["S", "Q", "B", "b", "E", "END"].contains(&tag) {
+            if line.is_empty() || line.starts_with('#') || !(EXPECTED.contains(&tag) || tag.starts_with("S*")) {
                 let _ = writeln!(text, "{line}");
             }
         }
         next = group.lines.1;
         let mut put = |tag: &str, lines: &[u8]| {
-            for line in lines.split_inclusive(|octet| *octet == b'\n') {
-                let line = String::from_utf8_lossy(line);
-                let _ = writeln!(text, "{tag}: {}", line.trim_end_matches(['\r', '\n']));
+            let lines: Vec<&[u8]> = lines.split_inclusive(|octet| *octet == b'\n').collect();
+            for run in lines.chunk_by(|one, next| tag == "S" && one == next) {
+                let line = String::from_utf8_lossy(run[0]);
+                let line = line.trim_end_matches(['\r', '\n']);
+                let _ = match run.len() {
+                    1..5 => (0..run.len()).try_for_each(|_| writeln!(text, "{tag}: {line}")),
+                    times => writeln!(text, "{tag}*{times}: {line}"),
+                };
             }
         };
         if group.questions.is_some() {
@@ -127,9 +135,11 @@ fn rewritten(transcript: &Transcript, records: &[Record]) -> String {
         put("S", &record.output);
         if group.body.is_some() {
             let body = record.bodies.last().map_or(b"".as_slice(), Vec::as_slice);
-            let plain = body.ends_with(b"\r\n") && !body.windows(2).any(|two| (two[0] == b'\r') != (two[1] == b'\n'));
-            if plain && std::str::from_utf8(body).is_ok() {
+            let text = std::str::from_utf8(body).unwrap_or("\0").replace("\r\n", "");
+            if body.ends_with(b"\r\n") && !text.contains(char::is_control) {
                 put("B", body);
+            } else if body.is_empty() {
+                put("b", b"\n");
             } else {
                 put("b", body.escape_ascii().to_string().replace("\\\"", "\"").replace("\\'", "'").as_bytes());
             }
