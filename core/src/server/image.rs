@@ -51,7 +51,9 @@ fn is_consistent(state: &State, options: &Options) -> bool {
         Phase::Data => content,
         Phase::Chunk(chunk) => content != chunk.refused.is_some(),
         Phase::Asked(asked) => match &asked.question {
-            Question::Connection | Question::Xclient(_) | Question::Sasl(_) | Question::Sender(_) => transaction.is_none(),
+            Question::Connection | Question::Xclient(_) | Question::Sasl(_) | Question::Sender(_) => {
+                transaction.is_none()
+            }
             Question::Hello(_) | Question::Verify(_) => true,
             Question::Recipients(asked) => transaction.is_some() && !content && !asked.is_empty(),
             Question::Data => recipients > 0 && !content,

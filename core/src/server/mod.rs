@@ -42,6 +42,7 @@ use crate::command::{Command, HelloVerb};
 use crate::question::{Answer, Question, Refusal};
 use crate::reply;
 use crate::step::{Misuse, Need, Occasion, Step};
+use crate::syntax::line::LineFault;
 use crate::syntax::{SyntaxError, command};
 use say::leaving;
 use state::{Asked, Denial, Fault, Phase, State, Transaction};
@@ -222,11 +223,13 @@ impl Session {
 
     /// Reads one line and does what it says. False: there is no whole line.
     fn read_command(&mut self, turn: &mut Turn<'_>) -> bool {
-        let limit = self.options.limits.command_line as usize;
-        let (used, line) = self.state.reader.read(turn.rest(), limit);
+        let (used, line) = self.state.reader.read(turn.rest(), self.command_limit());
         let mut loses_step = false;
         let parsed = match line {
             None => None,
+            Some(Ok(line)) if line.len() + 2 > command::limit(&line, &self.options.limits) => {
+                Some(Err(Denial::from(LineFault::TooLong)))
+            }
             Some(Err(fault)) => Some(Err(Denial::from(fault))),
             Some(Ok(line)) => {
                 let parsed = command::parse(&line);
@@ -246,6 +249,13 @@ impl Session {
             self.leave(turn, leaving::STEP);
         }
         true
+    }
+
+    /// AUTH may be longer than other commands, where it is possible at all; which it is shows when the line is whole.
+    fn command_limit(&self) -> usize {
+        let limits = &self.options.limits;
+        let auth = !self.state.login && !self.mechanisms().is_empty();
+        (if auth { limits.command_line.max(limits.auth_line) } else { limits.command_line }) as usize
     }
 
     fn command(&mut self, turn: &mut Turn<'_>, command: Command) {
@@ -282,7 +292,7 @@ impl Session {
 
     fn admitted(&mut self, turn: &mut Turn<'_>, command: Command) -> Result<(), Denial> {
         match command {
-            Command::Hello(hello) => self.hello(turn, hello)?,
+            Command::Hello(hello) => self.hello(hello)?,
             Command::Mail(sender) => self.mail(turn, sender)?,
             Command::Rcpt(recipient) => self.rcpt(turn, recipient)?,
             Command::Data => self.data()?,
