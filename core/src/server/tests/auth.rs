@@ -3,7 +3,7 @@
 use std::string::{String, ToString};
 use std::{format, vec};
 
-use super::rig::{Pair, check, options, with};
+use super::rig::{Pair, check, with};
 use crate::server::Options;
 use crate::step::{Need, Occasion};
 

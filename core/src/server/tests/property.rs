@@ -140,6 +140,11 @@ proptest! {
         prop_assert_eq!(&plain.events, &frozen.events);
     }
 
+    #[test]
+    fn any_octets_do(options in kinds(), input in proptest::collection::vec(any::<u8>(), 0..3000), cut in 0..3000_usize) {
+        same(&run(&options, &input, &[], false), &run(&options, &input, &[cut], true))?;
+    }
+
     /// A damaged image is refused, or is some session: one that works without a panic.
     #[test]
     fn damaged_images_do_no_harm(

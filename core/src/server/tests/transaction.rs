@@ -55,6 +55,8 @@ fn parameters_are_judged() {
          S: 250 LIMITS RCPTMAX=100
          C: MAIL FROM:<a@b.example> FOO=bar
          S: 555 5.5.4 …
+         C: MAIL FROM:<a@b.example> AUTH=<>
+         S: 555 5.5.4 Parameter not offered
          C: MAIL FROM:<a@b.example> SIZE=1001
          S: 552 5.3.4 Message too large
          C: MAIL FROM:<a@b.example> SIZE=18446744073709551626
