@@ -67,7 +67,7 @@ enum Place {
 /// What one call has read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scanned {
-    /// Octets of the input that were used, from `from` on. All of them unless `end`.
+    /// Octets of the input that were used, from `from` on. All of them unless `end` (or beyond 4 GiB).
     pub consumed: usize,
     /// The line with the final dot has been read.
     pub end: bool,
@@ -162,6 +162,8 @@ impl Content {
         limits: &Limits,
         body: &mut Vec<Piece>,
     ) -> Scanned {
+        // A step's ranges are 32 bits wide; what lies beyond is read in the next call.
+        let input = &input[..input.len().min(u32::MAX as usize)];
         let mut end = false;
         // The next octet to look at, and the first one that has not been emitted.
         let (mut at, mut start) = (from, from);
@@ -268,3 +270,6 @@ impl Content {
         body.push(Piece::Range { offset: start as u32, length: octets.len() as u32 });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -240,3 +240,6 @@ pub fn string(text: &str) -> String {
         _ => text.into(),
     }
 }
+
+#[cfg(test)]
+mod tests;
