@@ -162,6 +162,7 @@ impl Prefix {
 
     fn line(&self, out: &mut Vec<u8>, last: bool, text: &str) {
         let start = out.len();
+        out.reserve(self.length + text.len() + 2);
         out.extend_from_slice(&self.octets[..self.length]);
         if !last {
             out[start + 3] = b'-';

@@ -3,7 +3,7 @@
 use alloc::format;
 
 use super::say::leaving;
-use super::state::{Denial, Phase, Transaction};
+use super::state::{Denial, Phase};
 use super::{Session, Turn};
 use crate::step::Occasion;
 
@@ -41,13 +41,12 @@ impl Session {
     }
 
     /// The transaction ends without a message.
-    pub(super) fn end_transaction(&mut self, turn: &mut Turn<'_>) -> Option<Transaction> {
-        let transaction = self.state.transaction.take();
-        if transaction.is_some() {
+    pub(super) fn end_transaction(&mut self, turn: &mut Turn<'_>) {
+        if self.state.transaction.is_some() {
+            self.state.transaction = None;
             turn.step.abandoned = true;
             turn.step.body.clear();
         }
-        transaction
     }
 
     /// 421 with these words, and the end.

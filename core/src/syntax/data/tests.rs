@@ -245,9 +245,17 @@ fn what_follows_the_end_is_not_read() {
 }
 
 #[test]
-fn eight_bit_behind_the_end_is_none_of_the_content() {
+fn eight_bit_is_seen_anywhere_in_the_content_and_nowhere_else() {
+    let mut text = b"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcd\r\n".repeat(20);
+    for at in 0..text.len() {
+        let octet = core::mem::replace(&mut text[at], 0x80);
+        let mut content = Content::new(true);
+        content.chunk(&text, 0, u64::MAX, &limits(0, 0), &mut Vec::new());
+        assert!(content.facts(1).eight_bit, "at {at}");
+        text[at] = octet;
+    }
     let mut content = Content::new(false);
-    content.data(b"hello\r\n.\r\n\xff", 0, &limits(0, 0), &mut Vec::new());
+    content.data(b"\xffhello\r\n.\r\n\xff", 1, &limits(0, 0), &mut Vec::new());
     assert!(!content.facts(1).eight_bit);
 }
 
