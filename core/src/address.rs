@@ -8,14 +8,15 @@ use serde::{Deserialize, Serialize};
 pub enum HostName {
     /// As the peer wrote it: labels checked, IDNA mapping is the embedder's.
     Domain(String),
-    /// Without its brackets: `192.0.2.1`, `IPv6:2001:db8::1`, or `tag:content` (RFC 5321 General-address-literal).
+    /// Without its brackets, IP addresses in canonical form: `192.0.2.1`, `IPv6:2001:db8::1`, or `tag:content` (RFC 5321 General-address-literal).
     Literal(String),
 }
 
 /// An address. The local part is unquoted and opaque.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mailbox {
-    /// Unquoted: nothing is left to decode.
+    /// Unquoted: nothing is left to decode. It may be empty and may hold anything but control characters: spaces,
+    /// slashes, `@`. At most 64 octets.
     pub local: String,
     /// The domain or literal behind the `@`.
     pub host: HostName,

@@ -18,7 +18,7 @@ pub enum Command {
     Data,
     /// BDAT: so many octets follow. RFC 3030.
     Bdat {
-        /// Octets of this chunk.
+        /// Octets of this chunk, saturated at `u64::MAX`.
         size: u64,
         /// This is the last chunk.
         last: bool,
@@ -66,7 +66,7 @@ pub struct Hello {
     pub verb: HelloVerb,
     /// The argument, where it is a valid domain or address literal.
     pub host: Option<HostName>,
-    /// What was sent, anything unprintable replaced by `?`.
+    /// What was sent, printable ASCII of at most 255 octets: anything else has been replaced by `?`.
     pub raw: String,
 }
 
@@ -115,7 +115,7 @@ pub struct MailParameters {
     pub prdr: bool,
     /// RET=.
     pub ret: Option<ReturnContent>,
-    /// ENVID=, decoded from xtext. RFC 3461 section 4.4.
+    /// ENVID=, decoded from xtext, printable ASCII. RFC 3461 section 4.4.
     pub envid: Option<String>,
     /// AUTH=.
     pub auth: Option<Submitter>,
@@ -144,9 +144,9 @@ pub struct Notify {
 /// ORCPT=. RFC 3461 section 4.2, RFC 6533 section 3.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OriginalRecipient {
-    /// The address type, for example `rfc822` or `utf-8`.
+    /// The address type in small letters, for example `rfc822` or `utf-8`.
     pub address_type: String,
-    /// Decoded.
+    /// Decoded, without control characters; ASCII unless the type is `utf-8`.
     pub address: String,
 }
 
@@ -164,7 +164,7 @@ pub struct Recipient {
 /// One attribute of XCLIENT.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct XclientAttribute {
-    /// In capitals.
+    /// In capitals: NAME, ADDR, PORT, PROTO, HELO, LOGIN, DESTADDR or DESTPORT.
     pub name: String,
     /// Absent for `[UNAVAILABLE]` and `[TEMPUNAVAIL]`.
     pub value: Option<String>,

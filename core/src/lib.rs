@@ -10,10 +10,30 @@
 //! 2. Write [`step::Step::transmit`] to the peer, hand [`step::Step::body`] to the store.
 //! 3. Meet [`step::Step::need`]: read and `receive`, decide and `answer`, shake hands and `secured`, or close.
 //! 4. Call `tick` at [`step::Step::wake`] if nothing else happened before. Back to 2.
+//!
+//! ```
+//! use hermetic_core::question::{Answer, Question};
+//! use hermetic_core::server::{Options, Session};
+//! use hermetic_core::step::Need;
+//!
+//! # fn main() -> Result<(), hermetic_core::step::Misuse> {
+//! let mut session = Session::new(Options { server_name: "mx.example".into(), ..Options::default() });
+//! let step = session.start(0)?;
+//! assert_eq!(step.need, Need::Answer(Question::Connection));
+//! let step = session.answer(0, Answer::Connection(Ok(None)))?;
+//! assert_eq!(step.transmit, b"220 mx.example ESMTP\r\n");
+//! let step = session.receive(1, b"NOOP\r\nQUIT\r\n")?;
+//! assert_eq!(step.transmit, b"250 2.0.0 Ok\r\n221 2.0.0 Bye\r\n");
+//! assert_eq!(step.need, Need::Close);
+//! # Ok(())
+//! # }
+//! ```
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 pub mod address;
 pub mod command;

@@ -17,7 +17,7 @@ pub struct Limits {
     pub auth_line: u32,
     /// A line of content without its CRLF; 0: no limit.
     pub text_line: u32,
-    /// Faulty or refused commands until 421.
+    /// Faulty or refused commands until 421; an accepted message resets the count.
     pub errors: u32,
     /// Commands that bring no message forward until 421; an accepted message resets the count.
     pub idle_commands: u32,

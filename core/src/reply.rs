@@ -162,11 +162,95 @@ impl Prefix {
 
     fn line(&self, out: &mut Vec<u8>, last: bool, text: &str) {
         let start = out.len();
+        out.reserve(self.length + text.len() + 2);
         out.extend_from_slice(&self.octets[..self.length]);
         if !last {
             out[start + 3] = b'-';
         }
         out.extend_from_slice(text.as_bytes());
         out.extend_from_slice(b"\r\n");
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use alloc::{string::ToString, vec};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check(code: u16, enhanced: Enhanced, text: &str, utf8: bool, expected: &str) {
+        let mut out = vec![];
+        write(&mut out, code, enhanced, text, utf8);
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn one_reply_comes_out() {
+        check(250, Some((1, 5)), "Ok", false, "250 2.1.5 Ok\r\n");
+        check(220, None, "mx.test ESMTP", false, "220 mx.test ESMTP\r\n");
+        check(550, Some((17, 999)), "", false, "550 5.17.999 \r\n");
+        check(550, Some((1, 1)), "no\r\n250 yes\0\x1b[1m\u{85}\u{2028}", false, "550 5.1.1 no  250 yes  [1m  \r\n");
+        check(550, Some((1, 1)), "kein Käse", false, "550 5.1.1 kein K?se\r\n");
+        check(550, Some((1, 1)), "kein Käse", true, "550 5.1.1 kein Käse\r\n");
+        check(99, Some((1, 1)), "what", false, "451 4.1.1 what\r\n");
+        let long = "word ".repeat(150);
+        let line = "word ".repeat(100);
+        let first = line.trim_end();
+        let second = "word ".repeat(50);
+        check(250, Some((0, 0)), &long, false, &alloc::format!("250-2.0.0 {first}\r\n250 2.0.0 {second}\r\n"));
+    }
+
+    #[test]
+    fn lines_of_a_reply() {
+        let mut out = vec![];
+        let long = "AUTH X ".repeat(100);
+        write_lines(&mut out, 250, ["mx.test", "SIZE\r\n5", &long]);
+        let out = String::from_utf8(out).unwrap();
+        assert!(out.starts_with("250-mx.test\r\n250-SIZE  5\r\n250 AUTH X AUTH"), "{out}");
+        assert!(out.lines().all(|line| line.len() <= LINE - 2));
+    }
+
+    #[test]
+    fn one_answer_for_all() {
+        let no = |code| Err(Refusal { code, subject: 0, detail: 0, text: code.to_string() });
+        for (decisions, wanted) in [
+            (vec![], None),
+            (vec![no(550), Ok(None), Ok(Some("b".into()))], Some(Ok(None))),
+            (vec![no(550), no(451), no(452)], Some(no(451))),
+            (vec![no(550), no(554)], Some(no(550))),
+        ] {
+            assert_eq!(fold(&decisions), wanted.as_ref());
+        }
+    }
+
+    proptest! {
+        /// Whatever the text: lines of at most 512 octets, each with the code, only the last with a space behind it, no
+        /// control character, and UTF-8 only where it is allowed.
+        #[test]
+        fn nothing_forges_a_line(
+            code in 200..600_u16,
+            enhanced in proptest::option::of((any::<u16>(), any::<u16>())),
+            text in prop_oneof![".{0,80}", "(?s).{0,3000}", "[ä\r\n\u{0}]{0,3000}", "(250 |x\r\n){0,400}"],
+            utf8 in any::<bool>(),
+        ) {
+            let mut out = vec![];
+            write(&mut out, code, enhanced, &text, utf8);
+            prop_assert!(out.ends_with(b"\r\n"));
+            prop_assert!(utf8 || out.is_ascii());
+            let out = String::from_utf8(out).expect("characters are never cut");
+            let lines: Vec<&str> = out[..out.len() - 2].split("\r\n").collect();
+            for (number, line) in lines.iter().enumerate() {
+                prop_assert!(line.len() + 2 <= LINE);
+                prop_assert!(!line.contains(char::is_control), "{line:?}");
+                let separator = if number + 1 == lines.len() { ' ' } else { '-' };
+                let mut prefix = alloc::format!("{code}{separator}");
+                if let Some((subject, detail)) = enhanced {
+                    prefix += &alloc::format!("{}.{}.{} ", code / 100, subject.min(999), detail.min(999));
+                }
+                prop_assert!(line.starts_with(&prefix), "{line:?}");
+            }
+        }
     }
 }

@@ -85,7 +85,7 @@ pub struct Step {
     pub events: Vec<Event>,
     /// What to do next.
     pub need: Need,
-    /// Call `tick` at this time if nothing else happens before. Milliseconds.
+    /// Call `tick` at this time if nothing else happens before. Milliseconds; `u64::MAX`: never.
     pub wake: u64,
 }
 

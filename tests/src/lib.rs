@@ -2,9 +2,11 @@
 //!
 //! Owns test rigs. Refuses to be linked into the product. A rig fails by telling a person what to look at.
 
+pub mod load;
 pub mod maildir;
 pub mod message;
 pub mod native;
+pub mod power;
 pub mod server;
 pub mod session;
 pub mod transcript;

@@ -13,7 +13,7 @@ mod wit {
 }
 
 use hermetic::engine::types::{Answer, Options, Refusal, Step};
-use hermetic::engine::{Engine, EngineError, Session, validate};
+use hermetic::engine::{Engine, EngineError, Session, validate, validate_tick};
 use hermetic_core::server::Session as Core;
 use hermetic_core::step;
 
@@ -59,7 +59,9 @@ impl Session for Bare {
     }
 
     fn tick(&mut self, now: u64) -> Result<Step, EngineError> {
-        checked(self.0.tick(now), 0)
+        let step = convert::step(self.0.tick(now).map_err(misuse)?);
+        validate_tick(&step, now)?;
+        Ok(step)
     }
 
     fn answer(&mut self, now: u64, answer: &Answer) -> Result<Step, EngineError> {

@@ -125,6 +125,11 @@ impl Rig {
 
     /// Starts it and waits until every listener answers.
     pub fn start(self) -> Server {
+        self.start_below(|_| [])
+    }
+
+    /// The same with more variables in its environment, which may name its data folder.
+    pub fn start_below<const N: usize>(mut self, more: impl FnOnce(&Path) -> [(&'static str, String); N]) -> Server {
         let folder = tempfile::Builder::new()
             .prefix("hermetic-test-")
             // Postfix and Exim, which the tests start beside the server, work as users of their own.
@@ -132,6 +137,10 @@ impl Rig {
             .tempdir()
             .expect("a temporary folder");
         let data = folder.path().join("data");
+        fs::create_dir(&data).expect("ours");
+        for (name, value) in more(&data) {
+            self = self.environment(name, &value);
+        }
         let mut toml = format!("name = \"mail.{DOMAIN}\"\ndata = {:?}\n\n", data.display().to_string());
         let mut ports = HashMap::new();
         let mut greeting = Vec::new();

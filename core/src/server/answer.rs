@@ -44,7 +44,9 @@ pub(super) fn check_refusal(refusal: &Refusal) -> Result<(), Misuse> {
         return Ok(());
     }
     let Refusal { code, subject, detail, .. } = refusal;
-    Err(Misuse::BadAnswer(format!("a refusal is 4yz or 5yz and x.y.z of at most three digits, not {code} ?.{subject}.{detail}")))
+    Err(Misuse::BadAnswer(format!(
+        "a refusal is 4yz or 5yz and x.y.z of at most three digits, not {code} ?.{subject}.{detail}"
+    )))
 }
 
 fn name(question: &Question) -> alloc::string::String {
@@ -86,10 +88,11 @@ impl Session {
     }
 
     fn verified(&mut self, turn: &mut Turn<'_>, what: &str, answer: VerifyAnswer) {
-        // RFC 6531 section 3.7.4.2.
-        let utf8 = what.rsplit(' ').next().is_some_and(|last| last.eq_ignore_ascii_case("SMTPUTF8"));
+        // RFC 6531 section 3.7.4.2: a peer that did not use UTF-8 gets none.
+        let utf8 = !what.is_ascii();
         match answer {
             VerifyAnswer::Unsure => turn.say(say::CANNOT_VERIFY),
+            VerifyAnswer::Known(mailbox) if !utf8 && !mailbox.is_ascii() => turn.say(say::CANNOT_VERIFY),
             VerifyAnswer::Known(mailbox) if mailbox.contains('<') => turn.write(250, Some((1, 5)), &mailbox, utf8),
             VerifyAnswer::Known(mailbox) => turn.write(250, Some((1, 5)), &format!("<{mailbox}>"), utf8),
             VerifyAnswer::Refused(refusal) => return self.deny(turn, &Denial::theirs(refusal, utf8)),

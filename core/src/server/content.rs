@@ -169,10 +169,8 @@ impl Session {
         chunk.left = chunk.left.saturating_sub(used as u64);
         let done = chunk.left == 0;
         self.received(turn, used);
-        if done {
-            if let Phase::Chunk(chunk) = core::mem::replace(&mut self.state.phase, Phase::Command) {
-                self.chunk_ended(turn, chunk);
-            }
+        if done && let Phase::Chunk(chunk) = core::mem::replace(&mut self.state.phase, Phase::Command) {
+            self.chunk_ended(turn, chunk);
         }
         done
     }
@@ -214,8 +212,7 @@ impl Session {
     fn refuse_content(&mut self, turn: &mut Turn<'_>, fault: ContentFault, last: bool) {
         let (code, enhanced) = fault.reply();
         let text = Cow::Owned(fault.to_string());
-        let denial =
-            Denial { fault: Fault::Content, code, enhanced: Some(enhanced), text, utf8: false, copies: 1 };
+        let denial = Denial { fault: Fault::Content, code, enhanced: Some(enhanced), text, utf8: false, copies: 1 };
         let denial = self.for_each(denial, last);
         self.end_transaction(turn);
         self.deny(turn, &denial);

@@ -34,7 +34,7 @@ impl Session {
         }
     }
 
-    pub(super) fn hello(&mut self, turn: &mut Turn<'_>, hello: Hello) -> Result<(), Denial> {
+    pub(super) fn hello(&mut self, hello: Hello) -> Result<(), Denial> {
         match (self.is_lmtp(), hello.verb == HelloVerb::Lhlo) {
             (true, false) => return Err(Denial::ours(Fault::Sequence, say::USE_LHLO)),
             (false, true) => return Err(Denial::ours(Fault::Sequence, say::NOT_LMTP)),
@@ -44,7 +44,6 @@ impl Session {
             return Err(Denial::ours(Fault::Syntax, say::BAD_HELLO));
         }
         self.ask(Question::Hello(hello));
-        self.idle(turn);
         Ok(())
     }
 
@@ -68,12 +67,15 @@ impl Session {
             self.extensions(&mut lines);
             turn.lines(250, &lines);
         }
+        self.idle(turn);
     }
 
     fn extensions(&self, lines: &mut Vec<Cow<'static, str>>) {
         let limits = &self.options.limits;
         let mut offer = |line: &'static str| lines.push(Cow::Borrowed(line));
-        for line in ["PIPELINING", "8BITMIME", "SMTPUTF8", "CHUNKING", "BINARYMIME", "ENHANCEDSTATUSCODES", "DSN", "HELP"] {
+        for line in
+            ["PIPELINING", "8BITMIME", "SMTPUTF8", "CHUNKING", "BINARYMIME", "ENHANCEDSTATUSCODES", "DSN", "HELP"]
+        {
             offer(line);
         }
         if !self.is_lmtp() {

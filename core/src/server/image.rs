@@ -21,7 +21,8 @@ impl Session {
         postcard::to_extend(&self.state, vec![VERSION]).map_err(|error| Misuse::BadState(format!("{error}")))
     }
 
-    /// The session whose `freeze` made this image, under the same options.
+    /// The session whose `freeze` made this image, under the same options and on the same clock. What it needs, an open
+    /// question included, and when it wants to be woken, [`Session::tick`] tells.
     ///
     /// # Errors
     /// [`Misuse::BadImage`] for bytes that no `freeze` of this version made.
@@ -51,12 +52,22 @@ fn is_consistent(state: &State, options: &Options) -> bool {
         Phase::Data => content,
         Phase::Chunk(chunk) => content != chunk.refused.is_some(),
         Phase::Asked(asked) => match &asked.question {
-            Question::Connection | Question::Xclient(_) | Question::Sasl(_) | Question::Sender(_) => transaction.is_none(),
+            Question::Connection | Question::Xclient(_) | Question::Sasl(_) | Question::Sender(_) => {
+                transaction.is_none()
+            }
             Question::Hello(_) | Question::Verify(_) => true,
             Question::Recipients(asked) => transaction.is_some() && !content && !asked.is_empty(),
             Question::Data => recipients > 0 && !content,
             Question::Message(facts) => facts.recipients > 0 && facts.recipients == recipients,
         },
     };
-    phase && recipients <= options.limits.recipients && (state.tls || !options.implicit_tls)
+    let copies = match &state.phase {
+        Phase::Chunk(chunk) => chunk.refused.as_ref().map_or(1, |denial| denial.copies),
+        Phase::Asked(asked) => asked.faults.iter().map(|(_, denial)| denial.copies).max().unwrap_or(1),
+        _ => 1,
+    };
+    phase
+        && recipients <= options.limits.recipients
+        && copies <= options.limits.recipients.max(1)
+        && (state.tls || !options.implicit_tls)
 }

@@ -21,7 +21,9 @@
 
 mod answer;
 mod auth;
+mod command;
 mod content;
+mod ending;
 mod hello;
 mod image;
 mod options;
@@ -38,13 +40,10 @@ pub use options::{Options, Protocol};
 
 use alloc::{string::String, vec::Vec};
 
-use crate::command::{Command, HelloVerb};
 use crate::question::{Answer, Question, Refusal};
 use crate::reply;
-use crate::step::{Misuse, Need, Occasion, Step};
-use crate::syntax::{SyntaxError, command};
-use say::leaving;
-use state::{Asked, Denial, Fault, Phase, State, Transaction};
+use crate::step::{Misuse, Need, Step};
+use state::{Asked, Phase, State};
 use turn::Turn;
 
 /// One inbound session. It has no clock, no socket and no secrets.
@@ -86,6 +85,9 @@ impl Session {
     }
 
     /// Octets from the peer, or what is left of them. May be empty: then only what is already known is worked on.
+    ///
+    /// Closes the session if the time for the content or for the whole session is up, as `tick` would: a peer that
+    /// trickles cannot outrun its timer.
     ///
     /// # Errors
     /// [`Misuse::NotStarted`], [`Misuse::QuestionOpen`], [`Misuse::Closed`]; [`Misuse::BadState`] between STARTTLS
@@ -220,184 +222,11 @@ impl Session {
         }
     }
 
-    /// Reads one line and does what it says. False: there is no whole line.
-    fn read_command(&mut self, turn: &mut Turn<'_>) -> bool {
-        let limit = self.options.limits.command_line as usize;
-        let (used, line) = self.state.reader.read(turn.rest(), limit);
-        let mut loses_step = false;
-        let parsed = match line {
-            None => None,
-            Some(Err(fault)) => Some(Err(Denial::from(fault))),
-            Some(Ok(line)) => {
-                let parsed = command::parse(&line);
-                turn.command(&line, !matches!(&parsed, Ok(command) if !matches!(command, Command::Auth { .. })));
-                loses_step = parsed.as_ref().is_err_and(SyntaxError::loses_step);
-                Some(parsed.map_err(Denial::from))
-            }
-        };
-        turn.at += used;
-        let Some(parsed) = parsed else { return false };
-        turn.moved = true;
-        match parsed {
-            Ok(command) => self.command(turn, command),
-            Err(denial) => self.deny(turn, &denial),
-        }
-        if loses_step && !matches!(self.state.phase, Phase::Closed) {
-            self.leave(turn, leaving::STEP);
-        }
-        true
-    }
-
-    fn command(&mut self, turn: &mut Turn<'_>, command: Command) {
-        let outcome = match command {
-            Command::Quit => {
-                turn.say(say::BYE);
-                self.close(turn);
-                return;
-            }
-            // Its octets follow whatever is said about it.
-            Command::Bdat { size, last } => return self.bdat(turn, size, last),
-            command => self.admit(&command).and_then(|()| self.admitted(turn, command)),
-        };
-        if let Err(denial) = outcome {
-            self.deny(turn, &denial);
-        }
-    }
-
-    /// What holds for all commands alike.
-    fn admit(&self, command: &Command) -> Result<(), Denial> {
-        if self.state.barred {
-            return Err(Denial::ours(Fault::Sequence, say::ONLY_QUIT));
-        }
-        let harmless = match command {
-            Command::Hello(hello) => hello.verb != HelloVerb::Helo,
-            Command::Noop | Command::Rset | Command::StartTls => true,
-            _ => false,
-        };
-        if self.options.require_tls && !self.state.tls && !harmless {
-            return Err(Denial::ours(Fault::Sequence, say::TLS_FIRST));
-        }
-        Ok(())
-    }
-
-    fn admitted(&mut self, turn: &mut Turn<'_>, command: Command) -> Result<(), Denial> {
-        match command {
-            Command::Hello(hello) => self.hello(turn, hello)?,
-            Command::Mail(sender) => self.mail(turn, sender)?,
-            Command::Rcpt(recipient) => self.rcpt(turn, recipient)?,
-            Command::Data => self.data()?,
-            Command::Rset => {
-                self.end_transaction(turn);
-                turn.say(say::OK);
-                self.idle(turn);
-            }
-            Command::Noop => {
-                turn.say(say::OK);
-                self.idle(turn);
-            }
-            Command::Vrfy(what) => self.ask(Question::Verify(what)),
-            Command::Help => {
-                turn.say(if self.is_lmtp() { say::HELP_LMTP } else { say::HELP });
-                self.idle(turn);
-            }
-            Command::Expn => return Err(Denial::ours(Fault::Sequence, say::NO_LISTS)),
-            Command::StartTls => self.start_tls(turn)?,
-            Command::Auth { mechanism, initial } => self.auth(mechanism, initial)?,
-            Command::Xclient(attributes) => self.xclient(attributes)?,
-            Command::Quit | Command::Bdat { .. } => {}
-        }
-        Ok(())
-    }
-
-    fn start_tls(&mut self, turn: &mut Turn<'_>) -> Result<(), Denial> {
-        if self.state.tls {
-            return Err(Denial::ours(Fault::Sequence, say::IN_TLS));
-        }
-        if !self.options.start_tls {
-            return Err(Denial::ours(Fault::Sequence, say::NO_TLS));
-        }
-        self.end_transaction(turn);
-        turn.say(say::START_TLS);
-        self.state.phase = Phase::Handshake;
-        let discarded = turn.rest().len();
-        if discarded > 0 {
-            turn.at = turn.input.len();
-            turn.event(Occasion::PlaintextDiscarded, alloc::format!("{discarded} octets"));
-        }
-        Ok(())
-    }
-
     fn is_lmtp(&self) -> bool {
         self.options.protocol == Protocol::Lmtp
     }
 
     fn ask(&mut self, question: Question) {
         self.state.phase = Phase::Asked(Asked { question, faults: Vec::new(), chunk: None });
-    }
-
-    /// Says no, and counts it.
-    fn deny(&mut self, turn: &mut Turn<'_>, denial: &Denial) {
-        for _ in 0..denial.copies {
-            turn.write(denial.code, denial.enhanced, &denial.text, denial.utf8);
-        }
-        turn.note(denial.fault.occasion(), denial.code, &denial.text);
-        if denial.code == 421 {
-            self.close(turn);
-        } else {
-            self.error(turn);
-        }
-    }
-
-    fn error(&mut self, turn: &mut Turn<'_>) {
-        let counts = &mut self.state.counts;
-        counts.errors = counts.errors.saturating_add(1);
-        if counts.errors >= self.options.limits.errors {
-            turn.event(Occasion::TooManyErrors, "errors");
-            self.leave(turn, leaving::ERRORS);
-        }
-    }
-
-    /// A command that brings no message forward.
-    fn idle(&mut self, turn: &mut Turn<'_>) {
-        let counts = &mut self.state.counts;
-        counts.idle = counts.idle.saturating_add(1);
-        if counts.idle >= self.options.limits.idle_commands && !matches!(self.state.phase, Phase::Closed) {
-            turn.event(Occasion::TooManyErrors, "commands without mail");
-            self.leave(turn, leaving::IDLE);
-        }
-    }
-
-    /// The transaction ends without a message.
-    fn end_transaction(&mut self, turn: &mut Turn<'_>) -> Option<Transaction> {
-        let transaction = self.state.transaction.take();
-        if transaction.is_some() {
-            turn.step.abandoned = true;
-            turn.step.body.clear();
-        }
-        transaction
-    }
-
-    /// 421 with these words, and the end.
-    fn leave(&mut self, turn: &mut Turn<'_>, (subject, detail, text): (u16, u16, &str)) {
-        let text = alloc::format!("{} {text}", self.options.server_name);
-        turn.write(421, Some((subject, detail)), &text, false);
-        self.close(turn);
-    }
-
-    fn may_leave(&self) -> bool {
-        self.state.farewell.is_some() && self.state.transaction.is_none()
-    }
-
-    fn farewell(&mut self, turn: &mut Turn<'_>) {
-        if let Some(refusal) = self.state.farewell.take() {
-            turn.write(refusal.code, Some((refusal.subject, refusal.detail)), &refusal.text, false);
-        }
-        self.close(turn);
-    }
-
-    fn close(&mut self, turn: &mut Turn<'_>) {
-        self.end_transaction(turn);
-        self.state.phase = Phase::Closed;
-        turn.event(Occasion::Closed, "");
     }
 }

@@ -26,7 +26,10 @@ impl Session {
         if self.options.require_auth && !self.state.login {
             return denied(say::AUTH_FIRST);
         }
-        if (parameters.require_tls && !self.state.tls) || (parameters.prdr && self.is_lmtp()) {
+        let not_offered = (parameters.require_tls && !self.state.tls)
+            || (parameters.prdr && self.is_lmtp())
+            || (parameters.auth.is_some() && self.mechanisms().is_empty());
+        if not_offered {
             return denied(say::NOT_OFFERED);
         }
         if parameters.size.is_some_and(|size| limits.message_size > 0 && size > limits.message_size) {

@@ -221,3 +221,6 @@ fn xclient(argument: &str) -> Result<Command, SyntaxError> {
     }
     Ok(Command::Xclient(attributes))
 }
+
+#[cfg(test)]
+mod tests;

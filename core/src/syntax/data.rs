@@ -67,7 +67,7 @@ enum Place {
 /// What one call has read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scanned {
-    /// Octets of the input that were used, from `from` on. All of them unless `end`.
+    /// Octets of the input that were used, from `from` on. All of them unless `end` (or beyond 4 GiB).
     pub consumed: usize,
     /// The line with the final dot has been read.
     pub end: bool,
@@ -162,6 +162,8 @@ impl Content {
         limits: &Limits,
         body: &mut Vec<Piece>,
     ) -> Scanned {
+        // A step's ranges are 32 bits wide; what lies beyond is read in the next call.
+        let input = &input[..input.len().min(u32::MAX as usize)];
         let mut end = false;
         // The next octet to look at, and the first one that has not been emitted.
         let (mut at, mut start) = (from, from);
@@ -177,24 +179,7 @@ impl Content {
                         self.place = Place::Text;
                     }
                 }
-                Place::Text => {
-                    let text = memchr2(b'\r', b'\n', &input[at..]);
-                    let length = text.unwrap_or(input.len() - at);
-                    at += length;
-                    match input.get(at) {
-                        Some(b'\r') => {
-                            at += 1;
-                            self.grow(length as u64);
-                            self.place = Place::Cr;
-                        }
-                        Some(_) => {
-                            at += 1;
-                            self.bare_lf = true;
-                            self.grow(length as u64 + 1);
-                        }
-                        None => self.grow(length as u64),
-                    }
-                }
+                Place::Text => at = self.text::<TRANSPARENT>(input, at),
                 Place::Cr => {
                     if octet == b'\n' {
                         at += 1;
@@ -231,9 +216,40 @@ impl Content {
             }
         }
         self.emit(input, start, at, limits, body);
-        let read = input.get(from..at).unwrap_or_default();
-        self.eight_bit = self.eight_bit || !read.is_ascii();
+        self.eight_bit = self.eight_bit || has_eight_bit(input.get(from..at).unwrap_or_default());
         Scanned { consumed: at - from, end }
+    }
+
+    /// From inside a line to where something is to be decided, which is as many whole lines as possible: this is where
+    /// the time goes. Gives the place of the next octet to look at.
+    fn text<const TRANSPARENT: bool>(&mut self, input: &[u8], mut at: usize) -> usize {
+        loop {
+            let rest = &input[at..];
+            let Some(length) = memchr2(b'\r', b'\n', rest) else {
+                self.grow(rest.len() as u64);
+                return input.len();
+            };
+            at += length + 1;
+            if rest[length] == b'\n' {
+                self.bare_lf = true;
+                self.grow(length as u64 + 1);
+                continue;
+            }
+            self.grow(length as u64);
+            if rest.get(length + 1) != Some(&b'\n') {
+                self.place = Place::Cr;
+                return at;
+            }
+            at += 1;
+            self.line = 0;
+            match input.get(at) {
+                Some(b'.') if TRANSPARENT => {}
+                Some(_) => continue,
+                None => {}
+            }
+            self.place = Place::LineStart;
+            return at;
+        }
     }
 
     /// The line grows.
@@ -268,3 +284,11 @@ impl Content {
         body.push(Piece::Range { offset: start as u32, length: octets.len() as u32 });
     }
 }
+
+/// In blocks that compilers turn into vector instructions, in WebAssembly too.
+fn has_eight_bit(octets: &[u8]) -> bool {
+    octets.chunks(256).any(|block| block.iter().fold(0, |all, octet| all | octet) > 127)
+}
+
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,7 @@ pub enum LineFault {
     /// A LF without CR; the line may not have ended yet.
     #[error("a LF without CR; lines end with CRLF")]
     BareLf,
-    /// More than [`ENDLESS`] octets without an end: answer 421 and close. Said again at every further octet.
+    /// More than [`ENDLESS`] octets without an end: answer 421 and close. Every further read says it again.
     #[error("the line does not end")]
     Endless,
 }
@@ -152,5 +152,158 @@ impl LineReader {
         }
         held.extend_from_slice(text);
         Some(Ok(Cow::Owned(held)))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use alloc::{string::String, string::ToString, vec};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a reader says of a stream: lines as text, faults in braces, and `…` for what has not ended.
+    fn read_all(pieces: &[&[u8]], limit: usize) -> Vec<String> {
+        let mut reader = LineReader::default();
+        let mut said = Vec::new();
+        for piece in pieces {
+            let mut rest = *piece;
+            loop {
+                let (used, outcome) = reader.read(rest, limit);
+                rest = &rest[used..];
+                match outcome {
+                    Some(Ok(line)) => said.push(String::from_utf8_lossy(&line).into_owned()),
+                    Some(Err(fault)) => said.push(alloc::format!("{{{fault:?}}}")),
+                    None => break,
+                }
+                if said.last().is_some_and(|last| last == "{Endless}") {
+                    return said;
+                }
+            }
+            assert!(rest.is_empty(), "without a line all of the input is used");
+            assert!(reader.held.len() <= limit, "{} octets held", reader.held.len());
+            // The state survives freeze and thaw anywhere.
+            reader = postcard::from_bytes(&postcard::to_allocvec(&reader).unwrap()).unwrap();
+        }
+        if !reader.at_line_start() {
+            said.push("…".to_string());
+        }
+        said
+    }
+
+    #[track_caller]
+    fn check(stream: &str, limit: usize, expected: &[&str]) {
+        assert_eq!(read_all(&[stream.as_bytes()], limit), expected, "{stream:?} in one piece");
+        let octets: Vec<&[u8]> = stream.as_bytes().chunks(1).collect();
+        assert_eq!(read_all(&octets, limit), expected, "{stream:?} octet by octet");
+    }
+
+    #[test]
+    fn only_crlf_ends_a_line() {
+        check("", 512, &[]);
+        check("\r\n", 512, &[""]);
+        check("NOOP\r\n", 512, &["NOOP"]);
+        check("EHLO a\r\nQUIT\r\n", 512, &["EHLO a", "QUIT"]);
+        check("NOOP", 512, &["…"]);
+        check("NOOP\r", 512, &["…"]);
+        check("NOOP\n", 512, &["{BareLf}", "…"]);
+        check("\n", 512, &["{BareLf}", "…"]);
+        check("NOOP\rX", 512, &["{BareCr}", "…"]);
+        check("\r\r", 512, &["{BareCr}", "…"]);
+        check("NOOP\r\r\nQUIT\r\n", 512, &["{BareCr}", "QUIT"]);
+        check("NOOP\r\n\nQUIT\r\nRSET\r\n", 512, &["NOOP", "{BareLf}", "RSET"]);
+        check("a\u{85}b\u{2028}c\u{b}\u{c}\u{1e}\0\r\n", 512, &["a\u{85}b\u{2028}c\u{b}\u{c}\u{1e}\0"]);
+    }
+
+    #[test]
+    fn a_faulty_line_is_reported_once_and_nothing_on_it_is_a_command() {
+        check("MAIL\nRCPT\nDATA\rQUIT\r\nNOOP\r\n", 512, &["{BareLf}", "NOOP"]);
+        check("NOOP\rNOOP\rNOOP\nQUIT\r\nNOOP\r\n", 512, &["{BareCr}", "NOOP"]);
+        check("\n\n\n\r\nNOOP\r\n", 512, &["{BareLf}", "NOOP"]);
+        // Too long as well: still one report.
+        check("\nxxxxxxxxxxxx\r\nNOOP\r\n", 8, &["{BareLf}", "NOOP"]);
+    }
+
+    #[test]
+    fn the_limit_counts_the_crlf() {
+        check("123456\r\nNOOP\r\n", 8, &["123456", "NOOP"]);
+        check("1234567\r\nNOOP\r\n", 8, &["{TooLong}", "NOOP"]);
+        check("1234567890QUIT\r\nNOOP\r\n", 8, &["{TooLong}", "NOOP"]);
+        check("x\r\n\r\n", 0, &["{TooLong}", ""]);
+    }
+
+    #[test]
+    fn an_endless_line_ends_the_session() {
+        let endless = vec![b'x'; ENDLESS as usize + 1];
+        let (whole, ended) = (&endless[..], &endless[..ENDLESS as usize]);
+        assert_eq!(read_all(&[whole], 512), ["{Endless}"]);
+        assert_eq!(read_all(&[&whole[..1000], &whole[1000..]], 512), ["{Endless}"]);
+        assert_eq!(read_all(&[ended, b"\r\n"], 512), ["{TooLong}"]);
+        assert_eq!(read_all(&[b"\n", ended], 512), ["{BareLf}", "{Endless}"]);
+        let mut reader = LineReader::default();
+        assert_eq!(reader.read(whole, 512).1, Some(Err(LineFault::Endless)));
+        assert_eq!(reader.read(b"\r\nQUIT\r\n", 512).1, Some(Err(LineFault::Endless)), "it never finds back");
+    }
+
+    #[test]
+    fn a_whole_line_is_not_copied() {
+        let mut reader = LineReader::default();
+        let (used, line) = reader.read(b"NOOP\r\nQUIT\r\n", 512);
+        assert_eq!(used, 6);
+        assert!(matches!(line, Some(Ok(Cow::Borrowed(b"NOOP")))), "{line:?}");
+    }
+
+    /// The same, written to be plain rather than fast.
+    fn plain(stream: &[u8], limit: usize) -> Vec<String> {
+        let mut said = Vec::new();
+        let (mut line, mut reported) = (Vec::new(), false);
+        let mut at = 0;
+        while at < stream.len() {
+            let (octet, next) = (stream[at], stream.get(at + 1));
+            at += 1;
+            match (octet, next) {
+                (b'\r', Some(b'\n')) => {
+                    at += 1;
+                    if !reported {
+                        let fits = line.len() + 2 <= limit;
+                        let text = String::from_utf8_lossy(&line).into_owned();
+                        said.push(if fits { text } else { "{TooLong}".to_string() });
+                    }
+                    (line, reported) = (Vec::new(), false);
+                    continue;
+                }
+                (b'\r', Some(_)) | (b'\n', _) if !reported => {
+                    said.push(if octet == b'\r' { "{BareCr}" } else { "{BareLf}" }.to_string());
+                    reported = true;
+                }
+                _ => {}
+            }
+            line.push(octet);
+        }
+        if !line.is_empty() || reported {
+            said.push("…".to_string());
+        }
+        said
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_gives_the_same_lines(
+            stream in prop::collection::vec(prop::sample::select(&b"\r\n\r\nab .\0\xff"[..]), 0..80),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+            limit in 0usize..12,
+        ) {
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
+            cuts.sort_unstable();
+            let mut pieces = Vec::new();
+            let mut start = 0;
+            for cut in cuts.into_iter().chain([stream.len()]) {
+                pieces.push(&stream[start..cut]);
+                start = cut;
+            }
+            prop_assert_eq!(read_all(&pieces, limit.max(2)), plain(&stream, limit.max(2)));
+        }
     }
 }

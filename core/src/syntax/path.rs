@@ -38,10 +38,10 @@ pub fn forward_path(text: &str) -> Result<(ForwardPath, &str), PathFault> {
     if text.starts_with("<>") {
         return Err(PathFault::Null);
     }
-    if let Some((start, rest)) = text.split_at_checked(POSTMASTER.len()) {
-        if start.eq_ignore_ascii_case(POSTMASTER) {
-            return after_path(ForwardPath::Postmaster, rest);
-        }
+    if let Some((start, rest)) = text.split_at_checked(POSTMASTER.len())
+        && start.eq_ignore_ascii_case(POSTMASTER)
+    {
+        return after_path(ForwardPath::Postmaster, rest);
     }
     let (mailbox, rest) = path(text)?;
     after_path(ForwardPath::Mailbox(mailbox), rest)
@@ -240,3 +240,6 @@ pub fn string(text: &str) -> String {
         _ => text.into(),
     }
 }
+
+#[cfg(test)]
+mod tests;

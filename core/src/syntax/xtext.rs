@@ -91,3 +91,110 @@ fn hex(digit: u8) -> Option<u8> {
 fn shown(octets: Vec<u8>) -> Result<String, BadEncoding> {
     String::from_utf8(octets).ok().filter(|text| !text.chars().any(is_control)).ok_or(BadEncoding)
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn xtext() {
+        for (text, expected) in [
+            ("", Some("")),
+            ("abc", Some("abc")),
+            ("a+2Bb+3Dc", Some("a+b=c")),
+            ("+41+20", Some("A ")),
+            ("+C3+BC", Some("\u{fc}")),
+            ("\u{fc}", Some("\u{fc}")),
+            ("!~\\<>@;", Some("!~\\<>@;")),
+            ("a=b", None),
+            ("a b", None),
+            ("+", None),
+            ("a+2", None),
+            ("a+G1", None),
+            ("a+2b", None), // small letters
+            ("a++", None),
+            ("a+\u{fc}", None),
+            ("a\tb", None),
+            ("a\u{7f}", None),
+            ("a+0D+0Ab", None), // hidden line ends and other controls
+            ("a+00", None),
+            ("a+7F", None),
+            ("+C2+85", None),
+            ("+E2+80+A8", None),
+            ("+FF", None), // no UTF-8
+            ("+C3", None),
+            ("+ED+A0+80", None),
+        ] {
+            assert_eq!(decode(text).ok().as_deref(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn utf8_addresses() {
+        for (text, expected) in [
+            ("a@example.org", Some("a@example.org")),
+            (r"j\x{FC}rgen@example.org", Some("j\u{fc}rgen@example.org")),
+            ("j\u{fc}rgen@example.org", Some("j\u{fc}rgen@example.org")),
+            (r"\x{7528}\x{6237}@\x{4F8B}", Some("\u{7528}\u{6237}@\u{4f8b}")),
+            (r"a\x{2B}b\x{3D}\x{5C}\x{20}", Some("a+b=\\ ")),
+            (r"\x{1F600}\x{10FFFD}", Some("\u{1f600}\u{10fffd}")),
+            ("", None),
+            ("a+2B", None),
+            ("a=b", None),
+            ("a b", None),
+            (r"a\b", None),
+            (r"a\x", None),
+            (r"a\x{}", None),
+            (r"a\x{FC", None),
+            (r"a\x{fc}", None),  // small letters
+            (r"a\x{0FC}", None), // not the shortest form
+            (r"a\x{+FC}", None),
+            (r"a\x{41}", None), // ASCII that needs no escape
+            (r"a\x{0A}", None), // controls
+            (r"a\x{7F}", None),
+            (r"a\x{85}", None),
+            (r"a\x{2028}", None),
+            (r"a\x{D800}", None), // no character
+            (r"a\x{110000}", None),
+            (r"a\x{1000000}", None),
+            ("\\x{\u{fc}}", None),
+        ] {
+            assert_eq!(decode_utf8_address(text).ok().as_deref(), expected, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn xtext_round_trip(text in "\\PC{0,20}") {
+            let encoded: String = text.bytes().map(|octet| match octet {
+                b'!'..=b'~' if octet != b'+' && octet != b'=' => format!("{}", octet as char),
+                _ => format!("+{octet:02X}"),
+            }).collect();
+            // The strategy makes no control characters, but may make a line separator.
+            let expected = if text.chars().any(is_control) { Err(BadEncoding) } else { Ok(text) };
+            prop_assert_eq!(decode(&encoded), expected);
+        }
+
+        #[test]
+        fn utf8_round_trip(text in "\\PC{1,20}") {
+            let encoded: String = text.chars().map(|character| match character {
+                ' ' | '+' | '=' | '\\' => format!("\\x{{{:02X}}}", character as u32),
+                _ if character.is_ascii() => format!("{character}"),
+                _ => format!("\\x{{{:X}}}", character as u32),
+            }).collect();
+            let expected = if text.chars().any(is_control) { Err(BadEncoding) } else { Ok(text) };
+            prop_assert_eq!(decode_utf8_address(&encoded), expected);
+        }
+
+        #[test]
+        fn whatever_decodes_is_free_of_controls(text in r"[+\\x{}0-9A-F]{0,16}|\PC*|.*") {
+            for decoded in [decode(&text), decode_utf8_address(&text)].into_iter().flatten() {
+                prop_assert!(!decoded.chars().any(is_control), "{text:?} gave {decoded:?}");
+            }
+        }
+    }
+}

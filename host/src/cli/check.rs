@@ -3,32 +3,32 @@
 use std::{fmt::Write as _, fs, path::Path};
 
 use crate::{
-    config::{Config, Domain, Found, Kind, Listener, Loaded, Mailboxes},
+    config::{Config, ConfigError, Domain, Found, Kind, Listener, Loaded, Mailboxes},
     policy::auth::Users,
     transport::tls,
 };
 
-/// For people, on standard output; or the errors, a line each.
-pub(super) fn report(file: Option<&Path>) -> Result<String, String> {
+/// For people, on standard output; or every error.
+pub(super) fn report(file: Option<&Path>) -> Result<String, Vec<String>> {
     let name = file.map_or_else(
         || "no configuration file, so the local default applies".into(),
         |file| file.display().to_string(),
     );
     let loaded = match file {
-        Some(file) => Config::load_all(file).map_err(|errors| lines(&errors))?,
-        None => Config::local_default().validated().map_err(|error| lines(&[error]))?,
+        Some(file) => Config::load_all(file).map_err(|errors| sentences(&errors))?,
+        None => Config::local_default().validated().map_err(|error| sentences(&[error]))?,
     };
     let mut errors = unreadable(&loaded.config);
     let users = Users::load(&loaded.config.users_file());
     if let Err(error) = &users {
         errors.push(error.to_string());
     }
-    let (Ok(users), true) = (users, errors.is_empty()) else { return Err(lines(&errors)) };
+    let (Ok(users), true) = (users, errors.is_empty()) else { return Err(errors) };
     Ok(describe(&name, &loaded, users.count()))
 }
 
-fn lines(errors: &[impl ToString]) -> String {
-    errors.iter().map(|error| error.to_string() + "\n").collect()
+fn sentences(errors: &[ConfigError]) -> Vec<String> {
+    errors.iter().map(ToString::to_string).collect()
 }
 
 /// What the server would have to read or use at its start, and could not.
@@ -246,10 +246,10 @@ mod tests {
         let good = "[[listener]]\nkind = \"mx\"\naddress = \"127.0.0.1:0\"\n[[domain]]\nname = \"a.example\"\nmailboxes = [\"*\"]\n";
         fs::write(&file, format!("{good}[tls]\ncertificate = \"c\"\nkey = \"k\"\n")).unwrap();
         assert_eq!(
-            report(Some(&file)).unwrap_err(),
+            report(Some(&file)).unwrap_err().join("\n"),
             format!(
                 "tls.certificate: {here}/c can not be read: No such file or directory (os error 2)\n\
-                 tls.key: {here}/k can not be read: No such file or directory (os error 2)\n"
+                 tls.key: {here}/k can not be read: No such file or directory (os error 2)"
             )
         );
         let pair = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
@@ -262,10 +262,10 @@ mod tests {
         assert!(shown.contains(&format!("the certificate in {here}/c, for a.example, until ")), "{shown}");
         fs::write(&file, format!("nmae = \"x\"\n{good}[limit]\n")).unwrap();
         assert_eq!(
-            report(Some(&file)).unwrap_err(),
+            report(Some(&file)).unwrap_err().join("\n"),
             format!(
                 "{here}/h.toml:1: unknown key `nmae`; did you mean `name`?\n\
-                 {here}/h.toml:8: unknown key `limit`; did you mean `limits`?\n"
+                 {here}/h.toml:8: unknown key `limit`; did you mean `limits`?"
             )
         );
         let default = report(None).unwrap();

@@ -53,8 +53,10 @@ First steps:
   hermetic user add anna@example.org       let somebody log in
 
 Signals of `hermetic serve`:
-  SIGTERM, SIGINT   let running transactions finish (limits.drain), then end; a second one ends at once
-  SIGHUP            read the configuration, the users and the certificates again; no session is dropped
+  SIGTERM, SIGINT   let running transactions finish (limits.drain), then end;
+                    a second one ends at once
+  SIGHUP            read the configuration, the users and the certificates again;
+                    no session is dropped
 
 Exit codes:
   0  it was done
@@ -120,7 +122,7 @@ pub fn main() -> ExitCode {
         Command::Config => done(print(&keys::default_file())),
         Command::Check => match check::report(file.as_deref()) {
             Ok(report) => done(print(&report)),
-            Err(errors) => failed(errors.trim_end()),
+            Err(errors) => errors.iter().fold(ExitCode::SUCCESS, |_, error| failed(error)),
         },
         Command::Serve => match load(file.as_deref()) {
             Ok(loaded) => serve(loaded, file),

@@ -267,7 +267,7 @@ pub const TABLES: &[Table] = &[
             key(
                 "level",
                 r#""info""#,
-                "`error`, `warn`, `info`, `debug`, `trace` or `off`; or a filter such as `info,hermetic::queue=debug`. With `trace` every command and reply is logged, save for secrets.",
+                "`error`, `warn`, `info`, `debug`, `trace` or `off`; or a filter such as `info,hermetic::queue=debug`. With `trace` or `hermetic=trace` every command and reply is logged, save for secrets.",
             ),
             key("redact", "false", "Hide the local parts of addresses in logs."),
             absent(
@@ -279,21 +279,23 @@ pub const TABLES: &[Table] = &[
     },
 ];
 
+const FOREWORD: &str = "The configuration of Hermetic. Every key is here, as it is if you leave it out; what is commented out is an example.";
+
 /// The configuration that `hermetic serve` uses without a file, as a file: every key with its documentation, those
 /// without a default commented out.
 #[must_use]
 pub fn default_file() -> String {
-    let mut text = String::from(
-        "# The configuration of Hermetic. Every key is here, as it is if you leave it out; what is commented out is an example.\n",
-    );
+    let mut text = String::new();
+    comment(&mut text, FOREWORD);
     for table in TABLES {
         text.push('\n');
         comment(&mut text, table.doc);
         match table.many {
             None => {
-                if !table.name.is_empty() {
-                    let _ = writeln!(text, "[{}]", table.name);
-                }
+                let _ = match table.name {
+                    "" => writeln!(text),
+                    name => writeln!(text, "[{name}]"),
+                };
                 keys(&mut text, table, &[]);
             }
             Some(built_in) => {
@@ -426,5 +428,17 @@ mod tests {
         let (found, _) = rest.split_once("<!-- end of keys -->").expect("the second mark");
         let expected = markdown();
         assert!(found.trim() == expected.trim(), "{expected}");
+    }
+
+    #[test]
+    fn the_examples_of_the_manual_work() {
+        let manual = include_str!("../../README.md");
+        let blocks: Vec<_> = manual.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(blocks.len() >= 3, "{blocks:?}");
+        // The first is whole, the others are more of the same file.
+        let text = blocks.concat();
+        if let Err(errors) = Config::parse(&text, std::path::Path::new("README.md")) {
+            panic!("{errors:?}\n{text}");
+        }
     }
 }

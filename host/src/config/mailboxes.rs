@@ -209,7 +209,8 @@ mod tests {
 
     #[test]
     fn addresses() {
-        let mailboxes = Mailboxes::new(&config());
+        let config = config();
+        let mailboxes = Mailboxes::new(&config);
         let found = |mailbox: &str| Found::Mailbox(mailbox.into());
         for (local, domain, expected) in [
             ("anna", "example.org", found("anna@example.org")),
@@ -244,7 +245,11 @@ mod tests {
             ("Jürgen", "MÜNCHEN.example", found("jürgen@xn--mnchen-3ya.example")),
             ("jürgen+x", "xn--mnchen-3ya.example", Found::Unknown),
         ] {
-            assert_eq!(mailboxes.at_domain(local, domain), expected, "{local:?} at {domain:?}");
+            let found = mailboxes.at_domain(local, domain);
+            if let Found::Mailbox(mailbox) = &found {
+                assert!(config.maildir(mailbox).is_some(), "{local:?} at {domain:?} has no Maildir");
+            }
+            assert_eq!(found, expected, "{local:?} at {domain:?}");
         }
         assert_eq!(mailboxes.postmaster(), found("anna@example.org"));
         assert_eq!(Mailboxes::default().postmaster(), Found::Unknown);

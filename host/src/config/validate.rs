@@ -429,7 +429,7 @@ fn operation(config: &Config, found: &mut Findings) {
 fn level(level: &str, found: &mut Findings) {
     const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
     let path = ["observe", "level"];
-    if level.chars().all(char::is_alphanumeric) {
+    if !level.contains(['=', ',', '[']) {
         // A filter of one word that is no level would be taken for the name of a module.
         if !LEVELS.contains(&level.to_lowercase().as_str()) {
             found.error(&path, format!("{level:?} is no level; use one of {}", LEVELS.join(", ")));

@@ -107,6 +107,19 @@ pub fn validate(step: &Step, input: usize) -> Result<(), EngineError> {
     }
 }
 
+/// The same for the step of a `tick` at `now`: what is due must be dealt with, or its embedder would call again at once,
+/// for ever.
+///
+/// # Errors
+/// As [`validate`].
+pub fn validate_tick(step: &Step, now: u64) -> Result<(), EngineError> {
+    validate(step, 0)?;
+    if step.wake <= now && step.need != Need::Close {
+        return Err(EngineError::Trap("the step is impossible: a tick leaves its time in the past".into()));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 mod tests {
@@ -130,6 +143,9 @@ mod tests {
         check(&body(9, &[range(0, 4), Piece::Octets(b"..".to_vec()), range(4, 5)]), 9, None);
         check(&step(3, vec![range(0, 3)], Need::Answer(Question::Data)), 9, None);
         check(&step(0, vec![], Need::Close), 9, None);
+        assert!(validate_tick(&step(0, vec![], Need::Close), 9).is_ok());
+        assert!(validate_tick(&Step { wake: 10, ..step(0, vec![], Need::Input) }, 9).is_ok());
+        assert!(validate_tick(&Step { wake: 9, ..step(0, vec![], Need::Input) }, 9).is_err());
 
         check(&body(10, &[]), 9, Some("more than it was given"));
         check(&body(9, &[range(0, 10)]), 9, Some("outside"));

@@ -31,7 +31,7 @@ use super::bindings::exports::hermetic::engine::server::GuestSession;
 use super::bindings::{self, EnginePre};
 use super::ticker::{self, Ticker};
 use super::types::{Answer, Misuse, Options, Refusal, Step};
-use super::{Engine, EngineError, Session, cache, validate};
+use super::{Engine, EngineError, Session, cache, validate, validate_tick};
 
 /// The component that was built with this program: `wit/engine`'s world, WebAssembly, nothing of the host's.
 pub static COMPONENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/engine.wasm"));
@@ -41,6 +41,10 @@ const RESERVATION: usize = 64 * 1024 * 1024;
 
 /// Written pages of a dropped instance that stay resident for the next one, octets.
 const KEEP: usize = 256 * 1024;
+
+/// The longest image of a frozen session, octets. Usual are some hundreds; the open question of a full batch of
+/// recipients makes it longer. What is frozen is not bounded by the pool, so it is bounded here.
+const IMAGE: usize = 1024 * 1024;
 
 /// How many slots may lie unused and warm before one of another component is taken for want of a fitting one. There is
 /// but one component in this pool, so none has to be kept back.
@@ -320,7 +324,7 @@ impl Session for Sealed {
     }
 
     fn tick(&mut self, now: u64) -> Result<Step, EngineError> {
-        self.step(0, |session, store, this| session.call_tick(store, this, now))
+        self.call(|session, store, this| session.call_tick(store, this, now), |step| validate_tick(step, now))
     }
 
     fn answer(&mut self, now: u64, answer: &Answer) -> Result<Step, EngineError> {
@@ -332,7 +336,13 @@ impl Session for Sealed {
     }
 
     fn freeze(mut self: Box<Self>) -> Result<Vec<u8>, EngineError> {
-        let image = self.call(|session, store, this| session.call_freeze(store, this), |_| Ok(()))?;
+        let image = self.call(
+            |session, store, this| session.call_freeze(store, this),
+            |image: &Vec<u8>| match image.len() {
+                0..=IMAGE => Ok(()),
+                length => Err(EngineError::Trap(format!("an image of {length} octets"))),
+            },
+        )?;
         if let Some(instance) = &self.instance {
             instance.live.0.counters.frozen.fetch_add(1, Ordering::Relaxed);
         }

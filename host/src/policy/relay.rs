@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use super::{Judged, SessionFacts, refuse};
+use super::{Judged, SessionFacts, refuse, session};
 use crate::{
     config::{Config, Found, Kind, Mailboxes, domain},
     engine::types::{ForwardPath, HostName, Mailbox, Recipient, Refusal},
@@ -21,6 +21,7 @@ pub(super) fn judge(config: &Config, mailboxes: &Mailboxes, facts: &SessionFacts
 }
 
 fn route(config: &Config, mailboxes: &Mailboxes, facts: &SessionFacts, path: &ForwardPath) -> Result<Route, Refusal> {
+    session::admit(facts)?;
     let found = match path {
         ForwardPath::Postmaster => mailboxes.postmaster(),
         ForwardPath::Mailbox(Mailbox { local, host: HostName::Domain(host) }) => mailboxes.at_domain(local, host),
@@ -45,6 +46,7 @@ fn may_relay(config: &Config, facts: &SessionFacts) -> bool {
         facts.client.is_some_and(|client| config.relay.networks.iter().any(|network| network.contains(client.ip())));
     match facts.listener.kind {
         Kind::Mx => trusted || facts.identity.is_some(),
+        // Nobody gets here without a login.
         Kind::Submission | Kind::Submissions => facts.identity.is_some(),
         Kind::Lmtp => false,
     }
@@ -80,7 +82,7 @@ mod tests {
         let policy = testing::policy();
         let mx = testing::facts(Kind::Mx);
         let lmtp = testing::facts(Kind::Lmtp);
-        let submission = testing::facts(Kind::Submission);
+        let submission = SessionFacts { tls: Some(testing::tls()), ..testing::facts(Kind::Submission) };
         let neighbour = SessionFacts { client: Some("10.1.2.3:1".parse().unwrap()), ..mx.clone() };
         let neighbour_lmtp = SessionFacts { client: neighbour.client, ..lmtp.clone() };
         let neighbour_submission = SessionFacts { client: neighbour.client, ..submission.clone() };
@@ -119,14 +121,14 @@ mod tests {
             ("neighbour", &neighbour, "u", "evil.example", "relay"),
             ("neighbour", &neighbour, "u%evil.example", "example.org", DENIED),
             ("neighbour", &neighbour, "u", "a..example", "550 5.1.2"),
-            ("neighbour", &neighbour_submission, "u", "evil.example", DENIED),
+            ("neighbour", &neighbour_submission, "u", "evil.example", "530 5.7.0"),
             ("anna", &anna, "u", "evil.example", "relay"),
             ("anna", &anna, "u%x", "evil.example", "relay"),
             ("anna", &anna, "u", "[203.0.113.1]", "relay"),
             ("anna", &anna, "u", "[x400:nonsense]", "550 5.1.2"),
             ("anna", &anna, "nobody", "example.org", UNKNOWN),
             ("anna on mx", &anna_mx, "u", "evil.example", "relay"),
-            ("submission before login", &submission, "u", "evil.example", DENIED),
+            ("submission before login", &submission, "anna", "example.org", "530 5.7.0"),
         ] {
             let judged = policy.recipients(facts, &testing::sender(None), &[testing::recipient(local, host)]).await;
             let [Judged { decision, route }] = &judged[..] else { panic!("{judged:?}") };

@@ -4,13 +4,14 @@
 //! local senders too. Who has logged in sends as themselves (RFC 6409 section 6.1), or with the null reverse-path, which
 //! mail clients use for read receipts (RFC 8098 section 3).
 
-use super::{SessionFacts, refuse};
+use super::{SessionFacts, refuse, session};
 use crate::{
     config::{Found, Mailboxes, domain, mailboxes::without_detail},
     engine::types::{Decision, HostName, Mailbox, Sender},
 };
 
 pub(super) fn judge(mailboxes: &Mailboxes, facts: &SessionFacts, sender: &Sender) -> Decision {
+    session::admit(facts)?;
     let (Some(login), Some(mailbox)) = (&facts.identity, &sender.mailbox) else { return Ok(None) };
     if owns(mailboxes, login, mailbox) {
         Ok(None)
@@ -69,7 +70,8 @@ mod tests {
             (Some("carl@elsewhere.example"), "carla", "elsewhere.example", false),
             (Some("carl@elsewhere.example"), "carl", "example.org", false),
         ] {
-            let mut facts = testing::facts(Kind::Submission);
+            let mut facts = testing::facts(if login.is_some() { Kind::Submission } else { Kind::Mx });
+            facts.tls = Some(testing::tls());
             facts.identity = login.map(Into::into);
             let decision = policy.sender(&facts, &testing::sender(Some(testing::mailbox(local, host)))).await;
             let shown = decision.map_err(|refusal| testing::shown(&refusal));

@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::{SessionFacts, auth, refuse};
 use crate::{
-    config::{Config, Endpoint, Kind},
-    engine::types::{Decision, Limits, Options, Protocol, XclientAttribute},
+    config::{Config, Endpoint, Kind, Listener},
+    engine::types::{Decision, Limits, Options, Protocol, Refusal, XclientAttribute},
 };
 
 /// A question with more recipients than this brings nothing: the look-ups of one batch overlap.
@@ -25,13 +25,33 @@ pub(super) fn options(config: &Config, facts: &SessionFacts, certificate: bool) 
         limits: limits(config),
         implicit_tls,
         start_tls: certificate && !implicit_tls && !local,
-        require_tls: listener.require_tls || (listener.kind == Kind::Submission && !listener.auth_without_tls),
+        require_tls: requires_tls(listener),
         plaintext_mechanisms: mechanisms(&SessionFacts { tls: None, ..facts.clone() }),
         tls_mechanisms: mechanisms(facts),
         require_auth: listener.kind.is_submission(),
         xclient: offered_attributes(facts),
         strict_hello: listener.strict_hello,
-        trace: tracing::enabled!(tracing::Level::TRACE),
+        trace: tracing::enabled!(target: "hermetic", tracing::Level::TRACE),
+    }
+}
+
+fn requires_tls(listener: &Listener) -> bool {
+    match listener.kind {
+        Kind::Submission => listener.require_tls || !listener.auth_without_tls,
+        Kind::Submissions => true,
+        Kind::Mx | Kind::Lmtp => listener.require_tls,
+    }
+}
+
+/// May mail begin? The engine enforces both itself; asking again here, outside the sandbox, costs nothing and does not
+/// depend on its word.
+pub(super) fn admit(facts: &SessionFacts) -> Result<(), Refusal> {
+    if requires_tls(&facts.listener) && facts.tls.is_none() {
+        Err(refuse(530, 7, 0, "Please use STARTTLS first."))
+    } else if facts.listener.kind.is_submission() && facts.identity.is_none() {
+        Err(refuse(530, 7, 0, "Please log in first."))
+    } else {
+        Ok(())
     }
 }
 
@@ -127,7 +147,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::{super::testing, *};
-    use crate::config::Listener;
 
     #[test]
     fn who_may_log_in_where() {
@@ -158,7 +177,7 @@ mod tests {
         for (kind, expected) in [
             (Kind::Mx, [true, false, false, false]),
             (Kind::Submission, [true, true, false, true]),
-            (Kind::Submissions, [false, false, true, true]),
+            (Kind::Submissions, [false, true, true, true]),
             (Kind::Lmtp, [true, false, false, false]),
         ] {
             let options = options(&testing::config(), &testing::facts(kind), true);
@@ -170,6 +189,27 @@ mod tests {
         facts.listener = Arc::new(Listener::new(Kind::Lmtp, "unix:/run/l"));
         assert!(!options(&testing::config(), &facts, true).start_tls, "TLS on a Unix socket");
         assert!(!options(&testing::config(), &testing::facts(Kind::Mx), false).start_tls, "TLS without a certificate");
+    }
+
+    #[test]
+    fn mail_begins_after_tls_and_login() {
+        let anna = Some("anna".to_owned());
+        for (kind, strict, tls, identity, expected) in [
+            (Kind::Mx, false, None, None, Ok(())),
+            (Kind::Mx, true, None, None, Err("530 5.7.0".to_owned())),
+            (Kind::Mx, true, Some(testing::tls()), None, Ok(())),
+            (Kind::Lmtp, false, None, None, Ok(())),
+            (Kind::Submission, false, None, anna.clone(), Err("530 5.7.0".into())),
+            (Kind::Submission, false, Some(testing::tls()), None, Err("530 5.7.0".into())),
+            (Kind::Submission, false, Some(testing::tls()), anna.clone(), Ok(())),
+            (Kind::Submissions, false, None, anna.clone(), Err("530 5.7.0".into())),
+            (Kind::Submissions, false, Some(testing::tls()), anna, Ok(())),
+        ] {
+            let listener = Listener { require_tls: strict, ..Listener::new(kind, "[::1]:1") };
+            let facts = SessionFacts { listener: Arc::new(listener), tls, identity, ..testing::facts(kind) };
+            let found = admit(&facts).map_err(|refusal| testing::shown(&refusal));
+            assert_eq!(found, expected, "{kind:?} require-tls {strict} {:?} {:?}", facts.tls, facts.identity);
+        }
     }
 
     #[test]

@@ -8,9 +8,7 @@ pub mod show;
 
 use std::path::{Path, PathBuf};
 
-use hermetic::engine::types::{
-    Answer, Decision, Limits, Options, Protocol, Refusal, SaslAnswer, VerifyAnswer,
-};
+use hermetic::engine::types::{Answer, Decision, Limits, Options, Protocol, Refusal, SaslAnswer, VerifyAnswer};
 
 /// One file.
 #[derive(Clone, Debug)]
@@ -132,8 +130,8 @@ pub fn parse(path: &Path, text: &str) -> Result<Transcript, Mistake> {
     let mut options = plain();
     let mut groups: Vec<Group> = Vec::new();
     let mut expecting = true;
-    for (number, line) in lines.iter().enumerate() {
-        let fail = |what: String| Mistake { path: path.into(), line: number + 1, what };
+    for (place, line) in lines.iter().enumerate() {
+        let fail = |what: String| Mistake { path: path.into(), line: place + 1, what };
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
@@ -147,14 +145,14 @@ pub fn parse(path: &Path, text: &str) -> Result<Transcript, Mistake> {
             continue;
         }
         let action = action(tag, rest).map_err(fail)?;
-        let expects = action.is_none() && tag != "A";
-        if groups.is_empty() || (action.is_some() && expecting) {
-            groups.push(Group { lines: (number, number + 1), ..Group::default() });
+        let acts = action.is_some() || tag == "A";
+        if groups.is_empty() || (acts && expecting) {
+            groups.push(Group { lines: (place, place + 1), ..Group::default() });
             expecting = false;
         }
         let Some(group) = groups.last_mut() else { continue };
-        group.lines.1 = number + 1;
-        expecting |= expects;
+        group.lines.1 = place + 1;
+        expecting |= !acts && tag != "Q";
         match (action, tag) {
             (Some(Action::Send(more)), _) => match group.actions.last_mut() {
                 Some(Action::Send(octets)) => octets.extend(more),
@@ -168,7 +166,13 @@ pub fn parse(path: &Path, text: &str) -> Result<Transcript, Mistake> {
             (None, "B") => group.body.get_or_insert_default().extend_from_slice(format!("{rest}\r\n").as_bytes()),
             (None, "b") => group.body.get_or_insert_default().extend(unescaped(rest).map_err(fail)?),
             (None, "END") => group.end = true,
-            (None, _) => return Err(fail(format!("there is no tag {tag:?}"))),
+            (None, _) => match tag.strip_prefix("S*") {
+                Some(times) => {
+                    let line = format!("{rest}\r\n");
+                    group.output.extend_from_slice(line.repeat(number(times).map_err(fail)?).as_bytes());
+                }
+                None => return Err(fail(format!("there is no tag {tag:?}"))),
+            },
         }
     }
     Ok(Transcript { path: path.into(), lines, options, groups })
@@ -189,7 +193,8 @@ fn action(tag: &str, rest: &str) -> Result<Option<Action>, String> {
 }
 
 fn option(options: &mut Options, line: &str) -> Result<(), String> {
-    let (name, value) = line.split_once('=').map(|(name, value)| (name.trim(), value.trim())).ok_or("expected `name = value`")?;
+    let (name, value) =
+        line.split_once('=').map(|(name, value)| (name.trim(), value.trim())).ok_or("expected `name = value`")?;
     let limits = &mut options.limits;
     match name {
         "protocol" if value == "lmtp" => options.protocol = Protocol::Lmtp,
@@ -249,7 +254,7 @@ fn answers(answers: &mut Vec<Answer>, line: &str) -> Result<(), String> {
         }),
         "verify" => Answer::Verify(match given.split_once(' ') {
             None if given == "unsure" => VerifyAnswer::Unsure,
-            Some(("known", mailbox)) => VerifyAnswer::Known(mailbox.into()),
+            Some(("known", mailbox)) => VerifyAnswer::Known(unescaped_text(mailbox)?),
             Some(("no", why)) => VerifyAnswer::Refused(refusal(why)?),
             _ => return Err("expected `unsure`, `known …` or `no …`".into()),
         }),
@@ -261,7 +266,7 @@ fn answers(answers: &mut Vec<Answer>, line: &str) -> Result<(), String> {
 fn decision(given: &str) -> Result<Decision, String> {
     match given.split_once(' ') {
         None if given == "yes" => Ok(Ok(None)),
-        Some(("yes", text)) => Ok(Ok(Some(text.into()))),
+        Some(("yes", text)) => Ok(Ok(Some(unescaped_text(text)?))),
         Some(("no", why)) => Ok(Err(refusal(why)?)),
         _ => Err(format!("expected `yes`, `yes Text` or `no 550 5.1.1 Text`, not {given:?}")),
     }
@@ -276,7 +281,7 @@ fn refusal(why: &str) -> Result<Refusal, String> {
             code: number(code)?,
             subject: number(subject)?,
             detail: number(detail)?,
-            text: parts.next().unwrap_or_default().into(),
+            text: unescaped_text(parts.next().unwrap_or_default())?,
         }),
         _ => Err(format!("expected `550 5.1.1 Text`, not {why:?}")),
     }
@@ -296,6 +301,10 @@ fn duration(text: &str) -> Result<u64, String> {
         .find(|(unit, _)| text.ends_with(unit))
         .ok_or("expected a time such as `300ms`, `10s`, `5m` or `1h`")?;
     Ok(number::<u64>(&text[..text.len() - unit.len()])? * milliseconds)
+}
+
+fn unescaped_text(text: &str) -> Result<String, String> {
+    String::from_utf8(unescaped(text)?).map_err(|_| format!("{text:?} is not UTF-8"))
 }
 
 /// Decodes `\r \n \t \\ \xHH`.

@@ -1,0 +1,11 @@
+//! Dialogues, and what must hold for any of them.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod auth;
+mod bounds;
+mod calls;
+mod content;
+mod hello;
+mod property;
+mod rig;
+mod transaction;

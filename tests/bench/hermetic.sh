@@ -1,0 +1,34 @@
+# The server as a peer of the benchmark harness; sourced by the three peers beside it. VARIANT: hold, maildir, discard.
+# HERMETIC: the binary. The harness gives PORT, and RUN, an empty folder.
+start() {
+  mkdir -p "$RUN/nothing"
+  cat >"$RUN/hermetic.toml" <<X
+name = "bench.example.test"
+data = "$RUN/data"
+[[listener]]
+kind = "mx"
+address = "127.0.0.1:$PORT"
+discard = $([ "$VARIANT" = discard ] && echo true || echo false)
+[[domain]]
+name = "$DOMAIN"
+mailboxes = ["*"]
+maildir = "$RUN/mail/box"
+[limits]
+message-size = $SIZE
+recipients = 2000
+sessions = 12000
+sessions-per-client = 12000
+idle-commands = 100000
+command-timeout = 600
+[queue]
+hold = $([ "$VARIANT" = hold ] && echo true || echo false)
+[observe]
+level = "warn"
+X
+  exec "$HERMETIC" serve --config "$RUN/hermetic.toml"
+}
+# No folder of files is its queue: measure.py counts the Maildir instead. An empty one has the harness print "until delivered".
+queue() { [ "$VARIANT" = maildir ] && echo "$RUN/nothing"; }
+mail() { [ "$VARIANT" = maildir ] && echo "$RUN/mail/box/new"; }
+version() { "$HERMETIC" --version; }
+. "$(dirname "$0")/../lib/common.sh"; $verb

@@ -1,0 +1,3 @@
+#!/bin/bash
+VARIANT=discard
+. "$(dirname "$0")/../lib/hermetic.sh"

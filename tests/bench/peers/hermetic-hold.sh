@@ -1,0 +1,3 @@
+#!/bin/bash
+VARIANT=hold
+. "$(dirname "$0")/../lib/hermetic.sh"

@@ -1,0 +1,3 @@
+#!/bin/bash
+VARIANT=maildir
+. "$(dirname "$0")/../lib/hermetic.sh"

@@ -1,0 +1,179 @@
+//! Clients that send as fast as they can and remember what was promised to them, and the judge of what became of it.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a rig for tests: a panic is how a test fails")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt::{self, Write as _},
+    fs,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use rand::Rng;
+
+use crate::{
+    message::{Message, field, intact, token},
+    server::{DOMAIN, Server},
+    session::Session,
+};
+
+/// Mailboxes of the load.
+const BOXES: [&str; 4] = ["anna", "berta", "carla", "dora"];
+/// Simultaneous clients.
+const CLIENTS: usize = 8;
+/// How long a restarted server may take to deliver what it has.
+const DRAIN: Duration = Duration::from_secs(120);
+
+/// One message that was sent.
+#[derive(Debug)]
+struct Sent {
+    to: BTreeSet<&'static str>,
+    /// Answered 250.
+    promised: bool,
+    size: usize,
+}
+
+impl fmt::Display for Sent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let answer = if self.promised { "answered 250" } else { "not answered" };
+        write!(f, "of {} octets to {:?}, {answer}", self.size, self.to)
+    }
+}
+
+/// All messages ever sent to a server, and the copies that were taken out of its Maildirs.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    sent: Mutex<HashMap<String, Sent>>,
+    harvested: HashMap<(String, String), usize>,
+}
+
+impl Ledger {
+    /// Messages that were answered 250.
+    pub fn promised(&self) -> usize {
+        self.lock().values().filter(|s| s.promised).count()
+    }
+
+    /// Messages whose final dot was perhaps sent, without an answer.
+    pub fn unanswered(&self) -> usize {
+        self.lock().values().filter(|s| !s.promised).count()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Sent>> {
+        self.sent.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Sends until `meanwhile` returns, which may kill the server.
+    pub fn send_while(&self, port: u16, meanwhile: impl FnOnce()) {
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..CLIENTS {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        // Until the connection breaks: that is how the server's death is seen.
+                        if self.client(port, &stop).is_err() {
+                            std::thread::sleep(Duration::from_millis(5));
+                        }
+                    }
+                });
+            }
+            meanwhile();
+            stop.store(true, Ordering::Relaxed);
+        });
+    }
+
+    fn client(&self, port: u16, stop: &AtomicBool) -> std::io::Result<()> {
+        let mut session = Session::open(port)?;
+        session.command("EHLO client.example.org")?;
+        while !stop.load(Ordering::Relaxed) {
+            let mut random = rand::rng();
+            let token = token();
+            let size = [1 << 10, 4 << 10, 4 << 10, 16 << 10, 300 << 10][random.random_range(0..5)];
+            let to: BTreeSet<_> = (0..random.random_range(1..=3)).map(|_| BOXES[random.random_range(0..BOXES.len())]).collect();
+            let addresses: Vec<_> = to.iter().map(|b| format!("{b}@{DOMAIN}")).collect();
+            self.lock().insert(token.clone(), Sent { to, promised: false, size });
+            let reply = session.send("sender@example.org", &addresses, &Message::sealed(&token, size))?;
+            if reply.code == 250 {
+                self.lock().get_mut(&token).expect("inserted above").promised = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the server has delivered all it can. The error names what is left.
+    pub fn drained(server: &Server) -> Result<(), String> {
+        let end = Instant::now() + DRAIN;
+        loop {
+            let left: Vec<_> =
+                server.queue().into_iter().filter(|e| matches!(e["state"].as_str(), Some("queued" | "leased"))).collect();
+            if left.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                return Err(format!("{} entries are still queued after {DRAIN:?}, such as {}", left.len(), left[0]));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Every message answered 250 is once in each of its Maildirs; every other is in all of its Maildirs or in none; each
+    /// copy is whole. The error lists what is wrong.
+    pub fn judge(&self, server: &Server) -> Result<(), String> {
+        let mut copies: BTreeMap<(String, String), usize> =
+            self.harvested.iter().map(|(copy, n)| (copy.clone(), *n)).collect();
+        let mut wrong = String::new();
+        for name in BOXES {
+            let maildir = server.maildir(name);
+            for file in maildir.files() {
+                let octets = fs::read(&file).expect("nobody else removes mail");
+                if let Err(why) = intact(&octets) {
+                    let _ = writeln!(wrong, "torn: {} ({} octets): {why}", file.display(), octets.len());
+                    continue;
+                }
+                let token = field(&octets, "X-Token").unwrap_or_default().to_owned();
+                *copies.entry((token, name.to_owned())).or_default() += 1;
+            }
+        }
+        let sent = self.lock();
+        for ((token, name), n) in &copies {
+            match sent.get(token) {
+                Some(s) if s.to.contains(name.as_str()) && *n == 1 => {}
+                Some(s) if s.to.contains(name.as_str()) => {
+                    let _ = writeln!(wrong, "{n} copies: {token} for {name}, {s}");
+                }
+                Some(_) | None => {
+                    let _ = writeln!(wrong, "never sent: {token} for {name}");
+                }
+            }
+        }
+        for (token, s) in sent.iter() {
+            let there = s.to.iter().filter(|b| copies.contains_key(&(token.clone(), (**b).to_owned()))).count();
+            if s.promised && there < s.to.len() {
+                let _ = writeln!(wrong, "lost although answered 250: {token}, {there} of {} copies, {s}", s.to.len());
+            } else if there != 0 && there < s.to.len() {
+                let _ = writeln!(wrong, "in part: {token}, {there} of {} copies, {s}", s.to.len());
+            }
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(summary(&wrong)) }
+    }
+
+    /// Takes all mail out of the Maildirs, as a reader would, and remembers it. The server must not run.
+    pub fn harvest(&mut self, server: &Server) {
+        for name in BOXES {
+            for file in server.maildir(name).files() {
+                let octets = fs::read(&file).expect("nobody else removes mail");
+                let token = field(&octets, "X-Token").unwrap_or_default().to_owned();
+                *self.harvested.entry((token, name.to_owned())).or_default() += 1;
+                fs::remove_file(file).expect("ours");
+            }
+        }
+    }
+}
+
+/// The first lines, and how many there are.
+fn summary(wrong: &str) -> String {
+    let lines: Vec<_> = wrong.lines().collect();
+    format!("{} faults:\n{}", lines.len(), lines[..lines.len().min(20)].join("\n"))
+}
