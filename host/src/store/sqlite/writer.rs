@@ -28,7 +28,8 @@ const TOGETHER: usize = 256;
 const CHECKPOINT: u64 = 32 * 1024 * 1024;
 /// A log of this size is written back even if readers have to wait; and what the file keeps after that.
 pub(super) const WAL_MOST: i64 = 128 * 1024 * 1024;
-const PAGE: u64 = 8192;
+/// Octets of a page.
+pub(super) const PAGE: u64 = 16 * 1024;
 
 /// A message with the file that holds its content, if it is large.
 #[derive(Debug)]
@@ -152,11 +153,11 @@ impl Writer {
                     let message = &arrival.message;
                     rows::insert(&self.connection, message)?;
                     let stored = message.prefix.len() + message.content.as_ref().map_or(0, Vec::len);
-                    octets += (stored as u64).next_multiple_of(PAGE) + message.entries.len() as u64 * 256;
+                    octets += stored as u64 * 5 / 4 + 512 + message.entries.len() as u64 * 256;
                 }
                 Job::Settle(outcomes, _) => {
                     settled.push(self.settle(outcomes)?);
-                    octets += outcomes.len() as u64 * PAGE;
+                    octets += outcomes.len() as u64 * PAGE / 3;
                 }
                 Job::Claim { .. } | Job::Close(_) => {}
             }
@@ -293,7 +294,7 @@ impl Writer {
         };
         let done = checkpoint("PASSIVE").and_then(|pages| {
             // Readers that never pause keep the log from starting over: then they wait once.
-            if pages * 8192 > WAL_MOST { checkpoint("RESTART") } else { Ok(pages) }
+            if pages.saturating_mul(PAGE.cast_signed()) > WAL_MOST { checkpoint("RESTART") } else { Ok(pages) }
         });
         if let Err(error) = done {
             error!(%error, "the database's log can not be written back");
