@@ -282,6 +282,34 @@ async fn reconciliation() {
     assert_eq!(read(&store, good).await.unwrap().len(), 200_013);
 }
 
+/// The log stays bounded while readers come and go.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_is_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let log = || std::fs::metadata(folder.path().join("store/store.db-wal")).unwrap().len();
+    let reading = tokio::spawn({
+        let store = store.clone();
+        async move {
+            loop {
+                store.list().await.unwrap();
+            }
+        }
+    });
+    let mut most = 0;
+    for _ in 0..100 {
+        let mut set = tokio::task::JoinSet::new();
+        for _ in 0..50 {
+            let store = store.clone();
+            set.spawn(async move { accept(&store, &[b'x'; 60_000], vec![entry("a")]).await });
+        }
+        while set.join_next().await.is_some() {}
+        most = most.max(log());
+    }
+    reading.abort();
+    assert!(most < writer::WAL_MOST.unsigned_abs() * 3 / 2, "{most} octets for 300 MB");
+}
+
 /// A job that can not be done spoils no other of its transaction.
 #[tokio::test]
 async fn a_bad_job_spoils_no_other() {
