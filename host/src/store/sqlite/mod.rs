@@ -205,7 +205,7 @@ impl SqliteStore {
     pub fn open(data: &Path, reserve: u64) -> Result<Arc<Self>, OpenError> {
         let folder = folder(data);
         let io = |error| OpenError::Io { path: folder.clone(), error };
-        durable::make(&folder).map_err(io)?;
+        durable::make(&folder, |_| false).map_err(io)?;
         if durable::CRIPPLED {
             tracing::error!("this build leaves out fsync; it is for tests and loses mail when the power fails");
         }
