@@ -1,6 +1,6 @@
 //! DATA, BDAT and the replies to a message.
 
-use std::{format, string::String};
+use std::{format, string::String, vec};
 
 use super::rig::{check, options, with};
 use crate::server::{Options, Protocol};
@@ -330,4 +330,42 @@ fn too_much_in_chunks() {
          CLOSED
          LOST 1",
     );
+}
+
+/// Whatever is wrong with a BDAT line, what follows it is content and never a command.
+#[test]
+fn a_faulty_bdat_ends_the_session() {
+    let spaces = " ".repeat(70);
+    let more = " ".repeat(300);
+    for line in [
+        "BDAT\\t6\\r\\n",
+        "bdat 6\\0\\r\\n",
+        "BDAT 6 L\u{c4}ST\\r\\n",
+        "BDAT:6\\r\\n",
+        "BDAT 6\\n",
+        "BDAT\\n6\\r\\n",
+        "BDAT 6\\rLAST\\r\\n",
+        "BDAT\\r6\\r\\n",
+        &format!("BDAT 6{spaces}\\r\\n"),
+        &format!("BDAT 6{more}\\r\\n"),
+    ] {
+        for mechanisms in [vec![], vec!["PLAIN".into()]] {
+            let options = with(|options| {
+                options.plaintext_mechanisms = mechanisms;
+                options.limits.command_line = 64;
+                options.limits.auth_line = 128;
+            });
+            let line = line.replace("\\t", "\t");
+            let script = format!(
+                "S: 220 mx.test ESMTP
+                 C! {line}RSET\\r\\n
+                 C: QUIT
+                 S: 501 5.5.4 Syntax: BDAT size [LAST]
+                 S: 421 4.5.4 mx.test Cannot tell content from commands, closing
+                 CLOSED"
+            );
+            check(&options, &script);
+        }
+    }
+    check(&options(), "S: 220 mx.test ESMTP\nC: BDATA 6\nS: 500 5.5.2 …\nC! BDAX\\n\\r\\n\nS: 500 5.5.2 …");
 }
