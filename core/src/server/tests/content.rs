@@ -2,8 +2,9 @@
 
 use std::{format, string::String, vec};
 
-use super::rig::{check, options, with};
+use super::rig::{Pair, check, options, with};
 use crate::server::{Options, Protocol};
+use crate::step::Need;
 
 fn lmtp() -> Options {
     with(|options| options.protocol = Protocol::Lmtp)
@@ -330,6 +331,38 @@ fn too_much_in_chunks() {
          CLOSED
          LOST 1",
     );
+}
+
+/// DATA without an end: a peer that sends fast enough for every timer is not read for ever.
+#[test]
+fn endless_data_ends_the_session() {
+    for (limit, content, wanted) in [
+        (1000, "x", "552 5.3.4 Message too large\r\n421 4.3.4 "),
+        (1000, "x\r\n", "552 5.3.4 Message too large\r\n421 4.3.4 "),
+        (0, "x\n", "554 5.6.0 The message has a LF without CR; lines end with CRLF\r\n421 4.3.4 "),
+    ] {
+        let options = with(|options| options.limits.message_size = limit);
+        let mut pair = Pair::new(&options, false);
+        pair.send(b"EHLO a\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@b.example>\r\nDATA\r\n");
+        let piece = content.repeat(400_000);
+        let mut times = 0;
+        while pair.need == Need::Input && times < 200 {
+            times += 1;
+            pair.send(piece.as_bytes());
+        }
+        assert_eq!(pair.need, Need::Close, "{content:?}");
+        let sent = String::from_utf8_lossy(&pair.sent);
+        assert!(sent.contains(wanted), "{sent}");
+        assert_eq!(pair.abandoned, 1);
+    }
+    // What can be accepted may be as large as it likes where there is no limit.
+    let mut pair = Pair::new(&with(|options| options.limits.message_size = 0), false);
+    pair.send(b"EHLO a\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@b.example>\r\nDATA\r\n");
+    for _ in 0..40 {
+        pair.send(&vec![b'x'; 1024 * 1024]);
+    }
+    pair.send(b"\r\n.\r\n");
+    assert_eq!(pair.messages.len(), 1);
 }
 
 /// Whatever is wrong with a BDAT line, what follows it is content and never a command.
