@@ -81,6 +81,14 @@ impl LineReader {
         self.length == 0 && !self.cr && !self.reported
     }
 
+    /// A reader can be in this state if no limit was below `limit`: all of the line is held, or it is of no use any more.
+    #[must_use]
+    pub fn is_consistent(&self, limit: usize) -> bool {
+        let held = self.held.len() as u64;
+        let lost = self.reported || self.length > limit.saturating_sub(2) as u64;
+        self.length <= ENDLESS + 1 && (held == self.length || (held == 0 && lost))
+    }
+
     /// Reads up to the end of one line (or fault), of at most `limit` octets with its CRLF, and tells how many octets
     /// were used. Without a line all of the input was used.
     pub fn read<'a>(&mut self, input: &'a [u8], limit: usize) -> (usize, Option<Result<Line<'a>, LineFault>>) {
