@@ -92,7 +92,17 @@ enum Verb {
 
 impl Verb {
     fn named(verb: &[u8]) -> Result<Self, SyntaxError> {
-        Ok(match verb.to_ascii_uppercase().as_slice() {
+        // On the stack: this is done for every command.
+        let mut capitals = [0; 8];
+        let verb = match capitals.get_mut(..verb.len()) {
+            Some(capitals) => {
+                capitals.copy_from_slice(verb);
+                capitals.make_ascii_uppercase();
+                &*capitals
+            }
+            None => verb,
+        };
+        Ok(match verb {
             b"HELO" => Self::Hello(HelloVerb::Helo),
             b"EHLO" => Self::Hello(HelloVerb::Ehlo),
             b"LHLO" => Self::Hello(HelloVerb::Lhlo),
