@@ -25,9 +25,9 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    fs::{self, File, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, IoSlice, Write as _},
-    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -46,7 +46,7 @@ const PIECE: usize = 256 * 1024;
 #[derive(Debug)]
 pub struct Maildirs {
     host: String,
-    /// Made, or found and synced, by this process.
+    /// Folders whose names this process has made or found, and synced.
     known: Mutex<HashSet<PathBuf>>,
 }
 
@@ -102,9 +102,9 @@ impl Maildirs {
         self.make(maildir)?;
         let temporary = maildir.join("tmp").join(format!("{}.{}", stem(lease.entry), lease.token));
         let written = match create(&temporary) {
-            // Somebody has removed the Maildir while we run.
+            // Somebody has removed the Maildir while we run, or all of them.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.known.lock().remove(maildir);
+                self.known.lock().clear();
                 self.make(maildir)?;
                 create(&temporary)
             }
@@ -117,7 +117,7 @@ impl Maildirs {
             fs::rename(&temporary, &copy).map(|()| copy.clone()).map_err(at(&copy))
         });
         if renamed.is_err() {
-            self.known.lock().remove(maildir);
+            self.known.lock().clear();
             remove_leftover(&temporary);
         }
         renamed
@@ -125,24 +125,22 @@ impl Maildirs {
 
     /// The Maildir exists, durably.
     fn make(&self, maildir: &Path) -> Result<(), DeliverError> {
-        if self.known.lock().contains(maildir) {
+        let known = |folder: &Path| self.known.lock().contains(folder);
+        if known(maildir) {
             return Ok(());
         }
-        for folder in ["tmp", "new", "cur"] {
-            let folder = maildir.join(folder);
-            // `cur` last: it syncs the names of all three, and of all the folders above.
-            if folder.ends_with("cur") {
-                durable::make(&folder).map_err(at(&folder))?;
-            } else {
-                use std::os::unix::fs::DirBuilderExt as _;
-                fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(at(&folder))?;
-            }
+        for name in ["tmp", "new"] {
+            let folder = maildir.join(name);
+            DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(at(&folder))?;
         }
+        // This syncs the names of all three, and of the folders above.
+        let folder = maildir.join("cur");
+        durable::make(&folder, known).map_err(at(&folder))?;
         let mut known = self.known.lock();
         if known.len() >= KNOWN {
             known.clear();
         }
-        known.insert(maildir.to_owned());
+        known.extend(maildir.ancestors().map(Path::to_owned));
         Ok(())
     }
 }

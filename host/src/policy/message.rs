@@ -328,6 +328,36 @@ mod tests {
         assert!(prefix_of(&six, false, &[], GIVEN).unwrap().contains("([IPv6:2001:db8::1])"));
     }
 
+    /// Any character, wherever a peer can put one, leaves one field of short lines behind.
+    #[test]
+    fn any_character_is_harmless() {
+        for character in
+            ('\0'..='\u{2ff}').chain(['\u{85}', '\u{2028}', '\u{202e}', '\u{feff}', '\u{fffd}', '\u{10ffff}'])
+        {
+            for utf8 in [false, true] {
+                let text = format!("a{character}b");
+                let facts = SessionFacts {
+                    hello: Some(text.clone()),
+                    client_name: Some(text.clone()),
+                    ..testing::facts(Kind::Mx)
+                };
+                let host = if character.is_ascii_alphanumeric() { &text } else { "b.example" };
+                let found = prefix_of(&facts, utf8, &[testing::recipient(&text, host)], GIVEN).unwrap();
+                let unfolded = found.replace("\r\n\t", " ");
+                let field = unfolded.strip_suffix("\r\n").unwrap_or_else(|| panic!("{character:?}: {found}"));
+                assert!(!field.contains(char::is_control), "{character:?}: {found:?}");
+                assert!(utf8 || field.is_ascii(), "{character:?}: {found:?}");
+                assert!(found.lines().all(|line| line.chars().count() <= LINE), "{character:?}: {found:?}");
+                // Outside of quotes: the comments are ours, and one semicolon ends the clauses.
+                let unescaped = field.replace(r"\\", "").replace(r#"\""#, "");
+                let bare: String = unescaped.split('"').step_by(2).collect();
+                for (mark, count) in [('(', 3), (')', 3), (';', 1)] {
+                    assert_eq!(bare.matches(mark).count(), count, "{mark:?} of {character:?}: {found}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn local_parts() {
         for (local, expected) in [

@@ -16,7 +16,7 @@ pub(super) fn judge(mailboxes: &Mailboxes, facts: &SessionFacts, sender: &Sender
     if owns(mailboxes, login, mailbox) {
         Ok(None)
     } else {
-        Err(refuse(553, 7, 1, format!("This address does not belong to the login {login}.")))
+        Err(refuse(553, 7, 1, "This address does not belong to your login."))
     }
 }
 

@@ -52,10 +52,19 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::new_in(tempfile::tempdir().unwrap())
+    }
+
+    fn new_in(folder: tempfile::TempDir) -> Self {
         let store = SqliteStore::open(folder.path(), 0).unwrap();
         let config = Config { data: folder.path().to_owned(), name: "mx:1.test".into(), ..Config::default() };
         Self { folder, store, config: Arc::new(ArcSwap::from_pointee(config)) }
+    }
+
+    async fn restart(self) -> Self {
+        self.store.close().await;
+        drop(self.store);
+        Self::new_in(self.folder)
     }
 
     fn configure(&self, change: impl Fn(&mut Queue)) {
@@ -160,16 +169,13 @@ async fn relay_mail_is_held_and_a_queue_on_hold_waits() {
 #[tokio::test]
 async fn copies_are_found() {
     for (folder, flags, copies) in [("new", "", 1), ("cur", ":2,S", 1), ("tmp", "", 0)] {
-        let mut rig = Rig::new();
+        let rig = Rig::new();
         let id = accept(&rig.store, b"x", vec![entry("anna")]).await;
         let maildir = rig.folder.path().join("mail/anna@example.test");
         let name = format!("{}.{id}_0.old-host,S=4{flags}", id.timestamp_ms() / 1000);
         fs::create_dir_all(maildir.join(folder)).unwrap();
         fs::write(maildir.join(folder).join(&name), b"copy").unwrap();
-        rig.store.close().await;
-        let data = rig.folder.path().to_owned();
-        drop(std::mem::replace(&mut rig.store, SqliteStore::open(tempfile::tempdir().unwrap().path(), 0).unwrap()));
-        rig.store = SqliteStore::open(&data, 0).unwrap();
+        let rig = rig.restart().await;
         rig.run_until(|counts, _| counts.queued == 0).await;
         let found = rig.mail("anna@example.test");
         assert_eq!(found.len(), 1);
@@ -198,4 +204,35 @@ async fn folders_come_back() {
     }
     stop.send(true).unwrap();
     queue.await.unwrap();
+}
+
+/// `HERMETIC_MEASURE=N cargo test --release -p hermetic --lib queue -- --ignored --nocapture`: N messages of 4 KiB from 50
+/// tasks, until the last one is in its Maildir.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn measure() {
+    let n: usize = std::env::var("HERMETIC_MEASURE").map_or(10_000, |n| n.parse().unwrap());
+    let rig = Rig::new_in(tempfile::tempdir_in("..").unwrap());
+    let (stop, stopped) = watch::channel(false);
+    let queue = tokio::spawn(run(rig.store.clone(), rig.config.clone(), places, stopped));
+    let began = Instant::now();
+    let mut set = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let store = rig.store.clone();
+        set.spawn(async move {
+            for _ in 0..n / 50 {
+                accept(&store, &[b'x'; 4096], vec![entry("anna")]).await;
+            }
+        });
+    }
+    while set.join_next().await.is_some() {}
+    let accepted = began.elapsed().as_secs_f64();
+    while rig.store.counts().await.unwrap().queued > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let delivered = began.elapsed().as_secs_f64();
+    stop.send(true).unwrap();
+    queue.await.unwrap();
+    let rate = |seconds: f64| n as f64 / seconds;
+    println!("{:.0} messages a second accepted, {:.0} until delivered", rate(accepted), rate(delivered));
 }

@@ -37,16 +37,19 @@ pub(crate) fn folder(path: &Path) -> io::Result<()> {
 /// The folder and those above it exist, with mode 0700 where they are made here, and their names are on stable storage.
 ///
 /// A folder that is already there may have been made by a process that died before its fsync, so those above are
-/// synced all the same. A folder that we may not read can not have been made by us, and is passed over.
-pub(crate) fn make(path: &Path) -> io::Result<()> {
+/// synced all the same, up to one that is in `known`. A folder that we may not read can not have been made by us, and
+/// is passed over.
+pub(crate) fn make(path: &Path, known: impl Fn(&Path) -> bool) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    for above in path.ancestors().skip(1) {
+    let mut named = path;
+    while let Some(above) = named.parent().filter(|_| !known(named)) {
         match folder(above) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
             // Some file systems of the system itself (the root of an overlay, say) know no fsync of a folder.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
             other => other?,
         }
+        named = above;
     }
     Ok(())
 }

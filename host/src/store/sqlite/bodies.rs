@@ -5,9 +5,9 @@
 //! a row without a file is damage to be loud about.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -30,14 +30,11 @@ impl Bodies {
     /// Makes the folders, so that no message has to.
     pub(super) fn open(store: &Path) -> io::Result<Self> {
         let bodies = Self { folder: store.join("bodies") };
-        for shard in SHARDS.chars() {
-            let path = bodies.folder.join(shard.to_string());
-            if !path.is_dir() {
-                durable::make(&path)?;
-            }
-        }
-        // A process that died may have made them without syncing them.
+        let make = |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path);
+        SHARDS.chars().try_for_each(|shard| make(&bodies.folder.join(shard.to_string())))?;
+        // Also if they were there: a process that died may have made them without syncing them.
         durable::folder(&bodies.folder)?;
+        durable::folder(store)?;
         Ok(bodies)
     }
 

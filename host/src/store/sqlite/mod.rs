@@ -154,6 +154,7 @@ struct Shared {
     bodies: Arc<Bodies>,
     /// Each sender waits for its answer, so there are at most as many jobs as sessions and delivery tasks.
     jobs: mpsc::Sender<Job>,
+    _lock: Arc<Lock>,
 }
 
 impl Shared {
@@ -191,7 +192,6 @@ pub struct SqliteStore {
     readers: Arc<Readers>,
     leases: Arc<Mutex<Leases>>,
     agenda: Arc<Agenda>,
-    _lock: Lock,
 }
 
 /// The store's folder below the data folder.
@@ -205,15 +205,14 @@ impl SqliteStore {
     pub fn open(data: &Path, reserve: u64) -> Result<Arc<Self>, OpenError> {
         let folder = folder(data);
         let io = |error| OpenError::Io { path: folder.clone(), error };
-        durable::make(&folder).map_err(io)?;
+        durable::make(&folder, |_| false).map_err(io)?;
         if durable::CRIPPLED {
             tracing::error!("this build leaves out fsync; it is for tests and loses mail when the power fails");
         }
-        let lock = Lock::take(data, &folder)?;
+        let lock = Arc::new(Lock::take(data, &folder)?);
         let path = folder.join("store.db");
         let (connection, run) = schema::open_writer(&path)?;
         let bodies = Arc::new(Bodies::open(&folder).map_err(io)?);
-        durable::folder(&folder).map_err(io)?;
         bodies.reconcile(&connection)?;
 
         let last: Option<i64> = connection.query_row("SELECT max(key) FROM message", (), |row| row.get(0))?;
@@ -228,11 +227,12 @@ impl SqliteStore {
             agenda: agenda.clone(),
             first: ids.first,
             logged: 0,
+            _lock: lock.clone(),
         };
         std::thread::Builder::new().name("store".into()).spawn(move || writer.run(&waiting)).map_err(io)?;
-        let shared = Arc::new(Shared { ids, space: Space::new(folder.clone(), reserve), bodies, jobs });
+        let shared = Arc::new(Shared { ids, space: Space::new(folder.clone(), reserve), bodies, jobs, _lock: lock });
         let readers = Arc::new(Readers { path, idle: Mutex::default() });
-        Ok(Arc::new(Self { shared, readers, leases, agenda, _lock: lock }))
+        Ok(Arc::new(Self { shared, readers, leases, agenda }))
     }
 
     async fn ask<T>(&self, job: impl FnOnce(writer::Reply<T>) -> Job) -> Result<T, StoreError> {

@@ -99,9 +99,9 @@ pub(super) fn open_writer(path: &Path) -> Result<(Connection, u32), OpenError> {
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
-    // Only an empty file takes these two.
-    connection.pragma_update(None, "page_size", 8192)?;
+    connection.busy_timeout(super::writer::BUSY)?;
+    // An empty file takes these two. Three messages of 4 KiB fill a page; in 8 KiB each would have one for itself, half empty.
+    connection.pragma_update(None, "page_size", super::writer::PAGE)?;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", durable::DATABASE)?;
     connection.pragma_update(None, "cache_size", -32_768)?;
@@ -125,7 +125,7 @@ pub(super) fn open_writer(path: &Path) -> Result<(Connection, u32), OpenError> {
 pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
     let connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.busy_timeout(super::writer::BUSY)?;
     match version(&connection)? {
         VERSION => Ok(connection),
         found => Err(OpenError::Newer { path: path.to_owned(), found, known: VERSION }),

@@ -17,6 +17,7 @@ use super::{
     bodies::{self, Bodies, BodyFile},
     ids::key,
     leases::Leases,
+    lock::Lock,
     rows::{self, EntryReader, NewMessage, Removed},
     schema::State,
 };
@@ -28,7 +29,11 @@ const TOGETHER: usize = 256;
 const CHECKPOINT: u64 = 32 * 1024 * 1024;
 /// A log of this size is written back even if readers have to wait; and what the file keeps after that.
 pub(super) const WAL_MOST: i64 = 128 * 1024 * 1024;
-const PAGE: u64 = 8192;
+/// Octets of a page.
+pub(super) const PAGE: u64 = 16 * 1024;
+
+/// How long SQLite waits for somebody else's lock (a `sqlite3` in an operator's hand).
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 
 /// A message with the file that holds its content, if it is large.
 #[derive(Debug)]
@@ -67,6 +72,8 @@ pub(super) struct Writer {
     pub(super) first: i64,
     /// Octets that went into the log since the last checkpoint, about.
     pub(super) logged: u64,
+    /// Nobody else opens the store before this connection is closed.
+    pub(super) _lock: Arc<Lock>,
 }
 
 impl Writer {
@@ -152,11 +159,11 @@ impl Writer {
                     let message = &arrival.message;
                     rows::insert(&self.connection, message)?;
                     let stored = message.prefix.len() + message.content.as_ref().map_or(0, Vec::len);
-                    octets += (stored as u64).next_multiple_of(PAGE) + message.entries.len() as u64 * 256;
+                    octets += stored as u64 * 5 / 4 + 512 + message.entries.len() as u64 * 256;
                 }
                 Job::Settle(outcomes, _) => {
                     settled.push(self.settle(outcomes)?);
-                    octets += outcomes.len() as u64 * PAGE;
+                    octets += outcomes.len() as u64 * PAGE / 3;
                 }
                 Job::Claim { .. } | Job::Close(_) => {}
             }
@@ -288,12 +295,17 @@ impl Writer {
             return;
         }
         self.logged = 0;
-        let checkpoint = |mode: &str| {
+        let checkpoint = |mode: &str, wait| {
+            self.connection.busy_timeout(wait)?;
             self.connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), (), |row| row.get::<_, i64>(1))
         };
-        let done = checkpoint("PASSIVE").and_then(|pages| {
-            // Readers that never pause keep the log from starting over: then they wait once.
-            if pages * 8192 > WAL_MOST { checkpoint("RESTART") } else { Ok(pages) }
+        let done = checkpoint("PASSIVE", BUSY).and_then(|pages| {
+            if pages.saturating_mul(PAGE.cast_signed()) <= WAL_MOST {
+                return Ok(());
+            }
+            // Readers that take turns keep the log from starting over: here they wait. One that never ends is not waited for.
+            checkpoint("RESTART", Duration::from_millis(250))?;
+            self.connection.busy_timeout(BUSY)
         });
         if let Err(error) = done {
             error!(%error, "the database's log can not be written back");
