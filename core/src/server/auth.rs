@@ -70,6 +70,8 @@ impl Session {
         let response = match line {
             None => None,
             Some(Err(LineFault::TooLong)) => Some(Err(Denial::ours(Fault::Syntax, say::AUTH_LINE_TOO_LONG))),
+            // It only looks like BDAT: here it is a response.
+            Some(Err(LineFault::Chunk)) => Some(Err(Denial::ours(Fault::Syntax, say::BAD_BASE64))),
             Some(Err(fault)) => Some(Err(Denial::from(fault))),
             Some(Ok(line)) => {
                 turn.command(&line, true);

@@ -19,9 +19,14 @@ impl Session {
         let parsed = match line {
             None => None,
             Some(Ok(line)) if line.len() + 2 > command::limit(&line, &self.options.limits) => {
-                Some(Err(Denial::from(LineFault::TooLong)))
+                let fault = LineFault::too_long(&line);
+                loses_step = fault == LineFault::Chunk;
+                Some(Err(Denial::from(fault)))
             }
-            Some(Err(fault)) => Some(Err(Denial::from(fault))),
+            Some(Err(fault)) => {
+                loses_step = fault == LineFault::Chunk;
+                Some(Err(Denial::from(fault)))
+            }
             Some(Ok(line)) => {
                 let parsed = command::parse(&line);
                 turn.command(&line, !matches!(&parsed, Ok(command) if !matches!(command, Command::Auth { .. })));

@@ -4,7 +4,7 @@
 //! Content that can not be accepted is read to its end, so that the session stays in step, and then answered once (in LMTP
 //! once for each recipient). A refused chunk ends its transaction: the chunks behind it get 503 and are skipped (RFC
 //! 3030 section 2). A chunk that is declared so large that skipping it would take too long is answered at once, and the
-//! connection closed.
+//! connection closed; DATA that can not be accepted and does not end is answered when it has gone on for as long.
 
 use alloc::{borrow::Cow, string::ToString, vec::Vec};
 
@@ -62,10 +62,22 @@ impl Session {
         }
         let scanned = content.data(turn.input, turn.at, &self.options.limits, &mut turn.step.body);
         self.received(turn, scanned.consumed);
+        if self.state.clock.octets > self.most_skipped()
+            && let Some(fault) = self.content_fault()
+        {
+            self.refuse_content(turn, fault, true);
+            self.leave_unless_closed(turn, leaving::CONTENT);
+            return false;
+        }
         if scanned.end {
             self.content_ended(turn);
         }
         scanned.end
+    }
+
+    /// Octets that are read for nothing but to stay in step.
+    fn most_skipped(&self) -> u64 {
+        self.options.limits.message_size.max(SKIP).saturating_mul(2)
     }
 
     fn received(&mut self, turn: &mut Turn<'_>, octets: usize) {
@@ -140,12 +152,9 @@ impl Session {
         if self.state.transaction.as_ref().is_some_and(|transaction| transaction.recipients > 0) {
             self.end_transaction(turn);
         }
-        let bound = self.options.limits.message_size.max(SKIP).saturating_mul(2);
-        if denial.code == 421 || chunk.left > bound {
+        if denial.code == 421 || chunk.left > self.most_skipped() {
             self.deny(turn, &denial);
-            if !matches!(self.state.phase, Phase::Closed) {
-                self.leave(turn, leaving::CHUNK);
-            }
+            self.leave_unless_closed(turn, leaving::CHUNK);
             return;
         }
         chunk.refused = Some(denial);

@@ -56,6 +56,13 @@ impl Session {
         self.close(turn);
     }
 
+    /// The same, if what was said before has not ended the session already.
+    pub(super) fn leave_unless_closed(&mut self, turn: &mut Turn<'_>, why: (u16, u16, &str)) {
+        if !matches!(self.state.phase, Phase::Closed) {
+            self.leave(turn, why);
+        }
+    }
+
     pub(super) fn may_leave(&self) -> bool {
         self.state.farewell.is_some() && self.state.transaction.is_none()
     }

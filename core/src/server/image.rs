@@ -46,6 +46,8 @@ fn is_consistent(state: &State, options: &Options) -> bool {
     let transaction = state.transaction.as_ref();
     let content = transaction.is_some_and(|transaction| transaction.content.is_some());
     let recipients = transaction.map_or(0, |transaction| transaction.recipients);
+    let limits = &options.limits;
+    let shortest_line = limits.command_line.min(limits.auth_line) as usize;
     let phase = match &state.phase {
         Phase::New | Phase::Closed | Phase::Exchange | Phase::Handshake => transaction.is_none(),
         Phase::Command => true,
@@ -67,7 +69,9 @@ fn is_consistent(state: &State, options: &Options) -> bool {
         _ => 1,
     };
     phase
-        && recipients <= options.limits.recipients
-        && copies <= options.limits.recipients.max(1)
+        && (recipients > 0 || !content)
+        && recipients <= limits.recipients
+        && copies <= limits.recipients.max(1)
+        && state.reader.is_consistent(shortest_line)
         && (state.tls || !options.implicit_tls)
 }

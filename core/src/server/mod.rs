@@ -44,6 +44,7 @@ use crate::question::{Answer, Question, Refusal};
 use crate::reply;
 use crate::step::{Misuse, Need, Step};
 use state::{Asked, Phase, State};
+use timer::is_due;
 use turn::Turn;
 
 /// One inbound session. It has no clock, no socket and no secrets.
@@ -86,8 +87,8 @@ impl Session {
 
     /// Octets from the peer, or what is left of them. May be empty: then only what is already known is worked on.
     ///
-    /// Closes the session if the time for the content or for the whole session is up, as `tick` would: a peer that
-    /// trickles cannot outrun its timer.
+    /// Closes the session if the time for the content or for the whole session is up, and if it is up for a line that is
+    /// still not whole, as `tick` would: a peer that trickles cannot outrun its timer.
     ///
     /// # Errors
     /// [`Misuse::NotStarted`], [`Misuse::QuestionOpen`], [`Misuse::Closed`]; [`Misuse::BadState`] between STARTTLS
@@ -103,10 +104,13 @@ impl Session {
             return Err(Misuse::BadState("an input of 4 GiB or more".into()));
         }
         let mut turn = self.turn(now, input);
-        if now >= self.hard_deadline() {
+        if is_due(self.hard_deadline(), now) {
             self.timed_out(&mut turn);
         } else {
             self.pump(&mut turn);
+            if !turn.moved && is_due(self.deadline(), now) {
+                self.timed_out(&mut turn);
+            }
         }
         Ok(self.finish(turn))
     }
@@ -139,7 +143,7 @@ impl Session {
     pub fn tick(&mut self, now: u64) -> Result<Step, Misuse> {
         self.running()?;
         let mut turn = self.turn(now, &[]);
-        if now >= self.deadline() {
+        if is_due(self.deadline(), now) {
             self.timed_out(&mut turn);
         }
         Ok(self.finish(turn))

@@ -61,5 +61,6 @@ pub(super) mod leaving {
     pub(in super::super) const MESSAGES: (u16, u16, &str) = (7, 0, "Too many messages, closing");
     pub(in super::super) const LOGINS: (u16, u16, &str) = (7, 0, "Too many failed logins, closing");
     pub(in super::super) const STEP: (u16, u16, &str) = (5, 4, "Cannot tell content from commands, closing");
+    pub(in super::super) const CONTENT: (u16, u16, &str) = (3, 4, "Message too large to skip, closing");
     pub(in super::super) const CHUNK: (u16, u16, &str) = (3, 4, "Chunk too large to skip, closing");
 }

@@ -11,6 +11,11 @@ use crate::step::Occasion;
 /// No timer runs.
 pub(super) const NEVER: u64 = u64::MAX;
 
+/// [`NEVER`] does not come, not even at the end of time.
+pub(super) fn is_due(deadline: u64, now: u64) -> bool {
+    deadline != NEVER && now >= deadline
+}
+
 impl Session {
     /// The time at which `tick` closes the session.
     pub(super) fn deadline(&self) -> u64 {

@@ -25,8 +25,21 @@ pub fn limit(line: &[u8], limits: &Limits) -> usize {
     if auth { limits.auth_line.max(limits.command_line) as usize } else { limits.command_line as usize }
 }
 
+/// The line begins with BDAT, whatever follows. Nothing can be wrong with such a line but its size and its LAST: a mistake
+/// in it, of any kind, leaves open how many octets of content follow.
+#[must_use]
+pub(super) fn is_chunk(line: &[u8]) -> bool {
+    line.split_at_checked(4).is_some_and(|(verb, rest)| {
+        verb.eq_ignore_ascii_case(b"BDAT") && !rest.first().is_some_and(u8::is_ascii_alphanumeric)
+    })
+}
+
 /// Parses a line without its CRLF.
 pub fn parse(line: &[u8]) -> Result<Command, SyntaxError> {
+    parse_any(line).map_err(|error| if is_chunk(line) { SyntaxError::Chunk } else { error })
+}
+
+fn parse_any(line: &[u8]) -> Result<Command, SyntaxError> {
     let end = line.iter().rposition(|octet| !matches!(octet, b' ' | b'\t')).map_or(0, |last| last + 1);
     let line = &line[..end];
     let (verb, argument) = match line.iter().position(|&octet| octet == b' ') {
@@ -79,7 +92,17 @@ enum Verb {
 
 impl Verb {
     fn named(verb: &[u8]) -> Result<Self, SyntaxError> {
-        Ok(match verb.to_ascii_uppercase().as_slice() {
+        // On the stack: this is done for every command.
+        let mut capitals = [0; 8];
+        let verb = match capitals.get_mut(..verb.len()) {
+            Some(capitals) => {
+                capitals.copy_from_slice(verb);
+                capitals.make_ascii_uppercase();
+                &*capitals
+            }
+            None => verb,
+        };
+        Ok(match verb {
             b"HELO" => Self::Hello(HelloVerb::Helo),
             b"EHLO" => Self::Hello(HelloVerb::Ehlo),
             b"LHLO" => Self::Hello(HelloVerb::Lhlo),

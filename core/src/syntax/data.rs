@@ -32,7 +32,7 @@ pub enum ContentFault {
     /// A LF without CR outside BINARYMIME.
     #[error("The message has a LF without CR; lines end with CRLF")]
     BareLf,
-    /// A line longer than [`Limits::text_line`].
+    /// A line longer than [`Limits::text_line`] outside BINARYMIME, which has no lines (RFC 3030 section 3).
     #[error("The message has a line that is too long")]
     LineTooLong,
 }
@@ -147,7 +147,7 @@ impl Content {
             Some(ContentFault::BareLf)
         } else if self.bare_cr && !self.binary {
             Some(ContentFault::BareCr)
-        } else if limits.text_line != 0 && self.longest_line > u64::from(limits.text_line) {
+        } else if limits.text_line != 0 && !self.binary && self.longest_line > u64::from(limits.text_line) {
             Some(ContentFault::LineTooLong)
         } else {
             None

@@ -11,6 +11,8 @@ use alloc::{borrow::Cow, vec::Vec};
 use memchr::memchr2;
 use serde::{Deserialize, Serialize};
 
+use super::command;
+
 /// Octets of one line, whether kept or thrown away, after which the peer will never find back into step.
 pub const ENDLESS: u64 = 1024 * 1024;
 
@@ -29,12 +31,21 @@ pub enum LineFault {
     /// A LF without CR; the line may not have ended yet.
     #[error("a LF without CR; lines end with CRLF")]
     BareLf,
+    /// One of the above on a line that begins with BDAT: what follows it is content, nobody knows how much.
+    #[error("the line of BDAT is faulty")]
+    Chunk,
     /// More than [`ENDLESS`] octets without an end: answer 421 and close. Every further read says it again.
     #[error("the line does not end")]
     Endless,
 }
 
 impl LineFault {
+    /// For a whole line that is longer than its verb allows.
+    #[must_use]
+    pub fn too_long(line: &[u8]) -> Self {
+        if command::is_chunk(line) { Self::Chunk } else { Self::TooLong }
+    }
+
     /// The reply's code, the subject and detail of its enhanced status code, and its text. RFC 5321 section 4.5.3.1.10.
     #[must_use]
     pub const fn reply(self) -> (u16, (u16, u16), &'static str) {
@@ -42,6 +53,7 @@ impl LineFault {
             Self::TooLong => (500, (5, 2), "Line too long"),
             Self::BareCr => (500, (5, 2), "Lines end with CRLF, and CR stands nowhere else"),
             Self::BareLf => (500, (5, 2), "Lines end with CRLF, not with LF alone"),
+            Self::Chunk => (501, (5, 4), "Syntax: BDAT size [LAST]"),
             Self::Endless => (421, (5, 2), "This line does not end"),
         }
     }
@@ -58,6 +70,8 @@ pub struct LineReader {
     cr: bool,
     /// The line has been reported; the rest of it is thrown away.
     reported: bool,
+    /// The line is too long, and began with BDAT.
+    chunk: bool,
 }
 
 impl LineReader {
@@ -65,6 +79,14 @@ impl LineReader {
     #[must_use]
     pub fn at_line_start(&self) -> bool {
         self.length == 0 && !self.cr && !self.reported
+    }
+
+    /// A reader can be in this state if no limit was below `limit`: all of the line is held, or it is of no use any more.
+    #[must_use]
+    pub fn is_consistent(&self, limit: usize) -> bool {
+        let held = self.held.len() as u64;
+        let lost = self.reported || self.length > limit.saturating_sub(2) as u64;
+        self.length <= ENDLESS + 1 && (held == self.length || (held == 0 && lost))
     }
 
     /// Reads up to the end of one line (or fault), of at most `limit` octets with its CRLF, and tells how many octets
@@ -86,7 +108,7 @@ impl LineReader {
                     Some(_) => {
                         self.cr = false;
                         self.length += 1;
-                        if let Some(fault) = self.report(LineFault::BareCr) {
+                        if let Some(fault) = self.report(LineFault::BareCr, &[]) {
                             return (start, Some(Err(fault)));
                         }
                     }
@@ -107,7 +129,7 @@ impl LineReader {
             start += at + 1;
             if rest[at] == b'\n' {
                 self.length += at as u64 + 1;
-                if let Some(fault) = self.report(LineFault::BareLf) {
+                if let Some(fault) = self.report(LineFault::BareLf, text) {
                     return (start, Some(Err(fault)));
                 }
             } else if rest.get(at + 1) == Some(&b'\n') {
@@ -126,26 +148,42 @@ impl LineReader {
     fn hold(&mut self, text: &[u8], room: u64) {
         self.length += text.len() as u64;
         if self.reported || self.length > room {
+            self.chunk = self.begins_chunk(text);
             self.held = Vec::new();
         } else {
             self.held.extend_from_slice(text);
         }
     }
 
-    /// The fault, unless this line has already been reported.
-    fn report(&mut self, fault: LineFault) -> Option<LineFault> {
+    /// The fault, unless this line, which goes on with `text`, has already been reported.
+    fn report(&mut self, fault: LineFault, text: &[u8]) -> Option<LineFault> {
+        let fault = if self.begins_chunk(text) { LineFault::Chunk } else { fault };
         self.held = Vec::new();
         if core::mem::replace(&mut self.reported, true) { None } else { Some(fault) }
     }
 
+    /// The line, which goes on with `text`, is one of BDAT.
+    fn begins_chunk(&self, text: &[u8]) -> bool {
+        if self.held.is_empty() {
+            return self.chunk || command::is_chunk(text);
+        }
+        let mut start = [0; 5];
+        let octets = self.held.iter().chain(text).take(start.len());
+        let length = octets.zip(&mut start).map(|(octet, place)| *place = *octet).count();
+        command::is_chunk(&start[..length])
+    }
+
     /// The line ends with `text`, and the reader is ready for the next one.
     fn end<'a>(&mut self, text: &'a [u8], room: u64) -> Option<Result<Line<'a>, LineFault>> {
-        let Self { mut held, length, reported, .. } = core::mem::take(self);
+        // What was dropped does not come back when the room grows.
+        let too_long = self.length + text.len() as u64 > room || self.held.len() as u64 != self.length;
+        let chunk = too_long && self.begins_chunk(text);
+        let Self { mut held, reported, .. } = core::mem::take(self);
         if reported {
             return None;
         }
-        if length + text.len() as u64 > room {
-            return Some(Err(LineFault::TooLong));
+        if too_long {
+            return Some(Err(if chunk { LineFault::Chunk } else { LineFault::TooLong }));
         }
         if held.is_empty() {
             return Some(Ok(Cow::Borrowed(text)));

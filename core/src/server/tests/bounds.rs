@@ -3,6 +3,8 @@
 use std::{format, string::String};
 
 use super::rig::{Pair, check, options, with};
+use crate::question::{Answer, Question};
+use crate::server::Session;
 use crate::step::{Need, Occasion};
 
 #[test]
@@ -165,6 +167,33 @@ fn timers() {
     );
     // Nothing can be said before the handshake is over.
     check(&options(), "S: 220 mx.test ESMTP\nC: STARTTLS\nS: 220 2.0.0 …\nWAIT 60000\nCLOSED");
+}
+
+/// Without any `tick`: octets that make no line do not keep a session open.
+#[test]
+fn a_trickle_is_no_line() {
+    for begin in ["", "EHLO a\r\n", "NOOP\n"] {
+        let mut pair = Pair::new(&options(), true);
+        pair.send(begin.as_bytes());
+        let mut seconds = 0;
+        while pair.need == Need::Input && seconds < 1000 {
+            seconds += 1;
+            pair.now += 1000;
+            pair.send(b"x");
+        }
+        assert_eq!(seconds, 300, "{begin:?}");
+        assert!(pair.sent.ends_with(b"421 4.4.2 mx.test Timeout, closing\r\n"));
+    }
+}
+
+#[test]
+fn never_does_not_come() {
+    let mut session = Session::new(with(|options| options.limits.command_timeout = u64::MAX));
+    session.start(0).unwrap();
+    assert_eq!(session.tick(u64::MAX).unwrap().need, Need::Answer(Question::Connection));
+    session.answer(0, Answer::Connection(Ok(None))).unwrap();
+    assert_eq!(session.tick(u64::MAX).unwrap().need, Need::Input);
+    assert_eq!(session.receive(u64::MAX, b"NOOP\r\nN").unwrap().need, Need::Input);
 }
 
 /// A peer that sends one octet now and then does not hold the session for ever.

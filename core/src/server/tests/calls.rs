@@ -68,6 +68,42 @@ fn a_drain_waits_for_the_answer() {
     assert_eq!(step.need, Need::Close);
 }
 
+/// Values that no session has, in images that are otherwise whole.
+#[test]
+fn impossible_states_are_refused() {
+    use crate::server::state::{Chunk, Counts, Phase, State, Transaction};
+    use crate::syntax::data::Content;
+    let image = |state: &State| postcard::to_extend(state, vec![1]).unwrap();
+    let refused = |what: &str, state: State| {
+        assert!(matches!(Session::thaw(options(), &image(&state)), Err(Misuse::BadImage(_))), "{what}: {state:?}");
+    };
+    let base = || State { phase: Phase::Command, ..State::default() };
+    assert!(Session::thaw(options(), &image(&base())).is_ok());
+    // The reader: what it holds, how long the line is, behind a CR, reported, too long, of BDAT.
+    for (held, length, wanted) in [
+        ("NOO", 3, true),
+        ("", 5000, true),
+        ("NOO", 4, false),
+        ("NOO", 2, false),
+        ("", 3, false),
+        ("", u64::MAX, false),
+        ("", u64::MAX - 1, false),
+    ] {
+        let reader = postcard::to_allocvec(&(held.as_bytes(), length, false, false, false)).unwrap();
+        let state = State { reader: postcard::from_bytes(&reader).unwrap(), ..base() };
+        assert_eq!(Session::thaw(options(), &image(&state)).is_ok(), wanted, "{held:?}, {length} octets");
+    }
+    let content = || Some(Transaction { content: Some(Content::new(false)), ..Transaction::default() });
+    refused("content for nobody", State { phase: Phase::Data, transaction: content(), ..base() });
+    let chunk = Chunk { left: 1, last: true, refused: None };
+    refused("a chunk for nobody", State { phase: Phase::Chunk(chunk), transaction: content(), ..base() });
+    refused("content without a transaction", State { phase: Phase::Data, ..base() });
+    // These are odd, but do no harm.
+    let counts = Counts { errors: u32::MAX, idle: u32::MAX, messages: u32::MAX, auth_failures: u32::MAX };
+    let mut session = Session::thaw(options(), &image(&State { counts, ..base() })).unwrap();
+    assert_eq!(session.receive(u64::MAX - 1, b"NOOP\r\n").unwrap().need, Need::Close);
+}
+
 #[test]
 fn images_are_judged() {
     let mut session = Session::new(options());

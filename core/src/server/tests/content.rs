@@ -1,9 +1,10 @@
 //! DATA, BDAT and the replies to a message.
 
-use std::{format, string::String};
+use std::{format, string::String, vec};
 
-use super::rig::{check, options, with};
+use super::rig::{Pair, check, options, with};
 use crate::server::{Options, Protocol};
+use crate::step::Need;
 
 fn lmtp() -> Options {
     with(|options| options.protocol = Protocol::Lmtp)
@@ -330,4 +331,74 @@ fn too_much_in_chunks() {
          CLOSED
          LOST 1",
     );
+}
+
+/// DATA without an end: a peer that sends fast enough for every timer is not read for ever.
+#[test]
+fn endless_data_ends_the_session() {
+    for (limit, content, wanted) in [
+        (1000, "x", "552 5.3.4 Message too large\r\n421 4.3.4 "),
+        (1000, "x\r\n", "552 5.3.4 Message too large\r\n421 4.3.4 "),
+        (0, "x\n", "554 5.6.0 The message has a LF without CR; lines end with CRLF\r\n421 4.3.4 "),
+    ] {
+        let options = with(|options| options.limits.message_size = limit);
+        let mut pair = Pair::new(&options, false);
+        pair.send(b"EHLO a\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@b.example>\r\nDATA\r\n");
+        let piece = content.repeat(400_000);
+        let mut times = 0;
+        while pair.need == Need::Input && times < 200 {
+            times += 1;
+            pair.send(piece.as_bytes());
+        }
+        assert_eq!(pair.need, Need::Close, "{content:?}");
+        let sent = String::from_utf8_lossy(&pair.sent);
+        assert!(sent.contains(wanted), "{sent}");
+        assert_eq!(pair.abandoned, 1);
+    }
+    // What can be accepted may be as large as it likes where there is no limit.
+    let mut pair = Pair::new(&with(|options| options.limits.message_size = 0), false);
+    pair.send(b"EHLO a\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@b.example>\r\nDATA\r\n");
+    for _ in 0..40 {
+        pair.send(&vec![b'x'; 1024 * 1024]);
+    }
+    pair.send(b"\r\n.\r\n");
+    assert_eq!(pair.messages.len(), 1);
+}
+
+/// Whatever is wrong with a BDAT line, what follows it is content and never a command.
+#[test]
+fn a_faulty_bdat_ends_the_session() {
+    let spaces = " ".repeat(70);
+    let more = " ".repeat(300);
+    for line in [
+        "BDAT\\t6\\r\\n",
+        "bdat 6\\0\\r\\n",
+        "BDAT 6 L\u{c4}ST\\r\\n",
+        "BDAT:6\\r\\n",
+        "BDAT 6\\n",
+        "BDAT\\n6\\r\\n",
+        "BDAT 6\\rLAST\\r\\n",
+        "BDAT\\r6\\r\\n",
+        &format!("BDAT 6{spaces}\\r\\n"),
+        &format!("BDAT 6{more}\\r\\n"),
+    ] {
+        for mechanisms in [vec![], vec!["PLAIN".into()]] {
+            let options = with(|options| {
+                options.plaintext_mechanisms = mechanisms;
+                options.limits.command_line = 64;
+                options.limits.auth_line = 128;
+            });
+            let line = line.replace("\\t", "\t");
+            let script = format!(
+                "S: 220 mx.test ESMTP
+                 C! {line}RSET\\r\\n
+                 C: QUIT
+                 S: 501 5.5.4 Syntax: BDAT size [LAST]
+                 S: 421 4.5.4 mx.test Cannot tell content from commands, closing
+                 CLOSED"
+            );
+            check(&options, &script);
+        }
+    }
+    check(&options(), "S: 220 mx.test ESMTP\nC: BDATA 6\nS: 500 5.5.2 …\nC! BDAX\\n\\r\\n\nS: 500 5.5.2 …");
 }
