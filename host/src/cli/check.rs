@@ -255,7 +255,7 @@ mod tests {
         let pair = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
         fs::write(folder.path().join("c"), pair.cert.pem()).unwrap();
         fs::write(folder.path().join("k"), rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
-        let error = report(Some(&file)).unwrap_err();
+        let error = report(Some(&file)).unwrap_err().join("\n");
         assert!(error.contains("do not belong together") && error.lines().count() == 1, "{error}");
         fs::write(folder.path().join("k"), pair.signing_key.serialize_pem()).unwrap();
         let shown = report(Some(&file)).unwrap();

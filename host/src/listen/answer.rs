@@ -31,8 +31,8 @@ pub(super) struct Answers {
     transaction: Option<Box<Transaction>>,
     /// Messages accepted.
     pub(super) messages: u32,
-    /// The engine ends the session because of what the peer keeps sending.
-    pub(super) cut_short: bool,
+    /// Why the engine ends the session, if not because it is over.
+    pub(super) cut_short: Option<&'static str>,
     /// What was last asked or reported, for the log if the engine fails.
     pub(super) last: &'static str,
 }
@@ -48,7 +48,7 @@ impl Answers {
             exchange,
             transaction,
             messages: 0,
-            cut_short: false,
+            cut_short: None,
             last: "opened",
         }
     }
@@ -78,7 +78,7 @@ impl Answers {
             self.last = occasion(event.occasion);
             match event.occasion {
                 Occasion::AuthCancelled => self.exchange = None,
-                Occasion::TooManyErrors => self.cut_short = true,
+                Occasion::TooManyErrors | Occasion::TimedOut => self.cut_short = Some(self.last),
                 _ => {}
             }
             self.log.noted(self.last, &event.detail, event.secret);

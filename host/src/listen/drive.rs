@@ -52,6 +52,12 @@ pub(super) enum End {
     /// As it should be.
     #[error("closed")]
     Closed,
+    /// By the engine, for this reason.
+    #[error("{0}")]
+    CutShort(&'static str),
+    /// Because the server ends.
+    #[error("drained")]
+    Drained,
     /// The peer closed the connection without a word.
     #[error("the peer closed the connection")]
     Gone,
@@ -131,7 +137,6 @@ pub(super) async fn run(
     let end = match Sealed::open(shared.engine.clone(), shared.metrics.clone(), options) {
         Ok(sealed) => {
             let timer = Box::pin(sleep_until(began));
-            let drained = false;
             let mut drive = Drive {
                 stream: &mut stream,
                 sealed,
@@ -140,19 +145,11 @@ pub(super) async fn run(
                 out: Vec::new(),
                 timer,
                 phase,
-                drained,
+                drained: false,
                 write_limit,
                 freeze_after,
             };
-            let end = match drive.session().await {
-                Ok(()) => End::Closed,
-                Err(end) => end,
-            };
-            if matches!(end, End::Engine(_) | End::Stuck) {
-                drive.out.extend_from_slice(NO_ENGINE);
-                let _ = drive.flush().await;
-            }
-            end
+            drive.finish().await
         }
         Err(error) => {
             let _ = stream.send(NO_ENGINE, write_limit).await;
@@ -162,7 +159,7 @@ pub(super) async fn run(
     record(&shared, &answers, &end);
     answers.log.closed(&end.to_string(), answers.messages, began.elapsed());
     // Whoever was cut short may be in the middle of a sentence.
-    let talking = answers.cut_short || matches!(end, End::Engine(_) | End::Stuck);
+    let talking = matches!(end, End::CutShort(_) | End::Engine(_) | End::Stuck);
     // What is held for a message goes before the peer is waited for.
     drop(answers);
     if !matches!(end, End::Lost(_)) {
@@ -272,6 +269,23 @@ struct Drive<'a> {
 }
 
 impl Drive<'_> {
+    async fn finish(&mut self) -> End {
+        match self.session().await {
+            Ok(()) => match self.answers.cut_short {
+                Some(why) => End::CutShort(why),
+                None if self.drained => End::Drained,
+                None => End::Closed,
+            },
+            Err(end) => {
+                if matches!(end, End::Engine(_) | End::Stuck) {
+                    self.out.extend_from_slice(NO_ENGINE);
+                    let _ = self.flush().await;
+                }
+                end
+            }
+        }
+    }
+
     async fn session(&mut self) -> Result<(), End> {
         let mut step = self.sealed.call(|session, now| session.start(now))?;
         // The last call gave the engine what is in `input`.
@@ -378,7 +392,8 @@ impl Drive<'_> {
                 }
                 () = draining, if !self.drained => {
                     self.drained = true;
-                    let farewell = Refusal { code: 421, subject: 3, detail: 2, text: "the server is shutting down".into() };
+                    let text = format!("{} is shutting down", self.answers.shared().current.load().config.name);
+                    let farewell = Refusal { code: 421, subject: 3, detail: 2, text };
                     return Ok(self.sealed.call(|session, now| session.drain(now, &farewell))?);
                 }
                 () = &mut self.timer => {

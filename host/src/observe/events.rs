@@ -86,7 +86,7 @@ impl SessionLog {
 
     /// A message is durable and was answered 250.
     pub fn message_accepted(&self, message: impl Display, sender: Address<'_>, recipients: usize, octets: u64) {
-        info!(session = %self.id, %message, %sender, recipients, octets, "message accepted");
+        info!(session = %self.id, id = %message, %sender, recipients, octets, "message accepted");
     }
 
     /// A message was refused after its content.
