@@ -35,6 +35,7 @@ use super::bindings::exports::hermetic::engine::server::GuestSession;
 use super::bindings::{self, EnginePre};
 use super::ticker::{self, Ticker};
 use super::types::{Answer, Misuse, Options, Refusal, Step};
+use super::watch::Watch;
 use super::{Engine, EngineError, Session, cache, validate, validate_tick};
 
 /// The component that was built with this program: `wit/engine`'s world, WebAssembly, nothing of the host's.
@@ -63,7 +64,7 @@ const TABLE_ELEMENTS: usize = 4096;
 pub struct EngineSettings {
     /// Sessions that may be live (not frozen) at once.
     pub sessions: u32,
-    /// For one call. It is kept to about 10 ms.
+    /// For one call. It is kept to some 20 ms; a thread that does not get the processor has longer.
     pub deadline: Duration,
     /// Memory of one instance, octets. At most 64 MiB.
     pub memory: usize,
@@ -126,6 +127,7 @@ struct Shared {
     cold: Option<Pool>,
     limits: StoreLimits,
     deadline: Duration,
+    /// Half of it.
     epochs: u64,
     counters: Counters,
     _ticker: Ticker,
@@ -148,6 +150,7 @@ impl fmt::Debug for Shared {
 /// What a store holds beside its instance.
 struct Guest {
     limits: StoreLimits,
+    watch: Watch,
 }
 
 impl WasmEngine {
@@ -196,7 +199,7 @@ impl WasmEngine {
                 cold,
                 limits,
                 deadline: settings.deadline,
-                epochs: ticker::epochs(settings.deadline),
+                epochs: ticker::epochs(settings.deadline / 2),
                 counters: Counters::default(),
                 _ticker: ticker,
             }),
@@ -225,8 +228,10 @@ impl WasmEngine {
         let shared = &self.shared;
         let slot = Slot::take(shared).ok_or_else(|| EngineError::Instance("all are taken".into()))?;
         let pool = slot.pool();
-        let mut store = Store::new(&pool.engine, Guest { limits: shared.limits.clone() });
+        let mut store = Store::new(&pool.engine, Guest { limits: shared.limits.clone(), watch: Watch::default() });
         store.limiter(|guest| &mut guest.limits);
+        let (half, epochs) = (shared.deadline / 2, shared.epochs);
+        store.epoch_deadline_callback(move |mut context| Ok(context.data_mut().watch.look(half, epochs)));
         store.set_epoch_deadline(shared.epochs);
         let world = pool
             .instances
@@ -336,6 +341,7 @@ impl Sealed {
             return Err(EngineError::Instance("the session ended in an earlier call".into()));
         };
         let shared = &instance.slot.shared;
+        instance.store.data_mut().watch = Watch::default();
         instance.store.set_epoch_deadline(shared.epochs);
         let session = instance.world.hermetic_engine_server().session();
         let result = match call(&session, &mut instance.store, instance.session) {
