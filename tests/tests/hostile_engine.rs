@@ -205,6 +205,24 @@ fn memory_returns_to_where_it_was() {
     assert!(after < before + 4 * 1024, "{before} KiB before, {after} KiB after");
 }
 
+#[test]
+fn after_a_burst_nothing_but_the_warm_slots_remains() {
+    let _turn = alone();
+    let engine = broken(1000);
+    let before = resident();
+    let mut sessions: Vec<_> = (0..1000).map(|_| open(&engine)).collect();
+    assert!(engine.open(&options("")).is_err(), "a thousand is all there is");
+    sessions.iter_mut().for_each(|session| well(&mut **session, &[b'x'; 100_000]));
+    let busy = resident();
+    assert_eq!(engine.counts().live, 1000);
+    drop(sessions);
+    let after = resident();
+    assert_eq!(engine.counts().live, 0);
+    assert!(busy > before + 100_000, "each touched some 200 KiB: {before} KiB before, {busy} KiB with a thousand");
+    assert!(after < before + 24 * 1024, "{before} KiB before, {busy} KiB with a thousand, {after} KiB after");
+    well(&mut *open(&engine), b"and again");
+}
+
 /// Memory of this process that is in use, KiB.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");

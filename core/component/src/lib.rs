@@ -4,6 +4,8 @@
 //! can only feed it octets, time and answers. It fails by a trap, which ends the one session that lives in it.
 
 mod convert;
+#[cfg(target_family = "wasm")]
+mod memory;
 
 /// What `wit/engine` says, in Rust.
 #[allow(missing_docs, unsafe_code, unreachable_pub, clippy::all, reason = "generated; documented in wit/engine")]

@@ -53,11 +53,12 @@ pub(super) fn component(engine: &Engine, bytes: &[u8], folder: Option<&Path>) ->
     load(engine, &code)
 }
 
+/// Loads compiled code, which must come from [`component`].
 #[allow(unsafe_code, reason = "the argument stands below")]
-fn load(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
+pub(super) fn load(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: `deserialize` must be given what `precompile_component` made, unchanged, for wasmtime itself checks only
-    // the version and settings in its header. `code` is either just that, fresh from the compiler, or what an earlier
-    // run of ours wrote: whole by its digest, and out of anybody else's reach by owner and mode of file and folder. It
+    // the version and settings in its header. `code` is either just that, fresh from the compiler or from a loaded component,
+    // or what an earlier run of ours wrote: whole by its digest, and out of anybody else's reach by owner and mode of file and folder. It
     // is in our memory, where nobody changes it between the check and the use.
     unsafe { Component::deserialize(engine, code) }
 }

@@ -6,6 +6,7 @@
 mod cache;
 pub mod pool;
 mod ticker;
+mod watch;
 
 /// What `wit/engine` says, in Rust.
 #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated; documented in wit/engine")]

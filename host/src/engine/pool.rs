@@ -6,14 +6,18 @@
 //!
 //! # What it costs
 //!
-//! A live session holds one instance: some 40 kB of memory touched, five memory mappings, and 96 MiB of address space
-//! (64 MiB that a memory may fill, and a guard behind it). A frozen one holds its image alone.
+//! A live session holds one instance: some 40 kB of memory touched (and as much again as the longest input of one
+//! call), five memory mappings, and 96 MiB of address space: 64 MiB that a memory may fill, and a guard behind it. A
+//! frozen one holds its image alone, usually some dozens of octets.
 //!
-//! When an instance is dropped its slot is wiped for the next one. Up to [`KEEP`] octets of it stay resident, because
-//! wiping pages is cheaper than giving them back and faulting them in again; this is done only where the kernel can
-//! tell which pages were written to (`PAGEMAP_SCAN`, Linux 6.7), elsewhere all is given back. So what remains resident
-//! after a burst is bounded by the most sessions that were ever live at once times the smaller of [`KEEP`] and what a
-//! session touched. Slots are used again before fresh ones are ([`WARM_SLOTS`]).
+//! When an instance is dropped its slot is wiped for the next one. There are two pools, because there are two ways:
+//!
+//! - [`WARM`] slots keep up to [`KEEP`] octets resident, which are wiped in place: the next instance finds them without
+//!   a page fault. This pays only where the kernel can tell which pages were written to (`PAGEMAP_SCAN`, Linux 6.7).
+//! - All others give their pages back, so that nothing remains of a thousand sessions that were live at once and are
+//!   frozen now. A session gets such a slot only while the first pool is full.
+//!
+//! So what idle slots hold is at most `WARM * KEEP`, 16 MiB.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -21,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use wasmtime::component::{Linker, ResourceAny};
+use wasmtime::component::{Component, Linker, ResourceAny};
 use wasmtime::{
     Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Store, StoreLimits,
     StoreLimitsBuilder, Trap, WasmBacktrace,
@@ -31,6 +35,7 @@ use super::bindings::exports::hermetic::engine::server::GuestSession;
 use super::bindings::{self, EnginePre};
 use super::ticker::{self, Ticker};
 use super::types::{Answer, Misuse, Options, Refusal, Step};
+use super::watch::Watch;
 use super::{Engine, EngineError, Session, cache, validate, validate_tick};
 
 /// The component that was built with this program: `wit/engine`'s world, WebAssembly, nothing of the host's.
@@ -39,16 +44,15 @@ pub static COMPONENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/engine.w
 /// Address space for one memory, octets. It bounds [`EngineSettings::memory`]. More would only spread the page tables.
 const RESERVATION: usize = 64 * 1024 * 1024;
 
-/// Written pages of a dropped instance that stay resident for the next one, octets.
+/// Slots that stay warm. More sessions than these are rarely busy in the same moment, and idle ones are frozen.
+const WARM: u32 = 64;
+
+/// Written pages of a dropped instance that stay resident in a warm slot, octets.
 const KEEP: usize = 256 * 1024;
 
 /// The longest image of a frozen session, octets. Usual are some hundreds; the open question of a full batch of
 /// recipients makes it longer. What is frozen is not bounded by the pool, so it is bounded here.
 const IMAGE: usize = 1024 * 1024;
-
-/// How many slots may lie unused and warm before one of another component is taken for want of a fitting one. There is
-/// but one component in this pool, so none has to be kept back.
-const WARM_SLOTS: u32 = 0;
 
 /// Core instances, tables and functions in a table that one component may need.
 const CORE_INSTANCES: u32 = 4;
@@ -60,7 +64,7 @@ const TABLE_ELEMENTS: usize = 4096;
 pub struct EngineSettings {
     /// Sessions that may be live (not frozen) at once.
     pub sessions: u32,
-    /// For one call. It is kept to about 10 ms.
+    /// For one call. It is kept to some 20 ms; a thread that does not get the processor has longer.
     pub deadline: Duration,
     /// Memory of one instance, octets. At most 64 MiB.
     pub memory: usize,
@@ -105,7 +109,6 @@ pub struct Counts {
 
 #[derive(Debug, Default)]
 struct Counters {
-    live: AtomicU64,
     opened: AtomicU64,
     frozen: AtomicU64,
     trapped: AtomicU64,
@@ -120,13 +123,22 @@ pub struct WasmEngine {
 
 /// What all sessions share, for as long as one of them lives.
 struct Shared {
-    engine: wasmtime::Engine,
-    instances: EnginePre<Guest>,
+    warm: Pool,
+    cold: Option<Pool>,
     limits: StoreLimits,
     deadline: Duration,
+    /// Half of it.
     epochs: u64,
     counters: Counters,
     _ticker: Ticker,
+}
+
+/// Slots of one kind, and the compiled engine to fill them with.
+struct Pool {
+    engine: wasmtime::Engine,
+    instances: EnginePre<Guest>,
+    slots: u64,
+    taken: AtomicU64,
 }
 
 impl fmt::Debug for Shared {
@@ -138,6 +150,7 @@ impl fmt::Debug for Shared {
 /// What a store holds beside its instance.
 struct Guest {
     limits: StoreLimits,
+    watch: Watch,
 }
 
 impl WasmEngine {
@@ -155,13 +168,23 @@ impl WasmEngine {
             let most = RESERVATION / 1024 / 1024;
             return Err(SetupError::Settings(format!("the engine's memory can be at most {most} MiB a session")));
         }
-        let runtime = |error: wasmtime::Error| SetupError::Runtime(format!("{error:#}"));
         let unusable = |error: wasmtime::Error| SetupError::Component(format!("{error:#}"));
-        let engine = wasmtime::Engine::new(&config(settings)).map_err(runtime)?;
-        let component = cache::component(&engine, component, settings.cache.as_deref()).map_err(unusable)?;
-        // The linker stays empty: a component that wants anything from us is not our engine.
-        let instances = Linker::new(&engine).instantiate_pre(&component).and_then(EnginePre::new).map_err(unusable)?;
-        let ticker = Ticker::start(&engine).map_err(|error| SetupError::Runtime(error.to_string()))?;
+        let warm = Pool::runtime(settings.sessions.min(WARM), settings.memory, KEEP)?;
+        let component = cache::component(&warm, component, settings.cache.as_deref()).map_err(unusable)?;
+        let mut engines = vec![warm.clone()];
+        let cold = match settings.sessions.saturating_sub(WARM) {
+            0 => None,
+            slots => {
+                let cold = Pool::runtime(slots, settings.memory, 0)?;
+                engines.push(cold.clone());
+                // The two differ in how slots are wiped, which compiled code knows nothing of.
+                let code = component.serialize().map_err(unusable)?;
+                let component = cache::load(&cold, &code).map_err(unusable)?;
+                Some(Pool::new(cold, &component, slots).map_err(unusable)?)
+            }
+        };
+        let warm = Pool::new(warm, &component, settings.sessions.min(WARM)).map_err(unusable)?;
+        let ticker = Ticker::start(engines).map_err(|error| SetupError::Runtime(error.to_string()))?;
         let limits = StoreLimitsBuilder::new()
             .memory_size(settings.memory)
             .table_elements(TABLE_ELEMENTS)
@@ -172,11 +195,11 @@ impl WasmEngine {
             .build();
         Ok(Self {
             shared: Arc::new(Shared {
-                engine,
-                instances,
+                warm,
+                cold,
                 limits,
                 deadline: settings.deadline,
-                epochs: ticker::epochs(settings.deadline),
+                epochs: ticker::epochs(settings.deadline / 2),
                 counters: Counters::default(),
                 _ticker: ticker,
             }),
@@ -187,9 +210,9 @@ impl WasmEngine {
     #[must_use]
     pub fn counts(&self) -> Counts {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let counters = &self.shared.counters;
+        let Shared { counters, warm, cold, .. } = &*self.shared;
         Counts {
-            live: of(&counters.live),
+            live: of(&warm.taken) + cold.as_ref().map_or(0, |cold| of(&cold.taken)),
             opened: of(&counters.opened),
             frozen: of(&counters.frozen),
             trapped: of(&counters.trapped),
@@ -203,18 +226,21 @@ impl WasmEngine {
         make: impl FnOnce(&GuestSession<'_>, &mut Store<Guest>) -> wasmtime::Result<Result<ResourceAny, Misuse>>,
     ) -> Result<Box<dyn Session>, EngineError> {
         let shared = &self.shared;
-        let mut store = Store::new(&shared.engine, Guest { limits: shared.limits.clone() });
+        let slot = Slot::take(shared).ok_or_else(|| EngineError::Instance("all are taken".into()))?;
+        let pool = slot.pool();
+        let mut store = Store::new(&pool.engine, Guest { limits: shared.limits.clone(), watch: Watch::default() });
         store.limiter(|guest| &mut guest.limits);
+        let (half, epochs) = (shared.deadline / 2, shared.epochs);
+        store.epoch_deadline_callback(move |mut context| Ok(context.data_mut().watch.look(half, epochs)));
         store.set_epoch_deadline(shared.epochs);
-        let world = shared
+        let world = pool
             .instances
             .instantiate(&mut store)
             .map_err(|error| EngineError::Instance(format!("{:#}", error.root_cause())))?;
         let made = make(&world.hermetic_engine_server().session(), &mut store);
         let session = made.map_err(|error| shared.cause(&error))?.map_err(EngineError::Misuse)?;
         shared.counters.opened.fetch_add(1, Ordering::Relaxed);
-        let live = Live::one(Arc::clone(shared));
-        Ok(Box::new(Sealed { instance: Some(Instance { store, world, session, live }) }))
+        Ok(Box::new(Sealed { instance: Some(Instance { store, world, session, slot }) }))
     }
 }
 
@@ -247,27 +273,56 @@ impl Shared {
     }
 }
 
-/// Counts one instance for as long as it lives.
-struct Live(Arc<Shared>);
+impl Pool {
+    fn runtime(slots: u32, memory: usize, keep: usize) -> Result<wasmtime::Engine, SetupError> {
+        wasmtime::Engine::new(&config(slots, memory, keep)).map_err(|error| SetupError::Runtime(format!("{error:#}")))
+    }
 
-impl Live {
-    fn one(shared: Arc<Shared>) -> Self {
-        shared.counters.live.fetch_add(1, Ordering::Relaxed);
-        Self(shared)
+    /// The linker stays empty: a component that wants anything from us is not our engine.
+    fn new(engine: wasmtime::Engine, component: &Component, slots: u32) -> wasmtime::Result<Self> {
+        let instances = Linker::new(&engine).instantiate_pre(component).and_then(EnginePre::new)?;
+        Ok(Self { engine, instances, slots: u64::from(slots), taken: AtomicU64::new(0) })
+    }
+
+    fn take(&self) -> bool {
+        let more = |taken| (taken < self.slots).then_some(taken + 1);
+        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 }
 
-impl Drop for Live {
+/// A place in a pool, taken for as long as it lives.
+struct Slot {
+    shared: Arc<Shared>,
+    warm: bool,
+}
+
+impl Slot {
+    fn take(shared: &Arc<Shared>) -> Option<Self> {
+        let warm = shared.warm.take();
+        let taken = warm || shared.cold.as_ref().is_some_and(Pool::take);
+        taken.then(|| Self { shared: Arc::clone(shared), warm })
+    }
+
+    fn pool(&self) -> &Pool {
+        match &self.shared.cold {
+            Some(cold) if !self.warm => cold,
+            _ => &self.shared.warm,
+        }
+    }
+}
+
+impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.counters.live.fetch_sub(1, Ordering::Relaxed);
+        self.pool().taken.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
+/// The fields are dropped in this order: the instance has left its slot when the slot is free.
 struct Instance {
     store: Store<Guest>,
     world: bindings::Engine,
     session: ResourceAny,
-    live: Live,
+    slot: Slot,
 }
 
 /// One session in its instance, which is gone after a trap.
@@ -285,7 +340,8 @@ impl Sealed {
         let Some(instance) = &mut self.instance else {
             return Err(EngineError::Instance("the session ended in an earlier call".into()));
         };
-        let shared = &instance.live.0;
+        let shared = &instance.slot.shared;
+        instance.store.data_mut().watch = Watch::default();
         instance.store.set_epoch_deadline(shared.epochs);
         let session = instance.world.hermetic_engine_server().session();
         let result = match call(&session, &mut instance.store, instance.session) {
@@ -344,28 +400,29 @@ impl Session for Sealed {
             },
         )?;
         if let Some(instance) = &self.instance {
-            instance.live.0.counters.frozen.fetch_add(1, Ordering::Relaxed);
+            instance.slot.shared.counters.frozen.fetch_add(1, Ordering::Relaxed);
         }
         Ok(image)
     }
 }
 
-fn config(settings: &EngineSettings) -> Config {
-    let n = settings.sessions;
+/// `keep` octets of a slot stay resident when its instance is dropped.
+fn config(slots: u32, memory: usize, keep: usize) -> Config {
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(n)
-        .total_core_instances(n.saturating_mul(CORE_INSTANCES))
+    pool.total_component_instances(slots)
+        .total_core_instances(slots.saturating_mul(CORE_INSTANCES))
         .max_core_instances_per_component(CORE_INSTANCES)
-        .total_memories(n)
+        .total_memories(slots)
         .max_memories_per_component(1)
-        .max_memory_size(settings.memory)
-        .total_tables(n.saturating_mul(TABLES))
+        .max_memory_size(memory)
+        .total_tables(slots.saturating_mul(TABLES))
         .max_tables_per_component(TABLES)
         .table_elements(TABLE_ELEMENTS)
-        .max_unused_warm_slots(WARM_SLOTS);
+        // Used slots come first: there is no other component whose slots would have to be spared.
+        .max_unused_warm_slots(0);
     // Either alone gains nothing: without the scan the first octets are wiped whether or not they were written to.
-    if PoolingAllocationConfig::is_pagemap_scan_available() {
-        pool.pagemap_scan(Enabled::Yes).linear_memory_keep_resident(KEEP).table_keep_resident(KEEP);
+    if keep > 0 && PoolingAllocationConfig::is_pagemap_scan_available() {
+        pool.pagemap_scan(Enabled::Yes).linear_memory_keep_resident(keep).table_keep_resident(keep);
     }
     let mut config = Config::new();
     config

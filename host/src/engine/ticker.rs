@@ -18,7 +18,7 @@ pub(super) fn epochs(deadline: Duration) -> u64 {
     u64::try_from(periods).unwrap_or(u64::MAX / 2).saturating_add(1)
 }
 
-/// Advances the epoch of one wasmtime engine for as long as it lives.
+/// Advances the epochs of some wasmtime engines for as long as it lives.
 #[derive(Debug)]
 pub(super) struct Ticker {
     stopped: Arc<AtomicBool>,
@@ -27,14 +27,13 @@ pub(super) struct Ticker {
 
 impl Ticker {
     /// Starts the thread.
-    pub(super) fn start(engine: &wasmtime::Engine) -> std::io::Result<Self> {
+    pub(super) fn start(engines: Vec<wasmtime::Engine>) -> std::io::Result<Self> {
         let stopped = Arc::new(AtomicBool::new(false));
-        let engine = engine.clone();
         let stop = Arc::clone(&stopped);
         let thread = thread::Builder::new().name("engine-ticker".into()).spawn(move || {
             while !stop.load(Ordering::Acquire) {
                 thread::park_timeout(PERIOD);
-                engine.increment_epoch();
+                engines.iter().for_each(wasmtime::Engine::increment_epoch);
             }
         })?;
         Ok(Self { stopped, thread: Some(thread) })

@@ -100,10 +100,10 @@ pub fn written(engine: &dyn Engine, transcript: &Transcript, how: &How) -> Resul
         for action in &group.actions {
             run.act(&mut answers, action)?;
         }
-        if let Answers::Group(left) = &answers {
-            if let Some(answer) = left.front() {
-                return Err(Failure::Order(format!("line {}: nobody asked for {answer:?}", group.lines.0 + 1)));
-            }
+        if let Answers::Group(left) = &answers
+            && let Some(answer) = left.front()
+        {
+            return Err(Failure::Order(format!("line {}: nobody asked for {answer:?}", group.lines.0 + 1)));
         }
         records.push(std::mem::take(&mut run.record));
         if let Some(record) = records.last_mut() {
