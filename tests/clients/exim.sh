@@ -30,6 +30,7 @@ tls_advertise_hosts =
 dsn_advertise_hosts = :
 chunking_advertise_hosts = :
 smtputf8_advertise_hosts = *
+ignore_bounce_errors_after = 0s
 acl_smtp_rcpt = accept
 acl_smtp_data = accept
 begin routers

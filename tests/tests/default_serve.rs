@@ -59,6 +59,7 @@ fn what_it_prints_can_be_pasted_and_mail_arrives() {
     let _running = Running(
         Command::new(binary(&[]))
             .arg("serve")
+            .env_remove("HERMETIC_CONFIG")
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(out.try_clone().expect("a handle"))

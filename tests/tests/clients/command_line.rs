@@ -269,37 +269,29 @@ fn msmtp_scram_sha_256() {
 
 // --- gsasl ---------------------------------------------------------------------------------------------------------
 
-/// gsasl logs in, then hands on its standard input: so the rest of the session is ours, without waiting for replies.
-fn gsasl(server: &Server, mechanism: &str, password: &str, message: &Message) -> Option<(bool, String)> {
+/// gsasl logs in and leaves; whether it could, and what was said.
+fn gsasl(server: &Server, mechanism: &str, password: &str) -> Option<(bool, String)> {
     let gsasl = program("gsasl")?;
     let mut command = command(&gsasl, ["--smtp", "--verbose", "--connect"]);
     command.arg(format!("127.0.0.1:{}", server.port("submission")));
     command.args(["--mechanism", mechanism, "--authentication-id", "anna", "--authorization-id", ""]);
     command.args(["--password", password, "--starttls", "--x509-ca-file="]);
-    let mut rest = format!("MAIL FROM:<{ANNA}>\r\nRCPT TO:<{BERTA}>\r\n").into_bytes();
-    let size = message.octets.len();
-    rest.extend_from_slice(format!("BDAT {size} LAST\r\n").as_bytes());
-    rest.extend_from_slice(&message.octets);
-    rest.extend_from_slice(b"QUIT\r\n");
-    let out = output(&mut command, &rest);
+    let out = output(&mut command, b"");
     let text = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
     Some((out.status.success(), text))
 }
 
+/// Both sides prove to each other that they know the password and that nobody sits between them (RFC 5802, RFC 9266).
 #[test]
 fn gsasl_scram_sha_256_plus() {
     let server = Rig::full().start();
-    let message = Message::seven_bit();
-    let Some((ok, said)) = gsasl(&server, "SCRAM-SHA-256-PLUS", "secret", &message) else { return };
-    assert!(ok && said.contains("235 "), "{said}");
-    protocol(&arrived(&server, "berta", ANNA, &message), "ESMTPSA");
+    let Some((ok, said)) = gsasl(&server, "SCRAM-SHA-256-PLUS", "secret") else { return };
+    assert!(ok && said.contains("235 ") && said.contains("server trusted"), "{said}");
 }
 
 #[test]
-fn gsasl_with_a_wrong_password_delivers_nothing() {
+fn gsasl_with_a_wrong_password() {
     let server = Rig::full().start();
-    let message = Message::seven_bit();
-    let Some((_, said)) = gsasl(&server, "SCRAM-SHA-256-PLUS", "wrong", &message) else { return };
-    assert!(said.contains("535 ") && !said.contains("235 "), "{said}");
-    assert_eq!(server.maildir("berta").files().len(), 0, "{said}");
+    let Some((ok, said)) = gsasl(&server, "SCRAM-SHA-256-PLUS", "wrong") else { return };
+    assert!(!ok && said.contains("535 ") && !said.contains("235 "), "{said}");
 }
