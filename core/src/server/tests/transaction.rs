@@ -137,6 +137,30 @@ fn a_farewell_within_a_batch_is_the_end() {
     );
 }
 
+/// What follows a bare LF up to the CRLF is thrown away, whatever it looks like, and no more than that.
+#[test]
+fn a_fault_within_a_batch_takes_one_line() {
+    check(
+        &options(),
+        "S: 220 mx.test ESMTP
+         C: HELO client.example
+         S: 250 mx.test
+         C: MAIL FROM:<a@b.example>
+         C: RCPT TO:<one@b.example>
+         C! RCPT TO:<two\\nRCPT TO:<three@b.example>\\r\\n
+         C: NOOP
+         C! RCPT TO:<four\\rRCPT TO:<five@b.example>\\r\\n
+         C: QUIT
+         S: 250 2.1.0 Sender ok
+         S: 250 2.1.5 Recipient ok
+         S: 500 5.5.2 …
+         S: 250 2.0.0 Ok
+         S: 500 5.5.2 …
+         S: 221 2.0.0 Bye
+         CLOSED",
+    );
+}
+
 #[test]
 fn pipelined_recipients_are_asked_about_together() {
     let mut pair = Pair::new(&options(), false);
