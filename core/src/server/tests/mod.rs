@@ -6,6 +6,7 @@ mod bounds;
 mod calls;
 mod content;
 mod hello;
+mod model;
 mod property;
 mod rig;
 mod transaction;
