@@ -18,11 +18,12 @@ use tokio::{
     sync::watch,
     task::{JoinSet, spawn_blocking},
 };
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use crate::{
     config::{Config, Queue},
-    deliver::{Delivered, Parcel, maildir::Maildirs},
+    deliver::{Parcel, maildir::Maildirs},
+    observe::{Address, events},
     store::{Lease, MessageId, Route, Settlement, Store, sqlite::now},
 };
 
@@ -66,7 +67,7 @@ pub async fn run(store: Arc<dyn Store>, config: Arc<ArcSwap<Config>>, places: Pl
                 tasks.spawn(async move { attempt(&*store, &maildirs, &current, places, leases).await });
             }
             Err(error) => {
-                error!(%error, "can not claim what is due");
+                events::store_failed(error);
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -88,7 +89,10 @@ async fn attempt(store: &dyn Store, maildirs: &Arc<Maildirs>, config: &Config, p
     let mut local = Vec::with_capacity(leases.len());
     for lease in leases {
         match &lease.recipient.route {
-            Route::Relay => outcomes.push((lease, Settlement::Held { reason: NEEDS_OUTBOUND.into() })),
+            Route::Relay => {
+                events::held(lease.entry, to(&lease), NEEDS_OUTBOUND);
+                outcomes.push((lease, Settlement::Held { reason: NEEDS_OUTBOUND.into() }));
+            }
             Route::Local(mailbox) => match places(config, mailbox) {
                 Some(maildir) => local.push((lease, maildir)),
                 None => {
@@ -108,8 +112,8 @@ async fn attempt(store: &dyn Store, maildirs: &Arc<Maildirs>, config: &Config, p
         match delivered.await {
             Ok(delivered) => {
                 outcomes.extend(delivered.into_iter().map(|(Parcel { lease, .. }, result)| match result {
-                    Ok(how) => {
-                        announce(&lease, how);
+                    Ok(_) => {
+                        events::delivered(lease.entry, to(&lease), lease.attempts + 1);
                         (lease, Settlement::Delivered)
                     }
                     Err(error) => later(&config.queue, lease, error.to_string()),
@@ -154,7 +158,7 @@ async fn settle(store: &dyn Store, outcomes: Vec<(Lease, Settlement)>) {
                 }
                 return;
             }
-            Err(error) => error!(%error, "can not record the outcome of deliveries"),
+            Err(error) => events::store_failed(error),
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -168,12 +172,13 @@ fn later(queue: &Queue, lease: Lease, reason: String) -> (Lease, Settlement) {
             |at| Settlement::Retry { at, reason: reason.clone() },
         );
     match &settlement {
-        Settlement::Failed { reason } => error!(entry = %lease.entry, reason, "delivery failed for good"),
-        _ => warn!(entry = %lease.entry, attempts = lease.attempts + 1, reason, "delivery failed; it is tried again"),
+        Settlement::Retry { at, reason } => events::deferred(lease.entry, to(&lease), lease.attempts + 1, *at, reason),
+        _ => events::failed(lease.entry, to(&lease), lease.attempts + 1, &reason),
     }
     (lease, settlement)
 }
 
-fn announce(lease: &Lease, how: Delivered) {
-    info!(entry = %lease.entry, session = lease.envelope.session, earlier = how == Delivered::Earlier, "delivered");
+/// The recipient, for a log line.
+fn to(lease: &Lease) -> Address<'_> {
+    Address::new(&lease.recipient.recipient.local, &lease.recipient.recipient.domain)
 }

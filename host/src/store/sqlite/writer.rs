@@ -21,6 +21,7 @@ use super::{
     rows::{self, EntryReader, NewMessage, Removed},
     schema::State,
 };
+use crate::observe::events;
 use crate::store::{EntryId, Lease, Settlement, StoreError, Timestamp};
 
 /// Jobs in one transaction.
@@ -352,7 +353,7 @@ impl<'a> End<'a> {
 
 /// Tells that nothing was changed.
 fn refuse(jobs: Vec<Job>, error: &rusqlite::Error) {
-    error!(%error, "a transaction failed");
+    events::store_failed(error);
     for job in jobs {
         match job {
             Job::Accept(mut arrival, reply) => {
