@@ -6,7 +6,7 @@ use std::{vec, vec::Vec};
 use proptest::prelude::*;
 
 use super::rig::{Pair, with};
-use crate::question::{Answer, SaslAnswer, VerifyAnswer};
+use crate::question::{Answer, Question, Refusal, SaslAnswer, VerifyAnswer};
 use crate::server::{Options, Protocol, Session};
 use crate::step::{Need, Piece};
 
@@ -148,7 +148,8 @@ proptest! {
     /// A damaged image is refused, or is some session: one that works without a panic.
     #[test]
     fn damaged_images_do_no_harm(
-        options in kinds(), input in dialogue(), at in any::<proptest::sample::Index>(), value in any::<u8>(), more in dialogue(),
+        options in kinds(), input in dialogue(), more in dialogue(),
+        changes in proptest::collection::vec((any::<proptest::sample::Index>(), prop_oneof![any::<u8>(), 0..8_u8, Just(255)]), 1..5),
     ) {
         let mut session = Session::new(options.clone());
         let mut step = session.start(0).unwrap();
@@ -162,8 +163,10 @@ proptest! {
             rest = &rest[step.consumed as usize..];
         }
         let mut image = session.freeze().unwrap();
-        let at = at.index(image.len());
-        image[at] = value;
+        for (at, value) in changes {
+            let at = at.index(image.len());
+            image[at] = value;
+        }
         let Ok(mut session) = Session::thaw(options, &image) else { return Ok(()) };
         let mut rest = more.as_slice();
         for _ in 0..60 {
@@ -186,8 +189,120 @@ proptest! {
     }
 }
 
-fn yes(question: &crate::question::Question) -> Answer {
-    use crate::question::Question;
+/// Anything an embedder may do, sensible or not.
+#[derive(Clone, Debug)]
+enum Call {
+    Start,
+    Receive(Vec<u8>),
+    Secured(String),
+    Tick,
+    Drain(Refusal),
+    Yes(String),
+    No(Refusal),
+    Wrong(Answer),
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    let text = || prop_oneof!["[ -~]{0,8}", "[\r\n.250 ä\u{2028}]{0,30}", "(250 x\r\n|ä){0,600}"];
+    let refusal = move || {
+        (prop_oneof![4 => 400..600_u16, 1 => any::<u16>()], 0..1200_u16, 0..1200_u16, text())
+            .prop_map(|(code, subject, detail, text)| Refusal { code, subject, detail, text })
+    };
+    prop_oneof![
+        1 => Just(Call::Start),
+        8 => dialogue().prop_map(Call::Receive),
+        1 => text().prop_map(Call::Secured),
+        1 => Just(Call::Tick),
+        1 => refusal().prop_map(Call::Drain),
+        20 => text().prop_map(Call::Yes),
+        3 => refusal().prop_map(Call::No),
+        1 => Just(Call::Wrong(Answer::Data(Ok(None)))),
+        1 => Just(Call::Wrong(Answer::Message(vec![]))),
+        1 => Just(Call::Wrong(Answer::Recipients(vec![Ok(None); 2]))),
+        1 => Just(Call::Wrong(Answer::Sasl(SaslAnswer::Challenge(vec![0; 20_000])))),
+    ]
+}
+
+/// The same answer to any question.
+fn answer(question: &Question, text: &str, refusal: Option<&Refusal>) -> Answer {
+    let decision = || refusal.map_or_else(|| Ok(Some(text.to_string())), |refusal| Err(refusal.clone()));
+    match (question, refusal) {
+        (Question::Connection, _) => Answer::Connection(decision()),
+        (Question::Hello(_), _) => Answer::Hello(decision()),
+        (Question::Xclient(_), _) => Answer::Xclient(decision()),
+        (Question::Sasl(_), Some(refusal)) => Answer::Sasl(SaslAnswer::Refused(refusal.clone())),
+        (Question::Sasl(_), None) => Answer::Sasl(SaslAnswer::Authenticated(text.to_string())),
+        (Question::Sender(_), _) => Answer::Sender(decision()),
+        (Question::Recipients(recipients), _) => Answer::Recipients(vec![decision(); recipients.len()]),
+        (Question::Verify(_), Some(refusal)) => Answer::Verify(VerifyAnswer::Refused(refusal.clone())),
+        (Question::Verify(_), None) => Answer::Verify(VerifyAnswer::Known(text.to_string())),
+        (Question::Data, _) => Answer::Data(decision()),
+        (Question::Message(facts), _) => Answer::Message(vec![decision(); facts.recipients as usize]),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever is called with whatever texts: misuse changes nothing, replies are framed, and a step is possible.
+    #[test]
+    fn any_calls_do(
+        options in kinds(), tls in any::<bool>(), name in "[ -~ä\r\n]{0,300}",
+        calls in proptest::collection::vec((call(), 0..100_000_u64), 0..60),
+    ) {
+        let options = Options { start_tls: tls, server_name: name, ..options };
+        let mut session = Session::new(options);
+        let mut question = None;
+        let mut now = 0;
+        for (call, later) in [(Call::Start, 0), (Call::Yes(String::new()), 0)].into_iter().chain(calls) {
+            now += later;
+            let before = session.clone().freeze().unwrap();
+            let mut given = vec![];
+            let outcome = match call.clone() {
+                Call::Start => session.start(now),
+                Call::Receive(input) => { given = input; session.receive(now, &given) }
+                Call::Secured(mechanism) => session.secured(now, vec![mechanism; 100]),
+                Call::Tick => session.tick(now),
+                Call::Drain(refusal) => session.drain(now, refusal),
+                Call::Yes(text) => session.answer(now, answer(question.as_ref().unwrap_or(&Question::Data), &text, None)),
+                Call::No(refusal) => session.answer(now, answer(question.as_ref().unwrap_or(&Question::Data), "", Some(&refusal))),
+                Call::Wrong(answer) => session.answer(now, answer),
+            };
+            let Ok(step) = outcome else {
+                prop_assert_eq!(session.clone().freeze().unwrap(), before, "{:?}", call);
+                continue;
+            };
+            prop_assert!(step.transmit.is_empty() || step.transmit.ends_with(b"\r\n"));
+            let sent = String::from_utf8(step.transmit).unwrap();
+            for line in sent.split_terminator("\r\n") {
+                let start = line.as_bytes();
+                prop_assert!(line.len() <= 510 && !line.chars().any(|c| c.is_control() || c == '\u{2028}'), "{:?}", line);
+                prop_assert!(start[..3].iter().all(u8::is_ascii_digit) && matches!(start[3], b' ' | b'-'), "{:?}", line);
+            }
+            let last = sent.split_terminator("\r\n").last();
+            prop_assert!(last.is_none_or(|last| last.as_bytes()[3] == b' '), "{:?}", sent);
+            prop_assert!(step.consumed as usize <= given.len());
+            prop_assert!(step.need != Need::Input || step.consumed as usize == given.len());
+            prop_assert!(step.consumed > 0 || given.is_empty() || step.need == Need::Close);
+            let mut end = 0;
+            for piece in &step.body {
+                if let Piece::Range { offset, length } = piece {
+                    prop_assert!(*offset >= end);
+                    end = offset + length;
+                }
+            }
+            prop_assert!(end <= step.consumed);
+            prop_assert!(step.events.iter().all(|event| !event.detail.chars().any(char::is_control)));
+            prop_assert!(matches!(step.need, Need::Input | Need::StartTls) || step.wake == u64::MAX);
+            if step.wake <= now {
+                prop_assert_eq!(session.clone().tick(now).unwrap().need, Need::Close, "what is due is dealt with");
+            }
+            question = match step.need { Need::Answer(question) => Some(question), _ => None };
+        }
+    }
+}
+
+fn yes(question: &Question) -> Answer {
     match question {
         Question::Connection => Answer::Connection(Ok(None)),
         Question::Hello(_) => Answer::Hello(Ok(None)),
