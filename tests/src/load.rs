@@ -91,7 +91,8 @@ impl Ledger {
             let mut random = rand::rng();
             let token = token();
             let size = [1 << 10, 4 << 10, 4 << 10, 16 << 10, 300 << 10][random.random_range(0..5)];
-            let to: BTreeSet<_> = (0..random.random_range(1..=3)).map(|_| BOXES[random.random_range(0..BOXES.len())]).collect();
+            let to: BTreeSet<_> =
+                (0..random.random_range(1..=3)).map(|_| BOXES[random.random_range(0..BOXES.len())]).collect();
             let addresses: Vec<_> = to.iter().map(|b| format!("{b}@{DOMAIN}")).collect();
             self.lock().insert(token.clone(), Sent { to, promised: false, size });
             let reply = session.send("sender@example.org", &addresses, &Message::sealed(&token, size))?;
@@ -106,8 +107,11 @@ impl Ledger {
     pub fn drained(server: &Server) -> Result<(), String> {
         let end = Instant::now() + DRAIN;
         loop {
-            let left: Vec<_> =
-                server.queue().into_iter().filter(|e| matches!(e["state"].as_str(), Some("queued" | "leased"))).collect();
+            let left: Vec<_> = server
+                .queue()
+                .into_iter()
+                .filter(|e| matches!(e["state"].as_str(), Some("queued" | "leased")))
+                .collect();
             if left.is_empty() {
                 return Ok(());
             }

@@ -46,11 +46,8 @@ impl Maildir {
     pub fn one(&self, word: &str) -> Vec<u8> {
         let end = Instant::now() + PATIENCE;
         loop {
-            let mut found: Vec<_> = self
-                .messages()
-                .into_iter()
-                .filter(|m| m.windows(word.len()).any(|w| w == word.as_bytes()))
-                .collect();
+            let mut found: Vec<_> =
+                self.messages().into_iter().filter(|m| m.windows(word.len()).any(|w| w == word.as_bytes())).collect();
             if found.len() == 1 {
                 return found.remove(0);
             }

@@ -60,7 +60,9 @@ impl Message {
         for _ in 0..540 {
             for _ in 0..76 {
                 state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                text.push(char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"[(state >> 26) as usize]));
+                text.push(char::from(
+                    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"[(state >> 26) as usize],
+                ));
             }
             text.push_str("\r\n");
         }
@@ -129,10 +131,10 @@ pub fn field<'a>(octets: &'a [u8], name: &str) -> Option<&'a str> {
             return None;
         }
         let line = std::str::from_utf8(line).unwrap_or_default();
-        if let Some((before, value)) = line.split_once(':') {
-            if before.eq_ignore_ascii_case(name) {
-                return Some(value.trim());
-            }
+        if let Some((before, value)) = line.split_once(':')
+            && before.eq_ignore_ascii_case(name)
+        {
+            return Some(value.trim());
         }
     }
     None
@@ -144,11 +146,7 @@ pub fn intact(stored: &[u8]) -> Result<(), String> {
     let expected = field(&text, "X-Digest").ok_or("its header is torn: no X-Digest")?;
     let at = text.windows(2).position(|w| w == b"\n\n").ok_or("its header does not end")?;
     let body = &text[at + 2..];
-    if digest(body) == expected {
-        Ok(())
-    } else {
-        Err(format!("its body of {} octets has another digest", body.len()))
-    }
+    if digest(body) == expected { Ok(()) } else { Err(format!("its body of {} octets has another digest", body.len())) }
 }
 
 /// Panics, showing the first difference, unless `stored` is `sent` below the fields that were added on the way.
@@ -156,12 +154,17 @@ pub fn assert_same(stored: &[u8], sent: &Message) {
     let (stored, sent_text) = (newlines(stored), newlines(&sent.octets));
     let first = format!("X-Token: {}\n", sent.token);
     let Some(at) = stored.windows(first.len()).position(|w| w == first.as_bytes()) else {
-        panic!("the first field {first:?} is missing in {}", String::from_utf8_lossy(&stored[..stored.len().min(2000)]));
+        panic!(
+            "the first field {first:?} is missing in {}",
+            String::from_utf8_lossy(&stored[..stored.len().min(2000)])
+        );
     };
     let got = &stored[at..];
     if got != sent_text {
         let i = got.iter().zip(&sent_text).position(|(a, b)| a != b).unwrap_or(got.len().min(sent_text.len()));
-        let near = |b: &[u8]| String::from_utf8_lossy(&b[i.saturating_sub(60).min(b.len())..(i + 60).min(b.len())]).into_owned();
+        let near = |b: &[u8]| {
+            String::from_utf8_lossy(&b[i.saturating_sub(60).min(b.len())..(i + 60).min(b.len())]).into_owned()
+        };
         panic!(
             "differs at octet {i} (stored {} octets, sent {}):\nstored …{:?}…\nsent   …{:?}…",
             got.len(),

@@ -52,7 +52,7 @@ impl Session {
             let code = text.get(..3).and_then(|c| c.parse().ok()).ok_or_else(wrong)?;
             reply.code = code;
             reply.lines.push(text.get(4..).unwrap_or_default().to_owned());
-            if !text.get(3..4).is_some_and(|c| c == "-") {
+            if text.get(3..4).is_none_or(|c| c != "-") {
                 return Ok(reply);
             }
         }

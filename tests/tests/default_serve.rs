@@ -52,7 +52,9 @@ fn delivered(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn what_it_prints_can_be_pasted_and_mail_arrives() {
-    wait_until("the ports 2525, 2587 and 2465 are free", || PORTS.iter().all(|p| TcpListener::bind(("127.0.0.1", *p)).is_ok()));
+    wait_until("the ports 2525, 2587 and 2465 are free", || {
+        PORTS.iter().all(|p| TcpListener::bind(("127.0.0.1", *p)).is_ok())
+    });
     let folder = tempfile::tempdir().expect("a temporary folder");
     let log = folder.path().join("log");
     let out = File::create(&log).expect("ours");
@@ -71,7 +73,9 @@ fn what_it_prints_can_be_pasted_and_mail_arrives() {
     wait_until("three lines to paste are printed", || lines(&printed()).len() == 3);
 
     for (n, (program, line)) in lines(&printed()).into_iter().enumerate() {
-        if !["/usr/bin", "/usr/local/bin", "/bin"].iter().any(|d| Path::new(d).join(program).exists()) && program != "python3" {
+        if !["/usr/bin", "/usr/local/bin", "/bin"].iter().any(|d| Path::new(d).join(program).exists())
+            && program != "python3"
+        {
             let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
             assert!(!ci, "{program} is missing: run tests/clients/install.sh");
             let _ = writeln!(std::io::stderr(), "NOT RUN: {line}: {program} is missing");
@@ -79,7 +83,8 @@ fn what_it_prints_can_be_pasted_and_mail_arrives() {
         }
         let before = delivered(folder.path()).len();
         // As pasted into a shell, in another folder.
-        let out = Command::new("sh").args(["-c", &line]).current_dir("/").stdin(Stdio::null()).output().expect("a shell");
+        let out =
+            Command::new("sh").args(["-c", &line]).current_dir("/").stdin(Stdio::null()).output().expect("a shell");
         let said = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
         assert!(out.status.success(), "line {n} failed: {line}\n{said}\n{}", printed());
         wait_until(&format!("mail arrives after: {line}"), || delivered(folder.path()).len() == before + 1);

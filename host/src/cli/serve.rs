@@ -25,7 +25,10 @@ use tokio::{
 
 use crate::{
     config::{Config, ConfigError, Kind},
-    engine::pool::{EngineSettings, SetupError, WasmEngine},
+    engine::{
+        Engine,
+        pool::{EngineSettings, SetupError, WasmEngine},
+    },
     files::make_private_folder,
     listen::{BindError, Current, Listeners, Shared},
     observe::{Health, Http, Metrics, events, http::HttpError},
@@ -74,9 +77,28 @@ pub enum ServeError {
 pub async fn run(config: Arc<Config>, path: Option<PathBuf>, defaults: bool) -> Result<(), ServeError> {
     events::starting(env!("CARGO_PKG_VERSION"), &config.name);
     let mut signals = Signals::new().map_err(ServeError::Signals)?;
-    let server = Server::start(config, path).await?;
+    let engine = sealed_engine(&config)?;
+    let server = Server::start(config, path, engine).await?;
     server.announce(defaults).await;
     server.until(&mut signals).await
+}
+
+/// The same with another engine: the benchmarks have one without a sandbox to compare with.
+pub async fn run_with(config: Arc<Config>, engine: Arc<dyn Engine>) -> Result<(), ServeError> {
+    let mut signals = Signals::new().map_err(ServeError::Signals)?;
+    let server = Server::start(config, None, engine).await?;
+    server.until(&mut signals).await
+}
+
+/// Compiled once and kept; one instance a session.
+fn sealed_engine(config: &Config) -> Result<Arc<dyn Engine>, ServeError> {
+    make_private_folder(&config.data).map_err(|error| ServeError::Data { path: config.data.clone(), error })?;
+    Ok(Arc::new(WasmEngine::new(&EngineSettings {
+        sessions: u32::try_from(config.limits.sessions).unwrap_or(u32::MAX),
+        deadline: Duration::from_millis(config.engine.deadline),
+        memory: config.engine.memory,
+        cache: Some(config.data.join("engine")),
+    })?))
 }
 
 struct Signals {
@@ -122,33 +144,27 @@ struct Queue {
 }
 
 impl Server {
-    async fn start(config: Arc<Config>, path: Option<PathBuf>) -> Result<Self, ServeError> {
+    async fn start(config: Arc<Config>, path: Option<PathBuf>, engine: Arc<dyn Engine>) -> Result<Self, ServeError> {
         if config.listeners.is_empty() {
             return Err(ServeError::NoListener);
         }
         raise_descriptor_limit();
         make_private_folder(&config.data).map_err(|error| ServeError::Data { path: config.data.clone(), error })?;
         let current = current(config.clone(), None)?;
-        let store = SqliteStore::open(&config.data, config.limits.free_space)?;
-        let engine = WasmEngine::new(&EngineSettings {
-            sessions: u32::try_from(config.limits.sessions).unwrap_or(u32::MAX),
-            deadline: Duration::from_millis(config.engine.deadline),
-            memory: config.engine.memory,
-            cache: Some(config.data.join("engine")),
-        })?;
         let metrics = Metrics::new();
-        let shared = Shared::new(Arc::new(engine), store.clone(), metrics.clone(), current);
+        let store = SqliteStore::open(&config.data, config.limits.free_space, metrics.clone())?;
+        let shared = Shared::new(engine, store.clone(), metrics.clone(), current);
         let mut listeners = Listeners::default();
         listeners.become_these(&shared, &config.listeners)?;
         let health = Arc::new(Health::default());
         if let Some(address) = config.observe.http {
             let http = Http::bind(address).await?;
             events::listening("metrics", "metrics", http.address().unwrap_or(address));
-            tokio::spawn(http.serve(metrics, health.clone()));
+            tokio::spawn(http.serve(metrics.clone(), health.clone()));
         }
         let (stop, stopped) = watch::channel(false);
         let config = Arc::new(ArcSwap::new(config));
-        let task = tokio::spawn(queue::run(store, config.clone(), Config::maildir, stopped));
+        let task = tokio::spawn(queue::run(store, config.clone(), Config::maildir, metrics, stopped));
         Ok(Self { path, shared, listeners, health, queue: Queue { config, stop, task } })
     }
 

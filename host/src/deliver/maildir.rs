@@ -22,6 +22,8 @@
 //! `Return-Path` (RFC 5321 section 4.4), `Delivered-To` with the recipient as the client gave it (so that a subaddress can
 //! be filtered on), the stored prefix (Received), and then the content exactly as it was received, with CRLF. Readers
 //! of Maildirs take CRLF and LF alike; under BODY=BINARYMIME a bare LF is content, and a conversion would destroy it.
+//! One thing is added: the CRLF that a last chunk need not have (RFC 3030 section 2), since readers take a file for lines;
+//! not under BODY=BINARYMIME.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -35,7 +37,7 @@ use parking_lot::Mutex;
 use tracing::{info, warn};
 
 use super::{DeliverError, Delivered, Parcel};
-use crate::store::{Content, EntryId, Lease, durable};
+use crate::store::{BodyKind, Content, EntryId, Lease, durable};
 
 /// Folders that are remembered to exist.
 const KNOWN: usize = 16_384;
@@ -217,10 +219,16 @@ fn fill(mut file: File, parcel: &Parcel) -> io::Result<u64> {
     let mut size = (fields.len() + body.prefix.len()) as u64;
     match &body.content {
         Content::Inline(content) => {
-            size += content.len() as u64;
+            let end = missing_end(&parcel.lease, content);
+            size += (content.len() + end.len()) as u64;
             write_all(
                 &mut file,
-                &mut [IoSlice::new(fields.as_bytes()), IoSlice::new(&body.prefix), IoSlice::new(content)],
+                &mut [
+                    IoSlice::new(fields.as_bytes()),
+                    IoSlice::new(&body.prefix),
+                    IoSlice::new(content),
+                    IoSlice::new(end),
+                ],
             )?;
         }
         Content::File(content) => {
@@ -228,23 +236,35 @@ fn fill(mut file: File, parcel: &Parcel) -> io::Result<u64> {
             // Not `io::copy`: the file is shared, and so is its position.
             let mut piece = vec![0; PIECE];
             let mut read = 0;
+            let mut end: &[u8] = b"";
             loop {
                 let n = content.read_at(&mut piece, read)?;
                 if n == 0 {
                     break;
                 }
                 file.write_all(&piece[..n])?;
+                end = missing_end(&parcel.lease, &piece[..n]);
                 read += n as u64;
             }
             if read != parcel.lease.envelope.size {
                 let wanted = parcel.lease.envelope.size;
                 return Err(io::Error::other(format!("the stored body has {read} octets instead of {wanted}")));
             }
-            size += read;
+            file.write_all(end)?;
+            size += read + end.len() as u64;
         }
     }
     durable::file(&file)?;
     Ok(size)
+}
+
+/// What the content lacks to be lines.
+fn missing_end(lease: &Lease, content: &[u8]) -> &'static [u8] {
+    if lease.envelope.body == BodyKind::BinaryMime || content.ends_with(b"\n") || content.is_empty() {
+        b""
+    } else {
+        b"\r\n"
+    }
 }
 
 fn write_all(file: &mut File, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {

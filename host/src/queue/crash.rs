@@ -36,10 +36,10 @@ fn victim() {
     let Some(data) = std::env::var_os(VICTIM) else { return };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let store = SqliteStore::open(Path::new(&data), 0).unwrap();
+        let store = SqliteStore::open(Path::new(&data), 0, Metrics::new()).unwrap();
         let config = Config { data: data.into(), ..Config::default() };
         let (_stop, stopped) = watch::channel(false);
-        tokio::spawn(run(store.clone(), Arc::new(ArcSwap::from_pointee(config)), places, stopped));
+        tokio::spawn(run(store.clone(), Arc::new(ArcSwap::from_pointee(config)), places, Metrics::new(), stopped));
         for task in 0..8 {
             let store = store.clone();
             tokio::spawn(async move {
@@ -65,7 +65,7 @@ async fn found(data: &Path) -> HashMap<String, Vec<Vec<u8>>> {
             found.entry(entry).or_default().push(octets[start..].to_vec());
         }
     }
-    let store = SqliteStore::open(data, 0).unwrap();
+    let store = SqliteStore::open(data, 0, Metrics::new()).unwrap();
     for lease in store.claim(u64::MAX >> 1, usize::MAX, LEASE).await.unwrap() {
         let mut octets = Vec::new();
         match store.body(lease.entry.message).await.unwrap().content {
@@ -124,10 +124,11 @@ async fn nothing_is_lost_torn_or_doubled() {
     assert!(accepted.len() as u64 > rounds, "too little happened: {} entries", accepted.len());
 
     // Recovery ends with every copy delivered, and nothing left over.
-    let store = SqliteStore::open(folder.path(), 0).unwrap();
+    let store = SqliteStore::open(folder.path(), 0, Metrics::new()).unwrap();
     let config = Config { data: folder.path().to_owned(), ..Config::default() };
     let (stop, stopped) = watch::channel(false);
-    let queue = tokio::spawn(run(store.clone(), Arc::new(ArcSwap::from_pointee(config)), places, stopped));
+    let queue =
+        tokio::spawn(run(store.clone(), Arc::new(ArcSwap::from_pointee(config)), places, Metrics::new(), stopped));
     while store.counts().await.unwrap().queued > 0 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -23,7 +23,7 @@ use tracing::{error, warn};
 use crate::{
     config::{Config, Queue},
     deliver::{Parcel, maildir::Maildirs},
-    observe::{Address, events},
+    observe::{Address, Metrics, events},
     store::{Lease, MessageId, Route, Settlement, Store, sqlite::now},
 };
 
@@ -40,7 +40,13 @@ pub const NEEDS_OUTBOUND: &str = "needs outbound delivery";
 pub type Places = fn(&Config, &str) -> Option<PathBuf>;
 
 /// Delivers until `stop` is true or its sender is gone, then ends what is under way. A changed configuration is obeyed from the next batch on.
-pub async fn run(store: Arc<dyn Store>, config: Arc<ArcSwap<Config>>, places: Places, mut stop: watch::Receiver<bool>) {
+pub async fn run(
+    store: Arc<dyn Store>,
+    config: Arc<ArcSwap<Config>>,
+    places: Places,
+    metrics: Arc<Metrics>,
+    mut stop: watch::Receiver<bool>,
+) {
     let maildirs = Arc::new(Maildirs::new(&config.load().name));
     let mut tasks = JoinSet::new();
     loop {
@@ -63,8 +69,12 @@ pub async fn run(store: Arc<dyn Store>, config: Arc<ArcSwap<Config>>, places: Pl
         match store.claim(now(), BATCH, LEASE).await {
             Ok(leases) if leases.is_empty() => {}
             Ok(leases) => {
-                let (store, maildirs) = (store.clone(), maildirs.clone());
-                tasks.spawn(async move { attempt(&*store, &maildirs, &current, places, leases).await });
+                let (store, maildirs, metrics) = (store.clone(), maildirs.clone(), metrics.clone());
+                tasks.spawn(async move {
+                    let outcomes = attempt(&*store, &maildirs, &current, places, leases).await;
+                    count(&metrics, &outcomes);
+                    settle(&*store, outcomes).await;
+                });
             }
             Err(error) => {
                 events::store_failed(error);
@@ -83,8 +93,14 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-/// Tries a batch and settles it.
-async fn attempt(store: &dyn Store, maildirs: &Arc<Maildirs>, config: &Config, places: Places, leases: Vec<Lease>) {
+/// Tries a batch; what became of it has yet to be settled.
+async fn attempt(
+    store: &dyn Store,
+    maildirs: &Arc<Maildirs>,
+    config: &Config,
+    places: Places,
+    leases: Vec<Lease>,
+) -> Vec<(Lease, Settlement)> {
     let mut outcomes = Vec::with_capacity(leases.len());
     let mut local = Vec::with_capacity(leases.len());
     for lease in leases {
@@ -122,7 +138,18 @@ async fn attempt(store: &dyn Store, maildirs: &Arc<Maildirs>, config: &Config, p
             Err(error) => error!(%error, "a delivery broke; its entries are tried again when their lease ends"),
         }
     }
-    settle(store, outcomes).await;
+    outcomes
+}
+
+fn count(metrics: &Metrics, outcomes: &[(Lease, Settlement)]) {
+    for (_, outcome) in outcomes {
+        match outcome {
+            Settlement::Delivered => metrics.delivered(),
+            Settlement::Retry { .. } => metrics.deferred(),
+            Settlement::Failed { .. } => metrics.failed(),
+            Settlement::Held { .. } => metrics.held(),
+        }
+    }
 }
 
 /// Fetches the bodies. What has none is an outcome already.

@@ -56,7 +56,7 @@ impl Rig {
     }
 
     fn new_in(folder: tempfile::TempDir) -> Self {
-        let store = SqliteStore::open(folder.path(), 0).unwrap();
+        let store = SqliteStore::open(folder.path(), 0, Metrics::new()).unwrap();
         let config = Config { data: folder.path().to_owned(), name: "mx:1.test".into(), ..Config::default() };
         Self { folder, store, config: Arc::new(ArcSwap::from_pointee(config)) }
     }
@@ -76,7 +76,7 @@ impl Rig {
     /// Runs the queue until the condition holds.
     async fn run_until(&self, condition: impl Fn(&Counts, &Path) -> bool) {
         let (stop, stopped) = watch::channel(false);
-        let queue = tokio::spawn(run(self.store.clone(), self.config.clone(), places, stopped));
+        let queue = tokio::spawn(run(self.store.clone(), self.config.clone(), places, Metrics::new(), stopped));
         let began = Instant::now();
         loop {
             let counts = self.store.counts().await.unwrap();
@@ -192,7 +192,7 @@ async fn folders_come_back() {
     let maildir = rig.folder.path().join("mail/anna@example.test");
     let all = ["", "new", "tmp", "cur"];
     let (stop, stopped) = watch::channel(false);
-    let queue = tokio::spawn(run(rig.store.clone(), rig.config.clone(), places, stopped));
+    let queue = tokio::spawn(run(rig.store.clone(), rig.config.clone(), places, Metrics::new(), stopped));
     for folder in all {
         let _ = fs::remove_dir_all(maildir.join(folder));
         let id = accept(&rig.store, b"x", vec![entry("anna")]).await.to_string();
@@ -214,7 +214,7 @@ async fn measure() {
     let n: usize = std::env::var("HERMETIC_MEASURE").map_or(10_000, |n| n.parse().unwrap());
     let rig = Rig::new_in(tempfile::tempdir_in("..").unwrap());
     let (stop, stopped) = watch::channel(false);
-    let queue = tokio::spawn(run(rig.store.clone(), rig.config.clone(), places, stopped));
+    let queue = tokio::spawn(run(rig.store.clone(), rig.config.clone(), places, Metrics::new(), stopped));
     let began = Instant::now();
     let mut set = tokio::task::JoinSet::new();
     for _ in 0..50 {

@@ -133,7 +133,8 @@ fn swaks_lmtp() {
 fn swaks_xclient() {
     let server = Rig::new().listener("mx", "xclient = [\"127.0.0.1/32\"]").start();
     let message = Message::seven_bit();
-    let more = ["--xclient-addr", "192.0.2.7", "--xclient-name", "peer.example.org", "--xclient-helo", "claimed.example.org"];
+    let more =
+        ["--xclient-addr", "192.0.2.7", "--xclient-name", "peer.example.org", "--xclient-helo", "claimed.example.org"];
     let Some(said) = swaks(&server, "mx", &message, STRANGER, BERTA, &more) else { return };
     assert!(said.contains("XCLIENT "), "{said}");
     let trace = arrived(&server, "berta", STRANGER, &message);

@@ -28,7 +28,14 @@ fn exim() -> Option<PathBuf> {
 }
 
 /// Has Exim take a message with these lines of a session, and deliver it; returns the dialogue.
-fn carry(server: &Server, kind: &str, mail: &str, rcpt: &[&str], message: &Message, options: &[&str]) -> Option<String> {
+fn carry(
+    server: &Server,
+    kind: &str,
+    mail: &str,
+    rcpt: &[&str],
+    message: &Message,
+    options: &[&str],
+) -> Option<String> {
     let exim = exim()?;
     let folder = server.folder().join("exim");
     fs::create_dir(&folder).expect("a folder");
@@ -62,7 +69,10 @@ fn exim_chunking_prdr_dsn_and_tls() {
     let mail = format!("<{STRANGER}> BODY=8BITMIME RET=HDRS ENVID=x1");
     let options = ["hosts_require_tls = *", "hosts_try_prdr = *"];
     let Some(said) = carry(&server, "mx", &mail, &rcpt, &message, &options) else { return };
-    says(&said, &["using CHUNKING", "SMTP>> STARTTLS", " PRDR", "RET=HDRS", "ENVID=x1", "NOTIFY=SUCCESS", "NOTIFY=NEVER"]);
+    says(
+        &said,
+        &["using CHUNKING", "SMTP>> STARTTLS", " PRDR", "RET=HDRS", "ENVID=x1", "NOTIFY=SUCCESS", "NOTIFY=NEVER"],
+    );
     says(&said, &["SMTP<< 353 "]);
     protocol(&arrived(&server, "berta", STRANGER, &message), "ESMTPS");
     arrived(&server, "carla", STRANGER, &message);
@@ -107,7 +117,10 @@ fn exim_as_a_user() {
     let server = Rig::full().start();
     let message = Message::seven_bit();
     let options = ["hosts_require_tls = *", "hosts_require_auth = *"];
-    let Some(said) = carry(&server, "submission", "<anna@example.test>", &["<berta@example.test>"], &message, &options) else { return };
+    let Some(said) = carry(&server, "submission", "<anna@example.test>", &["<berta@example.test>"], &message, &options)
+    else {
+        return;
+    };
     says(&said, &["SMTP>> AUTH PLAIN", "using CHUNKING"]);
     protocol(&arrived(&server, "berta", "anna@example.test", &message), "ESMTPSA");
 }
@@ -117,7 +130,8 @@ fn exim_as_a_user_over_implicit_tls() {
     let server = Rig::full().start();
     let message = Message::seven_bit();
     let options = ["protocol = smtps", "hosts_require_auth = *"];
-    let Some(said) = carry(&server, "submissions", "<anna@example.test>", &["<berta@example.test>"], &message, &options)
+    let Some(said) =
+        carry(&server, "submissions", "<anna@example.test>", &["<berta@example.test>"], &message, &options)
     else {
         return;
     };
@@ -130,7 +144,9 @@ fn exim_lmtp() {
     let server = Rig::full().start();
     let message = Message::seven_bit();
     let rcpt = ["<berta@example.test>", "<carla@example.test>"];
-    let Some(said) = carry(&server, "lmtp", &format!("<{STRANGER}>"), &rcpt, &message, &["protocol = lmtp"]) else { return };
+    let Some(said) = carry(&server, "lmtp", &format!("<{STRANGER}>"), &rcpt, &message, &["protocol = lmtp"]) else {
+        return;
+    };
     says(&said, &["LHLO client.example.org"]);
     // Exim takes the STARTTLS that LMTP offers too.
     protocol(&arrived(&server, "berta", STRANGER, &message), "LMTPS");

@@ -103,7 +103,10 @@ fn arrived(server: &Server, local: &str, from: &str, message: &Message) -> Strin
     let text = String::from_utf8_lossy(&stored).replace("\r\n", "\n");
     let trace = text.split(&format!("X-Token: {}", message.token)).next().unwrap_or_default();
     let trace = trace.replace("\n ", " ").replace("\n\t", " ");
-    assert!(trace.starts_with(&format!("Return-Path: <{from}>\n")), "the trace does not begin with Return-Path:\n{trace}");
+    assert!(
+        trace.starts_with(&format!("Return-Path: <{from}>\n")),
+        "the trace does not begin with Return-Path:\n{trace}"
+    );
     assert!(trace.contains("\nDelivered-To: "), "no Delivered-To:\n{trace}");
     assert!(trace.contains("\nReceived: from "), "no Received:\n{trace}");
     trace

@@ -43,7 +43,8 @@ impl Postfix {
 
     /// Hands a message in, and returns the SMTP dialogue once it has left.
     fn carry(&self, from: &str, to: &[&str], message: &Message, mail: &[&str], rcpt: &[&str]) -> String {
-        let plan = json!({"port": self.port, "sender": from, "recipients": to, "mail_options": mail, "rcpt_options": rcpt});
+        let plan =
+            json!({"port": self.port, "sender": from, "recipients": to, "mail_options": mail, "rcpt_options": rcpt});
         let send = run(&mut command(&scripts().join("smtplib_send.py"), [plan.to_string()]), &message.octets);
         let end = Instant::now() + Duration::from_secs(30);
         while !run(&mut self.script("queue"), b"").contains("queue is empty") {
@@ -81,7 +82,8 @@ fn postfix_starttls_eight_bit_and_dsn() {
     let Some(postfix) = Postfix::start(&server, &parameters) else { return };
     let message = Message::eight_bit();
     let to = [BERTA, "carla@example.test"];
-    let said = postfix.carry(STRANGER, &to, &message, &["BODY=8BITMIME", "RET=HDRS", "ENVID=x1"], &["NOTIFY=FAILURE,DELAY"]);
+    let said =
+        postfix.carry(STRANGER, &to, &message, &["BODY=8BITMIME", "RET=HDRS", "ENVID=x1"], &["NOTIFY=FAILURE,DELAY"]);
     for word in ["BODY=8BITMIME", "RET=HDRS", "ENVID=x1", "NOTIFY=FAILURE,DELAY", "ORCPT=rfc822;berta@example.test"] {
         assert!(said.contains(word), "Postfix did not say {word}:\n{said}");
     }

@@ -87,6 +87,7 @@ use super::{
     Address, Body, Content, Counts, EntryId, Incoming, Lease, Listed, MessageId, Settlement, Store, StoreError,
     Timestamp, durable,
 };
+use crate::observe::Metrics;
 
 /// Why the store can not be opened. The operator's to mend.
 #[derive(Debug, thiserror::Error)]
@@ -202,7 +203,7 @@ fn folder(data: &Path) -> PathBuf {
 impl SqliteStore {
     /// Opens the store below `data`, makes it if need be, and repairs what a crash left. `reserve` are the octets that must
     /// stay free on its disk.
-    pub fn open(data: &Path, reserve: u64) -> Result<Arc<Self>, OpenError> {
+    pub fn open(data: &Path, reserve: u64, metrics: Arc<Metrics>) -> Result<Arc<Self>, OpenError> {
         let folder = folder(data);
         let io = |error| OpenError::Io { path: folder.clone(), error };
         durable::make(&folder, |_| false).map_err(io)?;
@@ -225,6 +226,7 @@ impl SqliteStore {
             bodies: bodies.clone(),
             leases: leases.clone(),
             agenda: agenda.clone(),
+            metrics,
             first: ids.first,
             logged: 0,
             _lock: lock.clone(),

@@ -11,7 +11,7 @@ use crate::store::{Envelope, NewEntry, Notify as Wanted, Pressure, Route};
 const LEASE: Duration = Duration::from_secs(60);
 
 pub(super) fn open(folder: &TempDir) -> Arc<SqliteStore> {
-    SqliteStore::open(folder.path(), 0).unwrap()
+    SqliteStore::open(folder.path(), 0, Metrics::new()).unwrap()
 }
 
 pub(super) fn entry(mailbox: &str) -> NewEntry {
@@ -238,7 +238,7 @@ async fn headers() {
 async fn one_process_and_one_schema() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
-    let error = SqliteStore::open(folder.path(), 0).err().unwrap().to_string();
+    let error = SqliteStore::open(folder.path(), 0, Metrics::new()).err().unwrap().to_string();
     assert!(error.contains(&format!("in use by another hermetic (process {})", std::process::id())), "{error}");
     accept(&store, b"x", vec![entry("a")]).await;
     assert_eq!(list(folder.path()).unwrap().unwrap().len(), 1, "readable beside the server");
@@ -249,14 +249,14 @@ async fn one_process_and_one_schema() {
 
     let connection = Connection::open(folder.path().join("store/store.db")).unwrap();
     connection.pragma_update(None, "user_version", 2).unwrap();
-    let error = SqliteStore::open(folder.path(), 0).err().unwrap().to_string();
+    let error = SqliteStore::open(folder.path(), 0, Metrics::new()).err().unwrap().to_string();
     assert!(error.contains("has schema 2, this version knows 1"), "{error}");
 }
 
 #[tokio::test]
 async fn full_disk() {
     let folder = tempfile::tempdir().unwrap();
-    let store = SqliteStore::open(folder.path(), u64::MAX).unwrap();
+    let store = SqliteStore::open(folder.path(), u64::MAX, Metrics::new()).unwrap();
     assert!(matches!(store.begin(), Err(StoreError::Full(_))));
 }
 

@@ -4,7 +4,7 @@
 use std::{
     path::PathBuf,
     sync::{Arc, mpsc},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
@@ -21,7 +21,7 @@ use super::{
     rows::{self, EntryReader, NewMessage, Removed},
     schema::State,
 };
-use crate::observe::events;
+use crate::observe::{Metrics, events};
 use crate::store::{EntryId, Lease, Settlement, StoreError, Timestamp};
 
 /// Jobs in one transaction.
@@ -69,6 +69,7 @@ pub(super) struct Writer {
     pub(super) bodies: Arc<Bodies>,
     pub(super) leases: Arc<Mutex<Leases>>,
     pub(super) agenda: Arc<Agenda>,
+    pub(super) metrics: Arc<Metrics>,
     /// Messages below this key were accepted by an earlier run.
     pub(super) first: i64,
     /// Octets that went into the log since the last checkpoint, about.
@@ -139,6 +140,7 @@ impl Writer {
     }
 
     fn transaction(&mut self, jobs: &[Job]) -> Result<Vec<Settled>, rusqlite::Error> {
+        let began = Instant::now();
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute(())?;
         let done = self.perform(jobs).and_then(|settled| {
             self.connection.prepare_cached("COMMIT")?.execute(())?;
@@ -147,6 +149,10 @@ impl Writer {
         if done.is_err() && !self.connection.is_autocommit() {
             // If this fails too, the next BEGIN fails, and says so to whoever wanted it.
             let _ = self.connection.execute_batch("ROLLBACK");
+        }
+        let messages = jobs.iter().filter(|job| matches!(job, Job::Accept(..))).count();
+        if done.is_ok() && messages > 0 {
+            self.metrics.committed(began.elapsed(), messages);
         }
         done
     }
