@@ -170,11 +170,16 @@ fn orcpt(value: &str) -> Option<OriginalRecipient> {
     if address_type.is_empty() || !address_type.bytes().all(atom) || address.is_empty() {
         return None;
     }
-    let address_type = address_type.to_ascii_lowercase();
+    let mut address_type = address_type.to_ascii_lowercase();
     let address = if address_type == "utf-8" {
         xtext::decode_utf8_address(address).ok()?
     } else {
-        xtext::decode(address).ok().filter(|address| address.is_ascii())?
+        xtext::decode(address).ok().filter(|_| address.is_ascii())?
     };
+    // Postfix sends the octets of UTF-8 as xtext under `rfc822`, and would bounce the mail if that were refused; a report
+    // has to call it what it is (RFC 6533 section 3).
+    if !address.is_ascii() {
+        address_type = "utf-8".into();
+    }
     Some(OriginalRecipient { address_type, address })
 }

@@ -318,6 +318,7 @@ fn rcpt() {
         (" ORCPT=RFC822;a+2Bb@example.org", rcpt(None, orcpt("rfc822", "a+b@example.org"))),
         (" ORCPT=x-local;foo", rcpt(None, orcpt("x-local", "foo"))),
         (" ORCPT=rfc822;a;b", rcpt(None, orcpt("rfc822", "a;b"))),
+        (" ORCPT=rfc822;gr+C3+BC+C3+9Fe@example.org", rcpt(None, orcpt("utf-8", "grüße@example.org"))),
         (r" ORCPT=utf-8;j\x{FC}rgen@example.org", rcpt(None, orcpt("utf-8", "j\u{fc}rgen@example.org"))),
         (" ORCPT=UTF-8;j\u{fc}rgen@example.org", rcpt(None, orcpt("utf-8", "j\u{fc}rgen@example.org"))),
         (&format!(" ORCPT=rfc822;{longest}"), rcpt(None, orcpt("rfc822", &longest))),
