@@ -90,6 +90,10 @@ print(*free)
 PY
 )
 
+# Its clients check no issuer, but one checks the name, and they connect to 127.0.0.1.
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=mail.local.test \
+  -addext 'subjectAltName = DNS:mail.local.test, IP:127.0.0.1' -keyout "$run/key.pem" -out "$run/certificate.pem" 2>/dev/null
+
 idle=15
 cat >"$run/hermetic.toml" <<X
 name = "mail.local.test"
@@ -98,6 +102,7 @@ data = "$run/data"
 [[listener]]
 kind = "mx"
 address = "127.0.0.1:$mx"
+strict-hello = true
 
 [[listener]]
 kind = "submission"
@@ -112,6 +117,16 @@ name = "local.test"
 mailboxes = ["test"]
 aliases = { postmaster = "test" }
 maildir = "mail/{domain}/{local}"
+
+# It logs in as test and sends as alice@example.org, which must therefore be an address of test's.
+[[domain]]
+name = "example.org"
+mailboxes = ["test"]
+aliases = { postmaster = "test", alice = "test" }
+
+[tls]
+certificate = "$run/certificate.pem"
+key = "$run/key.pem"
 
 # The suite opens 200 sessions at once and some 10,000 in all, from one address.
 [limits]
