@@ -12,7 +12,7 @@ discard = $([ "$VARIANT" = discard ] && echo true || echo false)
 [[domain]]
 name = "$DOMAIN"
 mailboxes = ["*"]
-maildir = "$RUN/mail/box"
+maildir = "$RUN/mail/{local}"
 [limits]
 message-size = $SIZE
 recipients = 2000
@@ -29,6 +29,7 @@ X
 }
 # No folder of files is its queue: measure.py counts the Maildir instead. An empty one has the harness print "until delivered".
 queue() { [ "$VARIANT" = maildir ] && echo "$RUN/nothing"; }
-mail() { [ "$VARIANT" = maildir ] && echo "$RUN/mail/box/new"; }
+# One recipient is b, of many each has a number before it.
+mail() { [ "$VARIANT" = maildir ] && printf "$RUN/mail/%s/new\n" b $(seq -f '%gb' 50); }
 version() { "$HERMETIC" --version; }
 . "$(dirname "$0")/../lib/common.sh"; $verb
