@@ -4,7 +4,7 @@
 #   tests/bench/run.sh [ARGUMENT ...]       arguments of the harness's bench.py, such as --reps 5 --measures M1,M2
 #
 #   BENCH_DIR=FOLDER    the harness (default: ../shared/bench beside the repository); it is copied, not changed
-#   HERMETIC=FILE       the binary to measure (default: a release build)
+#   HERMETIC=FILE       the binary to measure, HERMETIC_NATIVE=FILE the one without a sandbox (default: release builds)
 #
 # Debian 12, root: the harness installs its peers at the first run. Nothing else should work on the machine meanwhile.
 set -euo pipefail
@@ -16,10 +16,10 @@ harness=$target/bench/harness
 mkdir -p "$harness"
 
 if [ -z "${HERMETIC:-}" ]; then
-  (cd "$root" && cargo build --release --locked --package hermetic)
+  (cd "$root" && cargo build --release --locked --package hermetic --package hermetic-tests --bin hermetic --bin hermetic-native)
   HERMETIC=$target/release/hermetic
 fi
-export HERMETIC
+export HERMETIC HERMETIC_NATIVE=${HERMETIC_NATIVE:-$target/release/hermetic-native}
 
 cp -R "$from/." "$harness/"
 chmod -R u+w "$harness"
@@ -27,6 +27,6 @@ cp "$root"/tests/bench/peers/*.sh "$harness/peers/"
 cp "$root/tests/bench/hermetic.sh" "$harness/lib/"
 [ -x "$harness/c/probe" ] && [ -x "$harness/root/usr/sbin/exim4" ] || (cd "$harness" && ./setup.sh)
 
-peers=${PEERS:-hermetic-hold,hermetic-maildir,hermetic-discard,postfix-hold,postfix-maildir,smtp-sink}
+peers=${PEERS:-hermetic-hold,hermetic-maildir,hermetic-discard,hermetic-native,postfix-hold,postfix-maildir,smtp-sink}
 exec python3 "$root/tests/bench/measure.py" "$harness" --peers "$peers" --base "${BASE:-postfix-hold}" \
   --measures M1,M2,M3,M4,M6,M8 --out "$target/bench/results.json" "$@"

@@ -29,6 +29,9 @@ use crate::{
 
 /// Entries that one delivery task takes at a time.
 const BATCH: usize = 64;
+/// After a batch that was not full, so long is waited for company: folders are synced and entries settled once a batch,
+/// so under load a batch of many costs little more than a batch of one.
+const GATHER: Duration = Duration::from_millis(10);
 /// So long a task may work on its batch before others may try too. A batch is never near it, unless the disk stalls.
 const LEASE: Duration = Duration::from_secs(900);
 /// The wait after the store itself failed, and between looks at a queue on hold.
@@ -69,12 +72,16 @@ pub async fn run(
         match store.claim(now(), BATCH, LEASE).await {
             Ok(leases) if leases.is_empty() => {}
             Ok(leases) => {
+                let few = leases.len() < BATCH;
                 let (store, maildirs, metrics) = (store.clone(), maildirs.clone(), metrics.clone());
                 tasks.spawn(async move {
                     let outcomes = attempt(&*store, &maildirs, &current, places, leases).await;
                     count(&metrics, &outcomes);
                     settle(&*store, outcomes).await;
                 });
+                if few {
+                    tokio::time::sleep(GATHER).await;
+                }
             }
             Err(error) => {
                 events::store_failed(error);
