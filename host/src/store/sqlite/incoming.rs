@@ -1,6 +1,9 @@
 //! A message on its way in: in memory while it is small, in a file as soon as it is not.
 
-use std::{io, mem, sync::Arc};
+use std::{
+    io, mem,
+    sync::{Arc, atomic::Ordering},
+};
 
 use async_trait::async_trait;
 use tokio::{
@@ -46,6 +49,7 @@ pub(super) struct Arriving {
 impl Arriving {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let id = shared.ids.next();
+        shared.arriving.fetch_add(1, Ordering::Relaxed);
         Self {
             shared,
             id,
@@ -73,6 +77,12 @@ impl Arriving {
             self.file = Some(file);
         }
         Ok(())
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.shared.arriving.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -58,7 +58,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc,
     },
     time::Duration,
@@ -155,6 +155,8 @@ struct Shared {
     bodies: Arc<Bodies>,
     /// Each sender waits for its answer, so there are at most as many jobs as sessions and delivery tasks.
     jobs: mpsc::Sender<Job>,
+    /// Messages that have begun and are not accepted yet.
+    arriving: Arc<AtomicUsize>,
     _lock: Arc<Lock>,
 }
 
@@ -221,18 +223,21 @@ impl SqliteStore {
         let leases = Arc::new(Mutex::new(Leases::new(run)));
         let agenda = Arc::new(Agenda { at: AtomicU64::new(0), changed: Notify::new() });
         let (jobs, waiting) = mpsc::channel();
+        let arriving = Arc::new(AtomicUsize::new(0));
         let writer = Writer {
             connection,
             bodies: bodies.clone(),
             leases: leases.clone(),
             agenda: agenda.clone(),
             metrics,
+            arriving: arriving.clone(),
             first: ids.first,
             logged: 0,
             _lock: lock.clone(),
         };
         std::thread::Builder::new().name("store".into()).spawn(move || writer.run(&waiting)).map_err(io)?;
-        let shared = Arc::new(Shared { ids, space: Space::new(folder.clone(), reserve), bodies, jobs, _lock: lock });
+        let shared =
+            Arc::new(Shared { ids, space: Space::new(folder.clone(), reserve), bodies, jobs, arriving, _lock: lock });
         let readers = Arc::new(Readers { path, idle: Mutex::default() });
         Ok(Arc::new(Self { shared, readers, leases, agenda }))
     }

@@ -3,7 +3,11 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
     time::{Duration, Instant},
 };
 
@@ -26,6 +30,10 @@ use crate::store::{EntryId, Lease, Settlement, StoreError, Timestamp};
 
 /// Jobs in one transaction.
 const TOGETHER: usize = 256;
+/// If at least so many messages are on their way and not here yet,
+const MANY: usize = 8;
+/// they are waited for so long: a shared fsync costs each of them less than the wait.
+const MOMENT: Duration = Duration::from_micros(500);
 /// The log is written back into the database when so much was added.
 const CHECKPOINT: u64 = 32 * 1024 * 1024;
 /// A log of this size is written back even if readers have to wait; and what the file keeps after that.
@@ -70,6 +78,8 @@ pub(super) struct Writer {
     pub(super) leases: Arc<Mutex<Leases>>,
     pub(super) agenda: Arc<Agenda>,
     pub(super) metrics: Arc<Metrics>,
+    /// Messages that have begun; those of them that wait for this thread are counted too.
+    pub(super) arriving: Arc<AtomicUsize>,
     /// Messages below this key were accepted by an earlier run.
     pub(super) first: i64,
     /// Octets that went into the log since the last checkpoint, about.
@@ -86,12 +96,7 @@ impl Writer {
         while closing.is_none() {
             let Ok(first) = jobs.recv() else { break };
             batch.push(first);
-            while batch.len() < TOGETHER {
-                match jobs.try_recv() {
-                    Ok(job) => batch.push(job),
-                    Err(_) => break,
-                }
-            }
+            self.gather(jobs, &mut batch);
             let mut claims = Vec::new();
             let mut writes = Vec::with_capacity(batch.len());
             for job in batch.drain(..) {
@@ -115,6 +120,22 @@ impl Writer {
         drop(self);
         if let Some(reply) = closing {
             let _ = reply.send(());
+        }
+    }
+
+    /// What is waiting already; and if many messages are on their way, those that come within a moment.
+    fn gather(&self, jobs: &mpsc::Receiver<Job>, batch: &mut Vec<Job>) {
+        let until = Instant::now() + MOMENT;
+        while batch.len() < TOGETHER {
+            let next = jobs.try_recv().or_else(|_| {
+                let others = self.arriving.load(Ordering::Relaxed).saturating_sub(batch.len());
+                let left = until.saturating_duration_since(Instant::now());
+                if others < MANY || left.is_zero() { Err(()) } else { jobs.recv_timeout(left).map_err(drop) }
+            });
+            match next {
+                Ok(job) => batch.push(job),
+                Err(()) => break,
+            }
         }
     }
 
