@@ -5,8 +5,8 @@
 //!
 //! # The steps, and a crash between any two
 //!
-//! For a batch: each file is written in `tmp/` and synced; each is renamed into `new/`; each `new/` is synced once; then
-//! the caller settles.
+//! For a batch: all files are written in `tmp/`; each is synced; each is renamed into `new/`; each `new/` is synced once;
+//! then the caller settles.
 //!
 //! * Before the rename there is at most a file in `tmp/`, which no reader looks at. The next attempt removes it.
 //! * After the rename, before the folder's fsync: a kill keeps the name, a power failure may lose it. The entry is
@@ -66,17 +66,20 @@ impl Maildirs {
     /// What is `Ok` is on stable storage.
     pub fn deliver(&self, parcels: &[Parcel]) -> Vec<Result<Delivered, DeliverError>> {
         let earlier = earlier_copies(parcels);
-        let mut results: Vec<_> = parcels
+        let written: Vec<_> = parcels
             .iter()
             .map(|parcel| match earlier.get(&parcel.lease.entry) {
                 Some(copy) => {
                     info!(entry = %parcel.lease.entry, file = %copy.display(), "already delivered before its record was lost");
-                    let synced = File::open(copy).and_then(|file| durable::file(&file));
-                    synced.map(|()| (Delivered::Earlier, folder_of(copy))).map_err(at(copy))
+                    Written::earlier(copy)
                 }
-                None => self.write(parcel).map(|copy| (Delivered::Now, folder_of(&copy))),
+                None => self.write(parcel),
             })
             .collect();
+        // Not one by one: the file system's journal is committed for the first, and has the others with it.
+        let synced: Vec<_> = written.into_iter().map(|written| written.and_then(Written::sync)).collect();
+        let mut results: Vec<_> =
+            synced.into_iter().map(|synced| synced.and_then(|written| self.publish(written))).collect();
         let folders: BTreeMap<PathBuf, Result<(), io::Error>> = results
             .iter()
             .flatten()
@@ -98,12 +101,12 @@ impl Maildirs {
             .collect()
     }
 
-    /// One file, whole and synced, into `new/`. Its name there is not yet synced.
-    fn write(&self, parcel: &Parcel) -> Result<PathBuf, DeliverError> {
+    /// One file, whole, in `tmp/`. Nothing of it is synced yet.
+    fn write(&self, parcel: &Parcel) -> Result<Written, DeliverError> {
         let (maildir, lease) = (&parcel.maildir, &parcel.lease);
         self.make(maildir)?;
         let temporary = maildir.join("tmp").join(format!("{}.{}", stem(lease.entry), lease.token));
-        let written = match create(&temporary) {
+        let created = match create(&temporary) {
             // Somebody has removed the Maildir while we run, or all of them.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.known.lock().clear();
@@ -111,18 +114,31 @@ impl Maildirs {
                 create(&temporary)
             }
             created => created,
+        };
+        match created.and_then(|file| fill(file, parcel)) {
+            Ok((file, size)) => {
+                let copy = maildir.join("new").join(format!("{}.{},S={size}", stem(lease.entry), self.host));
+                Ok(Written { file, path: temporary, copy, delivered: Delivered::Now })
+            }
+            Err(error) => {
+                self.known.lock().clear();
+                remove_leftover(&temporary);
+                Err(at(&temporary)(error))
+            }
         }
-        .and_then(|file| fill(file, parcel))
-        .map_err(at(&temporary));
-        let renamed = written.and_then(|size| {
-            let copy = maildir.join("new").join(format!("{}.{},S={size}", stem(lease.entry), self.host));
-            fs::rename(&temporary, &copy).map(|()| copy.clone()).map_err(at(&copy))
-        });
-        if renamed.is_err() {
+    }
+
+    /// The synced file under the name that readers look for. That name is not yet synced.
+    fn publish(&self, written: Written) -> Result<(Delivered, PathBuf), DeliverError> {
+        let Written { path, copy, delivered, .. } = written;
+        if path != copy
+            && let Err(error) = fs::rename(&path, &copy)
+        {
             self.known.lock().clear();
-            remove_leftover(&temporary);
+            remove_leftover(&path);
+            return Err(at(&copy)(error));
         }
-        renamed
+        Ok((delivered, folder_of(&copy)))
     }
 
     /// The Maildir exists, durably.
@@ -144,6 +160,34 @@ impl Maildirs {
         }
         known.extend(maildir.ancestors().map(Path::to_owned));
         Ok(())
+    }
+}
+
+/// A file that is whole; where it is, and where it has to be.
+struct Written {
+    file: File,
+    path: PathBuf,
+    copy: PathBuf,
+    delivered: Delivered,
+}
+
+impl Written {
+    /// What an earlier attempt left where it has to be; it may not have been synced.
+    fn earlier(copy: &Path) -> Result<Self, DeliverError> {
+        let file = File::open(copy).map_err(at(copy))?;
+        Ok(Self { file, path: copy.to_owned(), copy: copy.to_owned(), delivered: Delivered::Earlier })
+    }
+
+    fn sync(self) -> Result<Self, DeliverError> {
+        match durable::file(&self.file) {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                if self.path != self.copy {
+                    remove_leftover(&self.path);
+                }
+                Err(at(&self.path)(error))
+            }
+        }
     }
 }
 
@@ -212,8 +256,8 @@ fn delivery_fields(lease: &Lease) -> String {
     format!("Return-Path: <{reverse}>\r\nDelivered-To: {}\r\n", lease.recipient.recipient)
 }
 
-/// Writes and syncs; the answer is the file's length.
-fn fill(mut file: File, parcel: &Parcel) -> io::Result<u64> {
+/// Writes; the answer is the file and its length.
+fn fill(mut file: File, parcel: &Parcel) -> io::Result<(File, u64)> {
     let fields = delivery_fields(&parcel.lease);
     let body = &parcel.body;
     let mut size = (fields.len() + body.prefix.len()) as u64;
@@ -254,8 +298,7 @@ fn fill(mut file: File, parcel: &Parcel) -> io::Result<u64> {
             size += read + end.len() as u64;
         }
     }
-    durable::file(&file)?;
-    Ok(size)
+    Ok((file, size))
 }
 
 /// What the content lacks to be lines.
