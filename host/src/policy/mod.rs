@@ -51,7 +51,7 @@ pub struct Judged {
     pub route: Option<Route>,
 }
 
-/// The rules of one configuration. A new configuration makes a new one; sessions keep the one they began with.
+/// The rules of one configuration. A new configuration makes a new one, which decides from then on, in running sessions too.
 pub struct Policy {
     config: Arc<Config>,
     users: Arc<auth::Users>,
