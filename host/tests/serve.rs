@@ -63,9 +63,10 @@ impl Drop for Server {
     }
 }
 
-/// A port that nobody listens on.
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+/// Ports that nobody listens on, each another: all are taken before the first is given back.
+fn free<const N: usize>() -> [SocketAddr; N] {
+    let taken: [TcpListener; N] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+    taken.map(|socket| socket.local_addr().unwrap())
 }
 
 fn configuration(name: &str, listeners: &[SocketAddr]) -> String {
@@ -93,7 +94,7 @@ fn answer(stream: &mut TcpStream) -> String {
 
 #[test]
 fn reload_and_end() {
-    let (first, second, third) = (free(), free(), free());
+    let [first, second, third] = free();
     let mut server = Server::start(&configuration("one.test", &[first, second]));
     server.until(&second.to_string());
     let mut session = greeted(first, "one.test");
@@ -142,7 +143,7 @@ fn a_start_that_fails() {
         (configuration("one.test", &[address]), "Address already in use"),
         (configuration("one.test", &[]), "listener"),
         (
-            configuration("one.test", &[free()]) + "[tls]\ncertificate = \"missing.pem\"\nkey = \"missing.pem\"\n",
+            configuration("one.test", &free::<1>()) + "[tls]\ncertificate = \"missing.pem\"\nkey = \"missing.pem\"\n",
             "missing.pem",
         ),
     ] {
