@@ -15,6 +15,8 @@ pub mod policy;
 
 pub mod store;
 
+pub mod plugin;
+
 pub mod queue;
 
 pub mod deliver;

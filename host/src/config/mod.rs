@@ -10,6 +10,7 @@ pub mod keys;
 pub mod load;
 pub mod mailboxes;
 pub mod network;
+pub mod plugins;
 pub mod validate;
 
 use std::{
