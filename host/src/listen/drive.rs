@@ -241,11 +241,12 @@ async fn secure(shared: &Shared, facts: &mut SessionFacts, stream: &mut Stream, 
     let Some(certificates) = certificates else {
         return Err(End::Tls(io::Error::other("there is no certificate")));
     };
+    let peer = if facts.listener.kind.is_submission() { tls::Peer::User } else { tls::Peer::Server };
     let limit = Duration::from_secs(limits.handshake_timeout);
-    let secured = Box::pin(stream.secure(certificates.server_config(), limit)).await;
+    let secured = Box::pin(stream.secure(certificates.server_config(peer), limit)).await;
     shared.metrics.handshake(secured.is_ok());
     secured.map_err(End::Tls)?;
-    facts.tls = stream.tls().map(tls::facts);
+    facts.tls = stream.tls().map(|stream| tls::facts(stream, peer));
     Ok(())
 }
 

@@ -43,10 +43,19 @@ pub struct TlsFacts {
     pub version: String,
     /// The cipher suite's IANA name.
     pub cipher: String,
-    /// The `tls-exporter` channel binding (RFC 9266), where it may be used. That is TLS 1.3 only: RFC 9266 section 4.2
-    /// allows TLS 1.2 with the extended master secret, but rustls does not tell whether it was negotiated, and to
-    /// demand it would turn away old servers that send us mail.
+    /// The `tls-exporter` channel binding (RFC 9266), where it may be used: under TLS 1.3, and under TLS 1.2 where the
+    /// extended master secret is certain ([`Peer::User`]).
     pub exporter: Option<[u8; 32]>,
+}
+
+/// Who shakes hands. RFC 9266 section 4.2 allows `tls-exporter` under TLS 1.2 only with the extended master secret
+/// (RFC 7627), and rustls does not tell whether it was negotiated; but it can be told to demand it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A mail program, which logs in: TLS 1.2 without the extended master secret is refused.
+    User,
+    /// Another server: an old one gets through, and no channel binding under TLS 1.2.
+    Server,
 }
 
 /// What is wrong with a certificate or key.
@@ -128,7 +137,8 @@ pub struct Certificates {
 
 #[derive(Debug)]
 struct Current {
-    server: Arc<ServerConfig>,
+    for_users: Arc<ServerConfig>,
+    for_servers: Arc<ServerConfig>,
     names: Vec<String>,
     expires: Timestamp,
 }
@@ -153,8 +163,12 @@ impl Certificates {
     }
 
     /// For the next handshake.
-    pub fn server_config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.current.load().server)
+    pub fn server_config(&self, peer: Peer) -> Arc<ServerConfig> {
+        let current = self.current.load();
+        Arc::clone(match peer {
+            Peer::User => &current.for_users,
+            Peer::Server => &current.for_servers,
+        })
     }
 
     /// Reads the files again if they have changed; true if a new pair is now in use. After an error the old pair stays,
@@ -192,12 +206,12 @@ fn configured(tls: &config::Tls) -> Result<Option<(&Path, &Path)>, TlsError> {
     }
 }
 
-/// What the handshake of a server's connection agreed on. Call it after the handshake.
-pub fn facts<IO>(stream: &tokio_rustls::server::TlsStream<IO>) -> TlsFacts {
-    facts_of(stream.get_ref().1)
+/// What the handshake of a server's connection agreed on. Call it after the handshake, with the same `peer`.
+pub fn facts<IO>(stream: &tokio_rustls::server::TlsStream<IO>, peer: Peer) -> TlsFacts {
+    facts_of(stream.get_ref().1, peer)
 }
 
-fn facts_of(connection: &ServerConnection) -> TlsFacts {
+fn facts_of(connection: &ServerConnection, peer: Peer) -> TlsFacts {
     let version = match connection.protocol_version() {
         Some(ProtocolVersion::TLSv1_3) => "TLSv1.3".to_owned(),
         Some(ProtocolVersion::TLSv1_2) => "TLSv1.2".to_owned(),
@@ -206,7 +220,10 @@ fn facts_of(connection: &ServerConnection) -> TlsFacts {
     let cipher = connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or_default();
     // rustls names the suites of TLS 1.3 by `TLS13_AES_…`, IANA by `TLS_AES_…`.
     let cipher = cipher.replacen("TLS13_", "TLS_", 1);
-    let exporter = (connection.protocol_version() == Some(ProtocolVersion::TLSv1_3))
+    let binds = peer == Peer::User || connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+    // RFC 9266 section 2: a context of no octets. Under TLS 1.3 that is the same as no context, under TLS 1.2 it is not
+    // (RFC 5705 section 4).
+    let exporter = binds
         .then(|| connection.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b"")).ok())
         .flatten();
     TlsFacts { version, cipher, exporter }
@@ -239,20 +256,24 @@ impl Current {
                 other => other.to_string(),
             },
         })?;
-        let server = server_config(provider, Arc::new(SingleCertAndKey::from(pair))).map_err(TlsError::Setup)?;
-        Ok(Self { server: Arc::new(server), names, expires })
+        let certificate: Arc<dyn ResolvesServerCert> = Arc::new(SingleCertAndKey::from(pair));
+        let server = |peer| server_config(provider.clone(), certificate.clone(), peer).map_err(TlsError::Setup);
+        let (for_users, for_servers) = (Arc::new(server(Peer::User)?), Arc::new(server(Peer::Server)?));
+        Ok(Self { for_users, for_servers, names, expires })
     }
 }
 
 fn server_config(
     provider: Arc<CryptoProvider>,
     certificate: Arc<dyn ResolvesServerCert>,
+    peer: Peer,
 ) -> Result<ServerConfig, rustls::Error> {
     let mut server = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_cert_resolver(certificate);
     server.ticketer = ring::Ticketer::new()?;
+    server.require_ems = peer == Peer::User;
     Ok(server)
 }
 
@@ -310,7 +331,9 @@ fn make_self_signed(path: &Path, name: &str) -> Result<(), String> {
         rcgen::date_time_ymd(date.year().into(), date.month().unsigned_abs(), date.day().unsigned_abs())
     };
     let name = ascii(name);
-    let mut parameters = rcgen::CertificateParams::new([name.clone()]).map_err(|error| error.to_string())?;
+    // Whoever tries the server out connects to this machine, by name or by address.
+    let names = [name.clone(), "localhost".into(), "127.0.0.1".into(), "::1".into()];
+    let mut parameters = rcgen::CertificateParams::new(names).map_err(|error| error.to_string())?;
     (parameters.not_before, parameters.not_after) = (day(begin), day(end));
     parameters.distinguished_name = rcgen::DistinguishedName::new();
     parameters.distinguished_name.push(rcgen::DnType::CommonName, name);
@@ -340,6 +363,7 @@ mod tests {
     /// Shakes hands in memory with a client that trusts the certificate at `path`.
     fn shake_hands(
         server: &Certificates,
+        peer: Peer,
         path: &Path,
         name: &'static str,
         version: &'static SupportedProtocolVersion,
@@ -352,7 +376,7 @@ mod tests {
             .with_root_certificates(roots)
             .with_no_client_auth();
         let mut client = ClientConnection::new(Arc::new(client), name.try_into().unwrap()).unwrap();
-        let mut server = ServerConnection::new(server.server_config()).unwrap();
+        let mut server = ServerConnection::new(server.server_config(peer)).unwrap();
         while client.is_handshaking() || server.is_handshaking() {
             let mut octets = Vec::new();
             while client.wants_write() {
@@ -367,7 +391,7 @@ mod tests {
             client.read_tls(&mut octets.as_slice()).unwrap();
             client.process_new_packets().unwrap();
         }
-        (facts_of(&server), client)
+        (facts_of(&server, peer), client)
     }
 
     #[test]
@@ -377,7 +401,7 @@ mod tests {
         let path = first.summary().path;
         let made = fs::read(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(first.summary().names, ["mail.example.test"]);
+        assert_eq!(first.summary().names, ["mail.example.test", "localhost", "127.0.0.1", "::1"]);
         let years = (first.summary().expires.as_second() - Timestamp::now().as_second()) / (365 * 24 * 3600);
         assert!((9..=10).contains(&years), "{years}");
 
@@ -387,13 +411,16 @@ mod tests {
         assert_ne!(fs::read(&path).unwrap(), made, "another name, another certificate");
 
         let certificates = Certificates::load(&none(), data.path(), "192.0.2.1").unwrap();
-        let (facts, client) = shake_hands(&certificates, &path, "192.0.2.1", &version::TLS13);
+        let (facts, client) = shake_hands(&certificates, Peer::Server, &path, "192.0.2.1", &version::TLS13);
         assert_eq!(facts.version, "TLSv1.3");
         assert!(facts.cipher.starts_with("TLS_AES_") || facts.cipher.starts_with("TLS_CHACHA20_"), "{facts:?}");
-        let exported = client.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", None).unwrap();
+        let exported = client.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b"")).unwrap();
         assert_eq!(facts.exporter, Some(exported), "both ends see the same channel");
 
-        let (facts, _) = shake_hands(&certificates, &path, "192.0.2.1", &version::TLS12);
+        let (facts, client) = shake_hands(&certificates, Peer::User, &path, "192.0.2.1", &version::TLS12);
+        let exported = client.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b"")).unwrap();
+        assert_eq!((facts.version.as_str(), facts.exporter), ("TLSv1.2", Some(exported)));
+        let (facts, _) = shake_hands(&certificates, Peer::Server, &path, "192.0.2.1", &version::TLS12);
         assert_eq!((facts.version.as_str(), facts.exporter), ("TLSv1.2", None));
         assert!(facts.cipher.starts_with("TLS_ECDHE_"), "{facts:?}");
     }
@@ -415,7 +442,7 @@ mod tests {
 
         put("two.example.test");
         assert_eq!((certificates.reload().unwrap(), names()), (true, vec!["two.example.test".to_owned()]));
-        shake_hands(&certificates, &certificate, "two.example.test", &version::TLS13);
+        shake_hands(&certificates, Peer::Server, &certificate, "two.example.test", &version::TLS13);
 
         fs::write(&key, rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
         let error = certificates.reload().unwrap_err().to_string();
