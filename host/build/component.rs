@@ -19,7 +19,7 @@ const FLAGS: [&str; 2] = ["-Ctarget-feature=+simd128", "-Clink-arg=-zstack-size=
 pub(crate) struct Recipe<'a> {
     /// The `Cargo.toml` of the workspace.
     pub(crate) manifest: &'a Path,
-    /// The package, a `cdylib`.
+    /// The package; its library becomes the component.
     pub(crate) package: &'a str,
     /// The profile.
     pub(crate) profile: &'a str,
@@ -34,11 +34,13 @@ impl Recipe<'_> {
         want_target(&rustc)?;
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo
-            .args(["build", "--locked", "--target", TARGET, "--profile", self.profile, "--package", self.package])
+            .args(["rustc", "--locked", "--target", TARGET, "--profile", self.profile, "--package", self.package])
             .arg("--manifest-path")
             .arg(self.manifest)
             .arg("--target-dir")
-            .arg(self.folder);
+            .arg(self.folder)
+            // Only here: as a native library the crate would want a linker that knows the names of a component's exports.
+            .args(["--lib", "--crate-type", "cdylib"]);
         // What was set for the outer build (flags, wrappers such as clippy's, profiles, another target) is not meant
         // for this one.
         for (name, _) in env::vars_os() {
