@@ -171,7 +171,8 @@ impl WasmEngine {
         }
         let unusable = |error: wasmtime::Error| SetupError::Component(format!("{error:#}"));
         let warm = Pool::runtime(settings.sessions.min(WARM), settings.memory, KEEP)?;
-        let component = cache::component(&warm, component, settings.cache.as_deref(), Purpose::Engine).map_err(unusable)?;
+        let component =
+            cache::component(&warm, component, settings.cache.as_deref(), Purpose::Engine).map_err(unusable)?;
         let mut engines = vec![warm.clone()];
         let cold = match settings.sessions.saturating_sub(WARM) {
             0 => None,

@@ -62,7 +62,9 @@ pub(crate) fn component(
     match read(&closed, &name) {
         Ok(Some(code)) => match load(engine, &code) {
             Ok(component) => return Ok(component),
-            Err(error) => tracing::warn!(file = name, "a kept {} is of no use and is compiled anew: {error:#}", purpose.as_str()),
+            Err(error) => {
+                tracing::warn!(file = name, "a kept {} is of no use and is compiled anew: {error:#}", purpose.as_str())
+            }
         },
         Ok(None) => {}
         Err(why) => tracing::warn!(file = name, "a kept {} is not used and is compiled anew: {why}", purpose.as_str()),
@@ -231,7 +233,11 @@ mod tests {
         kept(&engine, &folder).expect("a file");
         let file = folder.join(file_name(&engine, EMPTY, Purpose::Engine));
         fs::set_permissions(&file, Permissions::from_mode(0o602)).unwrap();
-        assert!(read(&open_folder(&folder).unwrap(), &file_name(&engine, EMPTY, Purpose::Engine)).unwrap_err().contains("others"));
+        assert!(
+            read(&open_folder(&folder).unwrap(), &file_name(&engine, EMPTY, Purpose::Engine))
+                .unwrap_err()
+                .contains("others")
+        );
         kept(&engine, &folder).expect("a file");
         assert_eq!(mode(&file), 0o600, "it has been replaced");
 
