@@ -42,6 +42,8 @@ struct Inner {
     connection: Connection,
     /// Octets in use, expired ones included.
     used: u64,
+    /// When what had expired was last thrown out, seconds since 1970: once a second is enough.
+    swept: u32,
 }
 
 impl Bucket {
@@ -59,7 +61,7 @@ impl Bucket {
              ) WITHOUT ROWID",
         )?;
         let used = used(&connection, plugin)?;
-        Ok(Self { plugin: plugin.to_owned(), quota, inner: Mutex::new(Inner { connection, used }) })
+        Ok(Self { plugin: plugin.to_owned(), quota, inner: Mutex::new(Inner { connection, used, swept: 0 }) })
     }
 
     pub(super) fn get(&self, key: &str, now: u32) -> Result<Option<Vec<u8>>, BucketError> {
@@ -126,7 +128,8 @@ impl Bucket {
         }
         let wants = (key.len() + value.len()) as u64 + ROW;
         let mut held = self.held(&inner.connection, key)?;
-        if inner.used - held.min(inner.used) + wants > self.quota {
+        if inner.used - held.min(inner.used) + wants > self.quota && inner.swept != now {
+            inner.swept = now;
             inner
                 .connection
                 .prepare_cached("DELETE FROM pair WHERE plugin = ?1 AND expires <> 0 AND expires <= ?2")?
