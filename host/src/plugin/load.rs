@@ -128,6 +128,9 @@ pub struct Description {
 #[derive(Clone)]
 pub struct Loader {
     runtime: Arc<Runtime>,
+    /// For compiled components.
+    compiled: PathBuf,
+    /// For what plugins write.
     folder: PathBuf,
 }
 
@@ -151,6 +154,14 @@ impl Loader {
     /// # Errors
     /// [`LoadError::Runtime`].
     pub fn new(folder: &Path) -> Result<Self, LoadError> {
+        Self::apart(&folder.join("compiled"), folder)
+    }
+
+    /// As [`Loader::new`], with compiled components somewhere else than what plugins write.
+    ///
+    /// # Errors
+    /// [`LoadError::Runtime`].
+    pub fn apart(compiled: &Path, folder: &Path) -> Result<Self, LoadError> {
         let mut config = Config::new();
         config
             .memory_reservation(RESERVATION)
@@ -159,7 +170,11 @@ impl Loader {
             .cranelift_opt_level(OptLevel::Speed);
         let engine = wasmtime::Engine::new(&config).map_err(|error| LoadError::Runtime(format!("{error:#}")))?;
         let ticker = Ticker::start(vec![engine.clone()]).map_err(|error| LoadError::Runtime(error.to_string()))?;
-        Ok(Self { runtime: Arc::new(Runtime { engine, _ticker: ticker }), folder: folder.to_owned() })
+        Ok(Self {
+            runtime: Arc::new(Runtime { engine, _ticker: ticker }),
+            compiled: compiled.to_owned(),
+            folder: folder.to_owned(),
+        })
     }
 
     /// Reads, compiles and checks. The first time this takes seconds for components of Python or JavaScript, so call it
@@ -205,7 +220,7 @@ impl Loader {
     fn compile(&self, bytes: &[u8]) -> Result<Compiled, LoadError> {
         shape(bytes)?;
         let engine = &self.runtime.engine;
-        let component = cache::component(engine, bytes, Some(&self.folder.join("compiled")), Purpose::Plugin)
+        let component = cache::component(engine, bytes, Some(&self.compiled), Purpose::Plugin)
             .map_err(|error| LoadError::Invalid(format!("{error:#}")))?;
         let mut imports = Vec::new();
         for (name, item) in component.component_type().imports(engine) {
