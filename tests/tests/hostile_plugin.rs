@@ -8,6 +8,7 @@ mod component;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -96,7 +97,7 @@ fn phase(plugin: &Arc<Wasm>) -> Box<dyn Phase> {
 /// Calls a hook for the recipient whose local part is the deed.
 async fn call(phase: &mut dyn Phase, hook: Hook, deed: &str, wishes: &mut Wishes) -> Ran {
     let forward = Forward { forward_path: format!("{deed}@example.test"), mailbox: None };
-    phase.call(hook, Some(&forward), &[forward.forward_path.clone()], wishes).await
+    phase.call(hook, Some(&forward), std::slice::from_ref(&forward.forward_path), wishes).await
 }
 
 async fn ask(phase: &mut dyn Phase, deed: &str) -> Ran {
@@ -350,4 +351,36 @@ fn what_can_not_be_loaded_says_why() {
     let mut pinned = configured(built());
     pinned.sha256 = Some(hash);
     house.loader.load(&pinned).expect("the right digest");
+}
+
+#[test]
+fn the_command_line_shows_and_tries_a_plugin() {
+    let cache = tempfile::tempdir().expect("a folder");
+    let hermetic = |arguments: &[&str]| {
+        let mut command = Command::new(hermetic_tests::server::binary(&[]));
+        let output =
+            command.env("XDG_CACHE_HOME", cache.path()).arg("plugin").args(arguments).output().expect("hermetic");
+        let text = [output.stdout, output.stderr].map(|octets| String::from_utf8(octets).expect("UTF-8"));
+        (output.status.code(), text.concat())
+    };
+    let file = built().to_str().expect("UTF-8");
+    let has = |(code, text): (Option<i32>, String), expected: i32, parts: &[&str]| {
+        assert_eq!(code, Some(expected), "{text}");
+        parts.iter().for_each(|part| assert!(text.contains(part), "{part:?} is not in:\n{text}"));
+    };
+    let pasted = "[plugin.grants]\nedit = true";
+    has(hermetic(&["inspect", file]), 0, &["  recipient-message\n", "plugin/edit@0.1.0        needs a grant", pasted]);
+    has(hermetic(&["inspect", "/dev/null"]), 1, &["hermetic: /dev/null: it is not WebAssembly"]);
+    let grants =
+        ["--grant", "edit", "--grant", "quarantine", "--grant", "forwarding=example.org", "--grant", "keyvalue"];
+    let run = |more: &[&str]| hermetic(&[&["run", file], &grants[..], more].concat());
+    let marked = ["recipient-message for mark@x.example: accept", "+ Subject: [marked]", "- Subject: Hello"];
+    has(run(&["--hook", "recipient-message", "--rcpt", "mark@x.example"]), 0, &marked);
+    let trapped = ["defer: 451 4.3.0", "failed: trap", "the plugin failed"];
+    has(run(&["--hook", "recipient", "--rcpt", "trap@x.example"]), 1, &trapped);
+    has(hermetic(&["run", file]), 1, &["plugin/edit@0.1.0: to allow that, write `edit = true`"]);
+    let settings = cache.path().join("settings.toml");
+    fs::write(&settings, "deed = \"numbers\"\n").expect("a file");
+    let settings = settings.to_str().expect("UTF-8");
+    has(run(&["--hook", "connection", "--settings", settings]), 0, &["connection: reject: 550 5.7.0 no"]);
 }

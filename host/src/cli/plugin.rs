@@ -218,7 +218,7 @@ fn inspected(file: &Path, description: &Description) -> String {
     if !grants.is_empty() {
         text.push_str("\n[plugin.grants]\n");
         for grant in grants {
-            let _ = writeln!(text, "{}", grant.example());
+            let _ = writeln!(text, "{}  # {}", grant.example(), grant.meaning());
         }
     }
     text

@@ -39,16 +39,25 @@ pub enum Grant {
 }
 
 impl Grant {
-    /// A line for the configuration; whoever writes it may want other values.
+    /// A line for the configuration; whoever writes it may want another value.
     #[must_use]
     pub fn example(self) -> &'static str {
         match self {
             Self::Edit => "edit = true",
-            Self::Forwarding => {
-                "forwarding = [\"example.org\"]  # the domains that it may send mail on to; \"*\" is any"
-            }
+            Self::Forwarding => "forwarding = [\"example.org\"]",
             Self::Quarantine => "quarantine = true",
-            Self::KeyValue => "keyvalue = 1048576  # octets that it may keep",
+            Self::KeyValue => "keyvalue = 1048576",
+        }
+    }
+
+    /// What that line allows.
+    #[must_use]
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Edit => "it may change header fields",
+            Self::Forwarding => "it may send mail on to these domains; \"*\" is any",
+            Self::Quarantine => "it may keep mail aside",
+            Self::KeyValue => "octets that it may keep",
         }
     }
 
@@ -70,9 +79,7 @@ pub fn need(import: &str) -> Need {
     if import.starts_with("wasi:") {
         return Need::Inert;
     }
-    let Some((name, version)) = import.strip_prefix(PACKAGE).and_then(|rest| rest.split_once('@')) else {
-        return Need::Unknown;
-    };
+    let Some((name, version)) = interface(import) else { return Need::Unknown };
     if !compatible(version) {
         return Need::OtherVersion;
     }
@@ -85,6 +92,11 @@ pub fn need(import: &str) -> Need {
         "resolver" | "http" | "attempt" | "fate" => Need::NotYet,
         _ => Need::Unknown,
     }
+}
+
+/// Name and version of an interface of [`PACKAGE`].
+pub(super) fn interface(name: &str) -> Option<(&str, &str)> {
+    name.strip_prefix(PACKAGE)?.split_once('@')
 }
 
 /// Below 1.0 the second number tells what fits.
@@ -104,7 +116,7 @@ pub struct Missing {
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "it imports {}, which wants `{}` below [plugin.grants]", self.import, self.grant.example())
+        write!(f, "it imports {}: to allow that, write `{}` below [plugin.grants]", self.import, self.grant.example())
     }
 }
 

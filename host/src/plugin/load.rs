@@ -353,7 +353,7 @@ fn hooks(engine: &wasmtime::Engine, component: &Component) -> Result<Vec<(Hook, 
     let mut found = Vec::new();
     let mut others = Vec::new();
     for (export, _) in component.component_type().exports(engine) {
-        let named = export.strip_prefix(PACKAGE).and_then(|rest| rest.strip_prefix("on-")?.split_once('@'));
+        let named = grants::interface(export).and_then(|(name, version)| Some((name.strip_prefix("on-")?, version)));
         let hook = named.and_then(|(name, _)| Hook::ALL.into_iter().find(|hook| hook.as_str() == name));
         let (Some(hook), Some((_, version))) = (hook, named) else {
             others.push(export.to_owned());

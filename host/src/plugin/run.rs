@@ -216,8 +216,7 @@ impl Phase for WasmPhase {
     async fn call(&mut self, hook: Hook, forward: Option<&Forward>, recipients: &[String], wishes: &mut Wishes) -> Ran {
         let started = Instant::now();
         let mut memory = 0;
-        let Some(export) = self.shared.exports.iter().find(|(one, _)| *one == hook).map(|(_, index)| index.clone())
-        else {
+        let Some(export) = self.shared.exports.iter().find(|(one, _)| *one == hook).map(|(_, index)| *index) else {
             return self.ran(hook, Verdict::Proceed, None, started, 0);
         };
         let said = if self.shared.breaker.lock().admits(started) {
