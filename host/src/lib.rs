@@ -21,6 +21,8 @@ pub mod queue;
 
 pub mod deliver;
 
+mod sandbox;
+
 pub mod config;
 pub mod observe;
 

@@ -5,6 +5,7 @@
 //! command line is wrong.
 
 pub mod check;
+pub mod plugin;
 pub mod queue;
 pub mod serve;
 pub mod user;
@@ -92,6 +93,11 @@ enum Command {
     /// See what is waiting to be delivered.
     #[command(subcommand)]
     Queue(QueueCommand),
+    /// Look at a plugin, and try it on a message.
+    ///
+    /// Neither wants a server or a configuration.
+    #[command(subcommand)]
+    Plugin(plugin::PluginCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -129,6 +135,7 @@ pub fn main() -> ExitCode {
             Err(error) => failed(error),
         },
         Command::User(command) => with(file.as_deref(), |config| done(user::run(&command, config))),
+        Command::Plugin(command) => done(plugin::run(&command, print)),
         Command::Queue(QueueCommand::List { json }) => with(file.as_deref(), |config| done(queue::list(config, json))),
     }
 }

@@ -3,10 +3,7 @@
 //! Owns the boundary to `engine.wasm`. Refuses to know SMTP. Fails by [`EngineError`]: a misuse is our fault, anything
 //! else ends this one session and no other.
 
-mod cache;
 pub mod pool;
-mod ticker;
-mod watch;
 
 /// What `wit/engine` says, in Rust.
 #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated; documented in wit/engine")]

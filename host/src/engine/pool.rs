@@ -33,10 +33,11 @@ use wasmtime::{
 
 use super::bindings::exports::hermetic::engine::server::GuestSession;
 use super::bindings::{self, EnginePre};
-use super::ticker::{self, Ticker};
 use super::types::{Answer, Misuse, Options, Refusal, Step};
-use super::watch::Watch;
-use super::{Engine, EngineError, Session, cache, validate, validate_tick};
+use super::{Engine, EngineError, Session, validate, validate_tick};
+use crate::sandbox::cache::{self, Purpose};
+use crate::sandbox::ticker::{self, Ticker};
+use crate::sandbox::watch::Watch;
 
 /// The component that was built with this program: `wit/engine`'s world, WebAssembly, nothing of the host's.
 pub static COMPONENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/engine.wasm"));
@@ -170,7 +171,8 @@ impl WasmEngine {
         }
         let unusable = |error: wasmtime::Error| SetupError::Component(format!("{error:#}"));
         let warm = Pool::runtime(settings.sessions.min(WARM), settings.memory, KEEP)?;
-        let component = cache::component(&warm, component, settings.cache.as_deref()).map_err(unusable)?;
+        let component =
+            cache::component(&warm, component, settings.cache.as_deref(), Purpose::Engine).map_err(unusable)?;
         let mut engines = vec![warm.clone()];
         let cold = match settings.sessions.saturating_sub(WARM) {
             0 => None,

@@ -13,21 +13,21 @@ use std::time::Duration;
 const PERIOD: Duration = Duration::from_millis(10);
 
 /// How many epochs make sure that at least `deadline` passes. One is added because the current one may be about to end.
-pub(super) fn epochs(deadline: Duration) -> u64 {
+pub(crate) fn epochs(deadline: Duration) -> u64 {
     let periods = deadline.as_nanos().div_ceil(PERIOD.as_nanos());
     u64::try_from(periods).unwrap_or(u64::MAX / 2).saturating_add(1)
 }
 
 /// Advances the epochs of some wasmtime engines for as long as it lives.
 #[derive(Debug)]
-pub(super) struct Ticker {
+pub(crate) struct Ticker {
     stopped: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Ticker {
     /// Starts the thread.
-    pub(super) fn start(engines: Vec<wasmtime::Engine>) -> std::io::Result<Self> {
+    pub(crate) fn start(engines: Vec<wasmtime::Engine>) -> std::io::Result<Self> {
         let stopped = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&stopped);
         let thread = thread::Builder::new().name("engine-ticker".into()).spawn(move || {

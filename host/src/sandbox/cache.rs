@@ -1,6 +1,6 @@
-//! The compiled engine, kept on disk: compiling takes most of a second, loading well under a millisecond.
+//! Compiled components, kept on disk: compiling takes from most of a second to many, loading some milliseconds at most.
 //!
-//! Owns the files `engine-*.cwasm` of one folder. Refuses to know what is compiled. It never stops the start: what
+//! Owns the files `engine-*.cwasm` and `plugin-*.cwasm` of a folder. Refuses to know what is compiled. It never stops the start: what
 //! cannot be read, trusted or written costs a compilation and one line in the log.
 //!
 //! A compiled component is machine code that runs with all our rights, so a file is used only if all of this holds:
@@ -27,35 +27,58 @@ use wasmtime::component::Component;
 /// Octets of the digest at the end of a file.
 const DIGEST: usize = 32;
 
+/// What a component is for: files are named by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Engine,
+    Plugin,
+}
+
+impl Purpose {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Engine => "engine",
+            Self::Plugin => "plugin",
+        }
+    }
+}
+
 /// The component for this engine: from the folder if it has a good copy, otherwise compiled and left there.
-pub(super) fn component(engine: &Engine, bytes: &[u8], folder: Option<&Path>) -> wasmtime::Result<Component> {
+pub(crate) fn component(
+    engine: &Engine,
+    bytes: &[u8],
+    folder: Option<&Path>,
+    purpose: Purpose,
+) -> wasmtime::Result<Component> {
     let Some(folder) = folder else { return Component::new(engine, bytes) };
     let closed = match open_folder(folder) {
         Ok(closed) => closed,
         Err(why) => {
-            tracing::warn!(folder = %folder.display(), "the compiled engine is not kept: {why}");
+            tracing::warn!(folder = %folder.display(), "a compiled {} is not kept: {why}", purpose.as_str());
             return Component::new(engine, bytes);
         }
     };
-    let name = file_name(engine, bytes);
+    let name = file_name(engine, bytes, purpose);
     match read(&closed, &name) {
         Ok(Some(code)) => match load(engine, &code) {
             Ok(component) => return Ok(component),
-            Err(error) => tracing::warn!(file = name, "the kept engine is of no use and is compiled anew: {error:#}"),
+            Err(error) => {
+                tracing::warn!(file = name, "a kept {} is of no use and is compiled anew: {error:#}", purpose.as_str())
+            }
         },
         Ok(None) => {}
-        Err(why) => tracing::warn!(file = name, "the kept engine is not used and is compiled anew: {why}"),
+        Err(why) => tracing::warn!(file = name, "a kept {} is not used and is compiled anew: {why}", purpose.as_str()),
     }
     let code = engine.precompile_component(bytes)?;
     if let Err(error) = write(&closed, &name, &code) {
-        tracing::warn!(folder = %folder.display(), "the compiled engine is not kept: {error}");
+        tracing::warn!(folder = %folder.display(), "a compiled {} is not kept: {error}", purpose.as_str());
     }
     load(engine, &code)
 }
 
 /// Loads compiled code, which must come from [`component`].
 #[allow(unsafe_code, reason = "the argument stands below")]
-pub(super) fn load(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
+pub(crate) fn load(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: `deserialize` must be given what `precompile_component` made, unchanged, for wasmtime itself checks only
     // the version and settings in its header. `code` is either just that, fresh from the compiler or from a loaded component,
     // or what an earlier run of ours wrote: whole by its digest, and out of anybody else's reach by owner and mode of file and folder. It
@@ -92,7 +115,7 @@ fn closed_to_others(file: impl AsFd) -> Result<(), String> {
 }
 
 /// Names everything that makes compiled code fit: the component, and version, settings and processor features.
-fn file_name(engine: &Engine, bytes: &[u8]) -> String {
+fn file_name(engine: &Engine, bytes: &[u8], purpose: Purpose) -> String {
     struct Digester(Sha256);
     impl Hasher for Digester {
         fn write(&mut self, bytes: &[u8]) {
@@ -104,7 +127,7 @@ fn file_name(engine: &Engine, bytes: &[u8]) -> String {
     }
     let mut digester = Digester(Sha256::new_with_prefix(bytes));
     engine.precompile_compatibility_hash().hash(&mut digester);
-    let mut name = String::from("engine-");
+    let mut name = format!("{}-", purpose.as_str());
     for octet in digester.0.finalize().iter().take(16) {
         let _ = write!(name, "{octet:02x}");
     }
@@ -164,8 +187,8 @@ mod tests {
 
     /// The cached file of the empty component, after asking for it.
     fn kept(engine: &Engine, folder: &Path) -> Option<Vec<u8>> {
-        component(engine, EMPTY, Some(folder)).unwrap();
-        fs::read(folder.join(file_name(engine, EMPTY))).ok()
+        component(engine, EMPTY, Some(folder), Purpose::Engine).unwrap();
+        fs::read(folder.join(file_name(engine, EMPTY, Purpose::Engine))).ok()
     }
 
     #[test]
@@ -174,9 +197,9 @@ mod tests {
         let folder = home.path().join("a/b");
         let engine = Engine::default();
         let first = kept(&engine, &folder).expect("a file");
-        assert_eq!((mode(&folder), mode(&folder.join(file_name(&engine, EMPTY)))), (0o700, 0o600));
+        assert_eq!((mode(&folder), mode(&folder.join(file_name(&engine, EMPTY, Purpose::Engine)))), (0o700, 0o600));
         let opened = open_folder(&folder).unwrap();
-        let code = read(&opened, &file_name(&engine, EMPTY)).unwrap().expect("a file");
+        let code = read(&opened, &file_name(&engine, EMPTY, Purpose::Engine)).unwrap().expect("a file");
         assert!(code == first[..first.len() - DIGEST], "the digest ends the file");
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "nothing unfinished is left");
     }
@@ -187,12 +210,12 @@ mod tests {
         let folder = home.path().join("cache");
         let engine = Engine::default();
         let good = kept(&engine, &folder).expect("a file");
-        let file = folder.join(file_name(&engine, EMPTY));
+        let file = folder.join(file_name(&engine, EMPTY, Purpose::Engine));
         let mut flipped = good.clone();
         flipped[good.len() / 2] ^= 1;
         for damaged in [&flipped[..], &good[..good.len() - 1], &good[..7], b""] {
             fs::write(&file, damaged).unwrap();
-            assert!(read(&open_folder(&folder).unwrap(), &file_name(&engine, EMPTY)).is_err());
+            assert!(read(&open_folder(&folder).unwrap(), &file_name(&engine, EMPTY, Purpose::Engine)).is_err());
             assert!(kept(&engine, &folder) == Some(good.clone()), "{} octets were not replaced", damaged.len());
         }
     }
@@ -208,9 +231,13 @@ mod tests {
 
         let folder = home.path().join("cache");
         kept(&engine, &folder).expect("a file");
-        let file = folder.join(file_name(&engine, EMPTY));
+        let file = folder.join(file_name(&engine, EMPTY, Purpose::Engine));
         fs::set_permissions(&file, Permissions::from_mode(0o602)).unwrap();
-        assert!(read(&open_folder(&folder).unwrap(), &file_name(&engine, EMPTY)).unwrap_err().contains("others"));
+        assert!(
+            read(&open_folder(&folder).unwrap(), &file_name(&engine, EMPTY, Purpose::Engine))
+                .unwrap_err()
+                .contains("others")
+        );
         kept(&engine, &folder).expect("a file");
         assert_eq!(mode(&file), 0o600, "it has been replaced");
 
@@ -221,9 +248,9 @@ mod tests {
     #[test]
     fn another_component_or_setting_has_another_name() {
         let names = [
-            file_name(&Engine::default(), EMPTY),
-            file_name(&Engine::default(), b"other"),
-            file_name(&Engine::new(wasmtime::Config::new().epoch_interruption(true)).unwrap(), EMPTY),
+            file_name(&Engine::default(), EMPTY, Purpose::Engine),
+            file_name(&Engine::default(), b"other", Purpose::Engine),
+            file_name(&Engine::new(wasmtime::Config::new().epoch_interruption(true)).unwrap(), EMPTY, Purpose::Engine),
         ];
         assert!(names[0] != names[1] && names[0] != names[2] && names[1] != names[2], "{names:?}");
     }

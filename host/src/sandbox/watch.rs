@@ -14,7 +14,7 @@ const LOOKS: u32 = 20;
 
 /// One call under way.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Watch {
+pub(crate) struct Watch {
     looks: u32,
     /// Time on the processor at the first look, if the system tells it.
     before: Option<Duration>,
@@ -22,7 +22,7 @@ pub(super) struct Watch {
 
 impl Watch {
     /// `half` a deadline, or `epochs`, have passed since the call began or since the last look.
-    pub(super) fn look(&mut self, half: Duration, epochs: u64) -> UpdateDeadline {
+    pub(crate) fn look(&mut self, half: Duration, epochs: u64) -> UpdateDeadline {
         self.judge(on_the_processor(), half, epochs)
     }
 

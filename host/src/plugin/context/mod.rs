@@ -1,0 +1,134 @@
+//! What the host does for a plugin: the imports of `wit/plugin`, one file for each kind of privilege.
+//!
+//! Owns the state of one call and the one seam ([`Guest::seam`]) through which every call of the host goes. Refuses to
+//! know how instances are made. A mistake of the plugin is a fault that it can read; too many calls are a trap.
+
+mod edit;
+mod facts;
+mod keyvalue;
+mod message;
+mod wishes;
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+
+use super::{
+    bindings::hermetic::plugin::types::{Fault, Host as TypesHost},
+    failure::{Failure, Limiter},
+    header::{Header, View},
+    hook::{Facts, Forward, Hook, Message, Scratch, Wishes},
+    run::Settings,
+};
+use crate::sandbox::watch::Watch;
+
+/// `not granted`, `invalid argument`, ... as in `wit/plugin/types.wit`.
+#[derive(Clone, Copy)]
+pub(super) enum Code {
+    NotGranted = 1,
+    Invalid = 2,
+    Limit = 3,
+    NotFound = 4,
+    Unavailable = 5,
+}
+
+pub(super) fn fault(code: Code, text: impl Into<String>) -> Fault {
+    Fault { code: code as u16, text: text.into() }
+}
+
+/// How urgent a line of the plugin's log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "they say it")]
+pub enum Level {
+    Debug,
+    Info,
+    Warn,
+}
+
+/// What happened during a call, for those who watch it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// A line for the log.
+    Log(Level, String),
+    /// A call of the host and how long it took.
+    Call(&'static str, Duration),
+}
+
+/// Where notes go.
+pub type Notes = Arc<Mutex<Vec<Note>>>;
+
+/// What the hooks of one phase share.
+#[derive(Clone)]
+pub(super) struct Transaction {
+    pub(super) settings: Arc<Settings>,
+    pub(super) facts: Arc<Facts>,
+    pub(super) scratch: Scratch,
+    pub(super) message: Option<Arc<Message>>,
+    /// Read when the first hook wants it.
+    pub(super) header: Arc<OnceLock<Header>>,
+    /// Lines that may still be logged.
+    pub(super) lines: Arc<std::sync::atomic::AtomicU32>,
+    pub(super) notes: Option<Notes>,
+}
+
+/// One call of a hook.
+pub(super) struct Call {
+    pub(super) hook: Hook,
+    pub(super) forward: Option<Forward>,
+    pub(super) recipients: Vec<String>,
+    pub(super) wishes: Wishes,
+    /// Edits that this call has made.
+    pub(super) edits: usize,
+    /// The header as the recipient gets it.
+    pub(super) view: Option<View>,
+    /// The top of the message as the recipient gets it, and where in the content the rest begins.
+    pub(super) rendered: Option<(Vec<u8>, usize)>,
+    /// Calls of the host so far.
+    pub(super) calls: u32,
+    /// Seconds since 1970.
+    pub(super) now: u32,
+}
+
+/// What a store holds beside its instance.
+pub(super) struct Guest {
+    pub(super) limiter: Limiter,
+    pub(super) watch: Watch,
+    pub(super) transaction: Transaction,
+    /// None while an instance is being made: its start has nobody to ask about.
+    pub(super) call: Call,
+}
+
+impl Guest {
+    /// Every call of the host comes through here: it is counted, bounded and, if somebody watches, noted.
+    fn seam<T>(&mut self, name: &'static str, run: impl FnOnce(&mut Self) -> T) -> wasmtime::Result<T> {
+        let most = self.transaction.settings.limits.host_calls;
+        self.call.calls = self.call.calls.saturating_add(1);
+        if self.call.calls > most {
+            return Err(Failure::Budget(most).into());
+        }
+        let Some(notes) = self.transaction.notes.clone() else { return Ok(run(self)) };
+        let started = Instant::now();
+        let value = run(self);
+        notes.lock().push(Note::Call(name, started.elapsed()));
+        Ok(value)
+    }
+
+    /// The message's content; empty before there is one.
+    fn content(&self) -> Option<Arc<Message>> {
+        self.transaction.message.clone()
+    }
+
+    /// The header as the recipient gets it now.
+    fn view(&mut self) -> Option<(&mut View, Arc<Message>)> {
+        let message = self.content()?;
+        let header = self.transaction.header.get_or_init(|| Header::of(&message.content));
+        let wishes = &self.call.wishes;
+        let view = self.call.view.get_or_insert_with(|| View::new(header, &message.content, &wishes.edits));
+        Some((view, message))
+    }
+}
+
+impl TypesHost for Guest {}

@@ -1,0 +1,407 @@
+//! From a file to a plugin that can be asked.
+//!
+//! Owns the wasmtime engine of all plugins, compiling, and the checks before a component may run: its digest, its version,
+//! its hooks, its imports against the grants. Refuses to know calls. Fails with [`LoadError`], a sentence that says what to
+//! do; a component that fails here has run no instruction.
+
+use std::{
+    fmt::Write as _,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use sha2::{Digest, Sha256};
+use wasmtime::{
+    Config, OptLevel,
+    component::{Component, ComponentExportIndex, HasSelf, Linker, ResourceType, types::ComponentItem},
+};
+
+use super::{
+    VERSION,
+    bindings::hermetic::plugin as wit,
+    context::Guest,
+    database::{Bucket, BucketError},
+    grants::{self, Grant, Missing, Need, PACKAGE},
+    hook::{Hook, Plugin},
+    run::{Runtime, Settings, Wasm},
+};
+use crate::{
+    config::plugins::{Grants, Plugin as Configured},
+    files,
+    sandbox::{
+        cache::{self, Purpose},
+        ticker::Ticker,
+    },
+};
+
+/// How WebAssembly begins; then come version and layer, which tell components from modules.
+const WASM: [u8; 4] = *b"\0asm";
+const COMPONENT: [u8; 4] = [0x0d, 0, 1, 0];
+const MODULE: [u8; 4] = [1, 0, 0, 0];
+
+/// Address space reserved for one memory, octets. One that grows beyond is moved.
+const RESERVATION: u64 = 64 << 20;
+
+/// Why a plugin can not be used. It is the operator's or the author's to mend.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file system's word.
+    #[error("{} can not be read: {error}", file.display())]
+    Unreadable {
+        /// Which file.
+        file: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// `sha256` in the configuration names another one.
+    #[error("its SHA-256 is {found}, but `sha256` in the configuration is {wanted}")]
+    Pinned {
+        /// That of the file.
+        found: String,
+        /// As configured.
+        wanted: String,
+    },
+    /// Anything else than WebAssembly.
+    #[error("it is not WebAssembly; a plugin is a component, a binary file that begins with \\0asm")]
+    NotWasm,
+    /// Not made a component yet.
+    #[error(
+        "it is a core module, not a component; build it for wasm32-wasip2, or make it a component with \
+         `wasm-tools component new`"
+    )]
+    Module,
+    /// The end is missing.
+    #[error("it is cut off: {have} octets, and its parts want at least {want}; copy it again")]
+    Truncated {
+        /// Octets of the file.
+        have: usize,
+        /// Octets up to the end of the part that is cut.
+        want: usize,
+    },
+    /// The compiler's word.
+    #[error("it is not a valid component: {0}")]
+    Invalid(String),
+    /// Written against another version.
+    #[error("it wants {0}, and this host offers {VERSION}; build it against that version's WIT")]
+    OtherVersion(String),
+    /// It exports nothing that could be called.
+    #[error("it exports no hook ({PACKAGE}on-… in version {VERSION}); its exports: {0}")]
+    NoHook(String),
+    /// A hook of the right name and the wrong type.
+    #[error("its export {0} is not as in version {VERSION} of the WIT")]
+    WrongHook(String),
+    /// It wants what the operator has not granted.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    NotGranted(Vec<Missing>),
+    /// It wants what is announced.
+    #[error("it imports {0}, which this version of Hermetic does not offer yet")]
+    NotYet(String),
+    /// It wants what nobody offers.
+    #[error("it imports {0}, which Hermetic does not offer")]
+    UnknownImport(String),
+    /// An import of the right name and the wrong type.
+    #[error("its imports do not fit version {VERSION} of the WIT: {0}")]
+    WrongImport(String),
+    /// `plugins.sqlite`.
+    #[error("its database can not be opened: {0}")]
+    Database(#[from] BucketError),
+    /// Ours.
+    #[error("the WebAssembly runtime for plugins can not be set up: {0}")]
+    Runtime(String),
+}
+
+/// What a component is, before anything is granted to it.
+#[derive(Clone, Debug)]
+pub struct Description {
+    /// SHA-256 in hexadecimal.
+    pub hash: String,
+    /// Octets of the file.
+    pub size: usize,
+    /// In the order in which a message meets them.
+    pub hooks: Vec<Hook>,
+    /// As the component names them, and what each needs.
+    pub imports: Vec<(String, Need)>,
+}
+
+/// Loads plugins. One is enough for a process.
+#[derive(Clone)]
+pub struct Loader {
+    runtime: Arc<Runtime>,
+    /// For compiled components.
+    compiled: PathBuf,
+    /// For what plugins write.
+    folder: PathBuf,
+}
+
+impl std::fmt::Debug for Loader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loader").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+/// A component that has been read and compiled.
+struct Compiled {
+    component: Component,
+    description: Description,
+    exports: Vec<(Hook, ComponentExportIndex)>,
+}
+
+impl Loader {
+    /// `folder` is the plugins' own: below it are compiled components (`compiled`, which must be closed to others) and
+    /// `plugins.sqlite`. It is made when it is needed.
+    ///
+    /// # Errors
+    /// [`LoadError::Runtime`].
+    pub fn new(folder: &Path) -> Result<Self, LoadError> {
+        Self::apart(&folder.join("compiled"), folder)
+    }
+
+    /// As [`Loader::new`], with compiled components somewhere else than what plugins write.
+    ///
+    /// # Errors
+    /// [`LoadError::Runtime`].
+    pub fn apart(compiled: &Path, folder: &Path) -> Result<Self, LoadError> {
+        let mut config = Config::new();
+        config
+            .memory_reservation(RESERVATION)
+            .epoch_interruption(true)
+            .concurrency_support(false)
+            .cranelift_opt_level(OptLevel::Speed);
+        let engine = wasmtime::Engine::new(&config).map_err(|error| LoadError::Runtime(format!("{error:#}")))?;
+        let ticker = Ticker::start(vec![engine.clone()]).map_err(|error| LoadError::Runtime(error.to_string()))?;
+        Ok(Self {
+            runtime: Arc::new(Runtime { engine, _ticker: ticker }),
+            compiled: compiled.to_owned(),
+            folder: folder.to_owned(),
+        })
+    }
+
+    /// Reads, compiles and checks. The first time this takes seconds for components of Python or JavaScript, so call it
+    /// where waiting harms nobody.
+    ///
+    /// # Errors
+    /// Why it can not be used.
+    pub fn load(&self, configured: &Configured) -> Result<Arc<dyn Plugin>, LoadError> {
+        Ok(self.load_wasm(configured)?)
+    }
+
+    /// As [`Loader::load`], for those who want to watch its calls.
+    ///
+    /// # Errors
+    /// As [`Loader::load`].
+    pub fn load_wasm(&self, configured: &Configured) -> Result<Arc<Wasm>, LoadError> {
+        let bytes = read(&configured.file)?;
+        let hash = sha256(&bytes);
+        if let Some(wanted) = &configured.sha256
+            && !wanted.eq_ignore_ascii_case(&hash)
+        {
+            return Err(LoadError::Pinned { found: hash, wanted: wanted.clone() });
+        }
+        let Compiled { component, description, exports } = self.compile(&bytes)?;
+        check(&description, &configured.grants)?;
+        let linker = self.linker(&component)?;
+        let wrong = |error: wasmtime::Error| LoadError::WrongImport(format!("{error:#}"));
+        let instances = linker.instantiate_pre(&component).map_err(wrong)?;
+        let keeps = description.imports.iter().any(|(_, need)| *need == Need::Grant(Grant::KeyValue));
+        let bucket = if keeps { Some(self.bucket(configured)?) } else { None };
+        let settings = Settings::new(configured, bucket);
+        Ok(Arc::new(Wasm::new(Arc::clone(&self.runtime), instances, exports, description, settings)))
+    }
+
+    /// What a component is and wants; nothing is granted or run.
+    ///
+    /// # Errors
+    /// As [`Loader::load`], without those about grants.
+    pub fn describe(&self, file: &Path) -> Result<Description, LoadError> {
+        Ok(self.compile(&read(file)?)?.description)
+    }
+
+    fn compile(&self, bytes: &[u8]) -> Result<Compiled, LoadError> {
+        shape(bytes)?;
+        let engine = &self.runtime.engine;
+        let component = cache::component(engine, bytes, Some(&self.compiled), Purpose::Plugin)
+            .map_err(|error| LoadError::Invalid(format!("{error:#}")))?;
+        let mut imports = Vec::new();
+        for (name, item) in component.component_type().imports(engine) {
+            let functions = |instance: &wasmtime::component::types::ComponentInstance| {
+                instance.exports(engine).any(|(_, item)| !matches!(item.ty, ComponentItem::Type(_)))
+            };
+            let need = match &item.ty {
+                ComponentItem::ComponentInstance(instance) if !functions(instance) => Need::Nothing,
+                ComponentItem::Type(_) => Need::Nothing,
+                _ => grants::need(name),
+            };
+            imports.push((name.to_owned(), need));
+        }
+        let hooks = hooks(engine, &component)?;
+        let description = Description {
+            hash: sha256(bytes),
+            size: bytes.len(),
+            hooks: hooks.iter().map(|(hook, _)| *hook).collect(),
+            imports,
+        };
+        Ok(Compiled { component, description, exports: hooks })
+    }
+
+    /// Everything that this host offers, and what is inert.
+    fn linker(&self, component: &Component) -> Result<Linker<Guest>, LoadError> {
+        let engine = &self.runtime.engine;
+        let mut linker = Linker::new(engine);
+        let offered = |linker: &mut Linker<Guest>| -> wasmtime::Result<()> {
+            type Of = HasSelf<Guest>;
+            wit::types::add_to_linker::<_, Of>(linker, |guest| guest)?;
+            wit::facts::add_to_linker::<_, Of>(linker, |guest| guest)?;
+            wit::log::add_to_linker::<_, Of>(linker, |guest| guest)?;
+            wit::config::add_to_linker::<_, Of>(linker, |guest| guest)?;
+            wit::scratch::add_to_linker::<_, Of>(linker, |guest| guest)?;
+            wit::header::add_to_linker::<_, Of>(linker, |guest| guest)?;
+            wit::body::add_to_linker::<_, Of>(linker, |guest| guest)?;
+            wit::rendered::add_to_linker::<_, Of>(linker, |guest| guest)?;
+            wit::edit::add_to_linker::<_, Of>(linker, |guest| guest)?;
+            wit::forwarding::add_to_linker::<_, Of>(linker, |guest| guest)?;
+            wit::quarantine::add_to_linker::<_, Of>(linker, |guest| guest)?;
+            wit::keyvalue::add_to_linker::<_, Of>(linker, |guest| guest)
+        };
+        offered(&mut linker).map_err(|error| LoadError::Runtime(format!("{error:#}")))?;
+        for (name, item) in component.component_type().imports(engine) {
+            if let ComponentItem::ComponentInstance(instance) = &item.ty
+                && !name.starts_with(PACKAGE)
+            {
+                let wrong = |error: wasmtime::Error| LoadError::WrongImport(format!("{error:#}"));
+                inert(&mut linker, engine, name, instance).map_err(wrong)?;
+            }
+        }
+        Ok(linker)
+    }
+
+    fn bucket(&self, configured: &Configured) -> Result<Bucket, LoadError> {
+        let file = self.folder.join("plugins.sqlite");
+        files::make_private_folder(&self.folder)
+            .map_err(|error| LoadError::Unreadable { file: file.clone(), error })?;
+        Ok(Bucket::open(&file, &configured.name, configured.grants.keyvalue)?)
+    }
+}
+
+/// Links an interface whose functions trap.
+fn inert(
+    linker: &mut Linker<Guest>,
+    engine: &wasmtime::Engine,
+    name: &str,
+    instance: &wasmtime::component::types::ComponentInstance,
+) -> wasmtime::Result<()> {
+    let mut linked = linker.instance(name)?;
+    for (item_name, item) in instance.exports(engine) {
+        match item.ty {
+            ComponentItem::ComponentFunc(_) => {
+                let called = format!("it called {name}#{item_name}, which is linked but does nothing");
+                linked.func_new(item_name, move |_, _, _, _| Err(wasmtime::Error::msg(called.clone())))?;
+            }
+            ComponentItem::Resource(_) => linked.resource(item_name, ResourceType::host::<()>(), |_, _| Ok(()))?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, LoadError> {
+    fs::read(file).map_err(|error| LoadError::Unreadable { file: file.to_owned(), error })
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(64);
+    for octet in Sha256::digest(bytes) {
+        let _ = write!(text, "{octet:02x}");
+    }
+    text
+}
+
+/// Is it a component with all its parts? Each part is a number, its length in LEB128, and so many octets.
+fn shape(bytes: &[u8]) -> Result<(), LoadError> {
+    let whole =
+        |want: usize| if want > bytes.len() { Err(LoadError::Truncated { have: bytes.len(), want }) } else { Ok(()) };
+    if !bytes.starts_with(&WASM) {
+        return Err(LoadError::NotWasm);
+    }
+    whole(8)?;
+    match &bytes[4..8] {
+        layer if *layer == COMPONENT => {}
+        layer if *layer == MODULE => return Err(LoadError::Module),
+        _ => return Err(LoadError::NotWasm),
+    }
+    let mut at = 8;
+    while at < bytes.len() {
+        at += 1;
+        let (mut length, mut shift) = (0_usize, 0);
+        loop {
+            whole(at + 1)?;
+            length |= usize::from(bytes[at] & 0x7f) << shift;
+            shift += 7;
+            at += 1;
+            if bytes[at - 1] & 0x80 == 0 || shift > 28 {
+                break;
+            }
+        }
+        at = at.saturating_add(length);
+        whole(at)?;
+    }
+    Ok(())
+}
+
+/// The hooks among the exports.
+fn hooks(engine: &wasmtime::Engine, component: &Component) -> Result<Vec<(Hook, ComponentExportIndex)>, LoadError> {
+    let mut found = Vec::new();
+    let mut others = Vec::new();
+    for (export, _) in component.component_type().exports(engine) {
+        let named = grants::interface(export).and_then(|(name, version)| Some((name.strip_prefix("on-")?, version)));
+        let hook = named.and_then(|(name, _)| Hook::ALL.into_iter().find(|hook| hook.as_str() == name));
+        let (Some(hook), Some((_, version))) = (hook, named) else {
+            others.push(export.to_owned());
+            continue;
+        };
+        if !grants::compatible(version) {
+            return Err(LoadError::OtherVersion(export.to_owned()));
+        }
+        let function = super::run::function(hook);
+        let wrong = || LoadError::WrongHook(export.to_owned());
+        let interface = component.get_export_index(None, export).ok_or_else(wrong)?;
+        let (item, index) = component.get_export(Some(&interface), function).ok_or_else(wrong)?;
+        let ComponentItem::ComponentFunc(ty) = item else { return Err(wrong()) };
+        let world = component.component_type();
+        super::run::typecheck(hook, &ty, &world.instance_type()).map_err(|_| wrong())?;
+        found.push((hook, index));
+    }
+    if found.is_empty() {
+        let others = if others.is_empty() { "none".to_owned() } else { others.join(", ") };
+        return Err(LoadError::NoHook(others));
+    }
+    found.sort_by_key(|(hook, _)| Hook::ALL.iter().position(|one| one == hook));
+    Ok(found)
+}
+
+/// Everything that is missing at once, the worst first.
+fn check(description: &Description, grants: &Grants) -> Result<(), LoadError> {
+    let of = |wanted: Need| {
+        let names: Vec<_> =
+            description.imports.iter().filter(|(_, need)| *need == wanted).map(|(name, _)| &**name).collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    };
+    if let Some(names) = of(Need::Unknown) {
+        return Err(LoadError::UnknownImport(names));
+    }
+    if let Some(names) = of(Need::OtherVersion) {
+        return Err(LoadError::OtherVersion(names));
+    }
+    if let Some(names) = of(Need::NotYet) {
+        return Err(LoadError::NotYet(names));
+    }
+    let missing: Vec<_> = description
+        .imports
+        .iter()
+        .filter_map(|(import, need)| match need {
+            Need::Grant(grant) if !grant.is_in(grants) => Some(Missing { import: import.clone(), grant: *grant }),
+            _ => None,
+        })
+        .collect();
+    if missing.is_empty() { Ok(()) } else { Err(LoadError::NotGranted(missing)) }
+}

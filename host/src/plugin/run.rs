@@ -1,0 +1,381 @@
+//! Calls of a plugin's hooks, each bounded, none of them fatal.
+//!
+//! Owns instances, limits in force and the failure policy. Refuses to know who asks. An instance serves one phase of one
+//! transaction and is never used after it failed. A call runs on a thread for blocking work, so that one that is busy
+//! holds up no session; where it outlasts its timeout the answer is the failure policy's at once, and the thread ends at the
+//! deadline.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock, atomic::AtomicU32},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wasmtime::{
+    Store,
+    component::{ComponentExportIndex, Instance, InstancePre, types::ComponentFunc},
+};
+
+use super::{
+    bindings::hermetic::plugin::types::{EnvelopeVerdict, MessageVerdict, Outcome},
+    breaker::Breaker,
+    context::{Call, Guest, Transaction},
+    database::Bucket,
+    failure::{Failure, Limiter},
+    hook::{Facts, Forward, Hook, Message, Phase, Plugin, Ran, Scratch, Verdict, Wishes},
+    load::Description,
+    reason::on_failure,
+};
+use crate::{
+    config::plugins::{Grants, OnFailure, Plugin as Configured, PluginLimits},
+    sandbox::{
+        ticker::{self, Ticker},
+        watch::Watch,
+    },
+};
+
+pub use super::context::{Level, Note, Notes};
+
+/// Octets that a plugin may hand over in one call of the host; twice the longest value of a field and more.
+const HAND_OVER: usize = 2 << 20;
+/// Lines in the log of one phase; a transaction has two.
+const LINES: u32 = 500;
+
+/// What all plugins share, for as long as one of them lives.
+pub(super) struct Runtime {
+    pub(super) engine: wasmtime::Engine,
+    pub(super) _ticker: Ticker,
+}
+
+/// What the operator says about one plugin.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) name: String,
+    pub(super) grants: Grants,
+    pub(super) limits: PluginLimits,
+    on_failure: OnFailure,
+    /// Settings as text.
+    pub(super) values: BTreeMap<String, String>,
+    /// All of them.
+    pub(super) json: String,
+    pub(super) bucket: Option<Bucket>,
+}
+
+impl Settings {
+    pub(super) fn new(configured: &Configured, bucket: Option<Bucket>) -> Self {
+        let json: BTreeMap<_, _> = configured.settings.iter().map(|(key, value)| (key.clone(), json(value))).collect();
+        let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        Self {
+            name: configured.name.clone(),
+            grants: configured.grants.clone(),
+            limits: configured.limits.clone(),
+            on_failure: configured.on_failure,
+            values: json.iter().map(|(key, value)| (key.clone(), text(value))).collect(),
+            json: serde_json::Value::Object(json.into_iter().collect()).to_string(),
+            bucket,
+        }
+    }
+}
+
+/// Dates and times become text; numbers that JSON does not have, null.
+fn json(value: &toml::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        toml::Value::String(text) => Value::String(text.clone()),
+        toml::Value::Integer(number) => Value::from(*number),
+        toml::Value::Float(number) => Value::from(*number),
+        toml::Value::Boolean(truth) => Value::from(*truth),
+        toml::Value::Datetime(time) => Value::String(time.to_string()),
+        toml::Value::Array(items) => Value::Array(items.iter().map(json).collect()),
+        toml::Value::Table(table) => {
+            Value::Object(table.iter().map(|(key, value)| (key.clone(), json(value))).collect())
+        }
+    }
+}
+
+/// The function of a hook's interface.
+pub(super) fn function(hook: Hook) -> &'static str {
+    match hook {
+        Hook::Delivery => "deliver",
+        Hook::Report => "note",
+        _ => "judge",
+    }
+}
+
+/// Is this the hook's type?
+pub(super) fn typecheck(
+    hook: Hook,
+    ty: &ComponentFunc,
+    world: &wasmtime::component::__internal::InstanceType<'_>,
+) -> wasmtime::Result<()> {
+    match hook {
+        Hook::Connection | Hook::Sender | Hook::Recipient => ty.typecheck::<(), (EnvelopeVerdict,)>(world),
+        Hook::Message | Hook::RecipientMessage => ty.typecheck::<(), (MessageVerdict,)>(world),
+        Hook::Delivery => ty.typecheck::<(), (Outcome,)>(world),
+        Hook::Report => ty.typecheck::<(), ()>(world),
+    }
+}
+
+/// A component under wasmtime.
+pub struct Wasm {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// Keeps the ticker alive.
+    runtime: Arc<Runtime>,
+    instances: InstancePre<Guest>,
+    exports: Vec<(Hook, ComponentExportIndex)>,
+    description: Description,
+    settings: Arc<Settings>,
+    room: Arc<Semaphore>,
+    breaker: Mutex<Breaker>,
+}
+
+impl std::fmt::Debug for Wasm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wasm").field("description", &self.shared.description).finish_non_exhaustive()
+    }
+}
+
+impl Wasm {
+    pub(super) fn new(
+        runtime: Arc<Runtime>,
+        instances: InstancePre<Guest>,
+        exports: Vec<(Hook, ComponentExportIndex)>,
+        description: Description,
+        settings: Settings,
+    ) -> Self {
+        let room = Arc::new(Semaphore::new((settings.limits.instances as usize).clamp(1, Semaphore::MAX_PERMITS)));
+        let settings = Arc::new(settings);
+        let breaker = Mutex::default();
+        Self { shared: Arc::new(Shared { runtime, instances, exports, description, settings, room, breaker }) }
+    }
+
+    /// A phase whose log lines and calls of the host somebody wants to see.
+    #[must_use]
+    pub fn watched_phase(
+        &self,
+        facts: Arc<Facts>,
+        scratch: Scratch,
+        message: Option<Arc<Message>>,
+        notes: Option<Notes>,
+    ) -> Box<dyn Phase> {
+        let transaction = Transaction {
+            settings: Arc::clone(&self.shared.settings),
+            facts,
+            scratch,
+            message,
+            header: Arc::new(OnceLock::new()),
+            lines: Arc::new(AtomicU32::new(LINES)),
+            notes,
+        };
+        Box::new(WasmPhase { shared: Arc::clone(&self.shared), transaction, live: None })
+    }
+}
+
+impl Plugin for Wasm {
+    fn name(&self) -> &str {
+        &self.shared.settings.name
+    }
+
+    fn hash(&self) -> &str {
+        &self.shared.description.hash
+    }
+
+    fn hooks(&self) -> &[Hook] {
+        &self.shared.description.hooks
+    }
+
+    fn phase(self: Arc<Self>, facts: Arc<Facts>, scratch: Scratch, message: Option<Arc<Message>>) -> Box<dyn Phase> {
+        self.watched_phase(facts, scratch, message, None)
+    }
+}
+
+/// An instance and its place among those that may live at a time. The instance goes first.
+struct Live {
+    store: Store<Guest>,
+    instance: Instance,
+    _permit: OwnedSemaphorePermit,
+}
+
+struct WasmPhase {
+    shared: Arc<Shared>,
+    transaction: Transaction,
+    live: Option<Live>,
+}
+
+/// What a call brought: the verdict and the wishes with the call's own.
+type Said = (Verdict, Wishes);
+
+#[async_trait]
+impl Phase for WasmPhase {
+    async fn call(&mut self, hook: Hook, forward: Option<&Forward>, recipients: &[String], wishes: &mut Wishes) -> Ran {
+        let started = Instant::now();
+        let mut memory = 0;
+        let Some(export) = self.shared.exports.iter().find(|(one, _)| *one == hook).map(|(_, index)| *index) else {
+            return self.ran(hook, Verdict::Proceed, None, started, 0);
+        };
+        let said = if self.shared.breaker.lock().admits(started) {
+            let call = Call {
+                hook,
+                forward: forward.cloned(),
+                recipients: recipients.to_vec(),
+                wishes: wishes.clone(),
+                edits: 0,
+                view: None,
+                rendered: None,
+                calls: 0,
+                now: now(),
+            };
+            self.attempt(export, call, &mut memory).await
+        } else {
+            Err(Failure::Resting)
+        };
+        match said {
+            Ok((verdict, wished)) => {
+                self.shared.breaker.lock().succeeded();
+                if matches!(verdict, Verdict::Proceed | Verdict::Accept) {
+                    *wishes = wished;
+                }
+                self.ran(hook, verdict, None, started, memory)
+            }
+            Err(failure) => {
+                let transaction = &*self.transaction.facts.transaction_id;
+                let plugin = &*self.shared.settings.name;
+                let rests = failure.counts().then(|| self.shared.breaker.lock().failed(Instant::now())).flatten();
+                tracing::warn!(plugin, hook = hook.as_str(), transaction, "the plugin failed: {failure}");
+                if let Some(rest) = rests {
+                    tracing::error!(plugin, "it fails again and again and rests for {} s", rest.as_secs());
+                }
+                let verdict = on_failure(self.shared.settings.on_failure, hook);
+                self.ran(hook, verdict, Some(failure.to_string()), started, memory)
+            }
+        }
+    }
+}
+
+impl WasmPhase {
+    fn ran(&self, hook: Hook, verdict: Verdict, failure: Option<String>, started: Instant, memory: u64) -> Ran {
+        Ran {
+            plugin: self.shared.settings.name.clone(),
+            hash: self.shared.description.hash.clone(),
+            hook,
+            verdict,
+            failure,
+            time: started.elapsed(),
+            memory,
+        }
+    }
+
+    /// One call with all its waiting. The instance stays for the next one only if this one was good.
+    async fn attempt(&mut self, export: ComponentExportIndex, call: Call, memory: &mut u64) -> Result<Said, Failure> {
+        let limits = &self.shared.settings.limits;
+        let timeout = Duration::from_millis(limits.timeout);
+        let until = tokio::time::Instant::now() + timeout;
+        let place = match self.live.take() {
+            Some(live) => Place::Taken(Box::new(live)),
+            None => {
+                let room = Arc::clone(&self.shared.room).acquire_owned();
+                let permit = tokio::time::timeout_at(until, room).await;
+                Place::Free(
+                    permit
+                        .map_err(|_| Failure::Busy(limits.instances))?
+                        .map_err(|error| Failure::Host(error.to_string()))?,
+                )
+            }
+        };
+        let shared = Arc::clone(&self.shared);
+        let transaction = self.transaction.clone();
+        let work = tokio::task::spawn_blocking(move || shared.run(place, transaction, &export, call));
+        let (live, said) = match tokio::time::timeout_at(until, work).await {
+            // The call ends at its deadline, with nobody listening; the instance and its place go then.
+            Err(_) => return Err(Failure::Timeout(limits.timeout)),
+            Ok(Err(broken)) => return Err(Failure::Host(broken.to_string())),
+            Ok(Ok(done)) => done,
+        };
+        *memory = live.as_ref().map_or(0, |live| live.store.data().limiter.memory as u64);
+        if said.is_ok() {
+            self.live = live;
+        }
+        said
+    }
+}
+
+/// Where a call runs.
+enum Place {
+    Taken(Box<Live>),
+    Free(OwnedSemaphorePermit),
+}
+
+impl Shared {
+    /// Blocks until the call is over. The instance comes back even if it is of no use, for its memory to be counted.
+    fn run(
+        &self,
+        place: Place,
+        transaction: Transaction,
+        export: &ComponentExportIndex,
+        call: Call,
+    ) -> (Option<Live>, Result<Said, Failure>) {
+        let limits = &self.settings.limits;
+        let deadline = limits.deadline;
+        let mut live = match place {
+            Place::Taken(mut live) => {
+                live.store.data_mut().call = call;
+                self.wind(&mut live.store);
+                *live
+            }
+            Place::Free(permit) => {
+                let limiter = Limiter::new(limits.memory);
+                let guest = Guest { limiter, watch: Watch::default(), transaction, call };
+                let mut store = Store::new(&self.runtime.engine, guest);
+                store.limiter(|guest| &mut guest.limiter);
+                let half = Duration::from_millis(deadline) / 2;
+                let epochs = ticker::epochs(half);
+                store.epoch_deadline_callback(move |mut context| Ok(context.data_mut().watch.look(half, epochs)));
+                store.set_hostcall_fuel(HAND_OVER);
+                self.wind(&mut store);
+                match self.instances.instantiate(&mut store) {
+                    Ok(instance) => Live { store, instance, _permit: permit },
+                    Err(error) => return (None, Err(Failure::of(&error, deadline))),
+                }
+            }
+        };
+        let hook = live.store.data().call.hook;
+        let said = judge(&mut live, hook, export).map_err(|error| Failure::of(&error, deadline));
+        let wishes = std::mem::take(&mut live.store.data_mut().call.wishes);
+        (Some(live), said.map(|verdict| (verdict, wishes)))
+    }
+
+    /// The whole deadline is before it.
+    fn wind(&self, store: &mut Store<Guest>) {
+        store.data_mut().watch = Watch::default();
+        store.set_epoch_deadline(ticker::epochs(Duration::from_millis(self.settings.limits.deadline) / 2));
+    }
+}
+
+fn judge(live: &mut Live, hook: Hook, export: &ComponentExportIndex) -> wasmtime::Result<Verdict> {
+    let Live { store, instance, .. } = live;
+    Ok(match hook {
+        Hook::Connection | Hook::Sender | Hook::Recipient => {
+            instance.get_typed_func::<(), (EnvelopeVerdict,)>(&mut *store, export)?.call(store, ())?.0.into()
+        }
+        Hook::Message | Hook::RecipientMessage => {
+            instance.get_typed_func::<(), (MessageVerdict,)>(&mut *store, export)?.call(store, ())?.0.into()
+        }
+        Hook::Delivery => instance.get_typed_func::<(), (Outcome,)>(&mut *store, export)?.call(store, ())?.0.into(),
+        Hook::Report => {
+            instance.get_typed_func::<(), ()>(&mut *store, export)?.call(store, ())?;
+            Verdict::Proceed
+        }
+    })
+}
+
+/// Seconds since 1970.
+fn now() -> u32 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
+}
