@@ -2,10 +2,7 @@
 //!
 //! Owns the comparison of the reverse-path and the client's address with the list, at RCPT.
 
-mod network;
-
-use hermetic_plugin::{EnvelopeVerdict, Failure, Judgement, OnRecipient, Reason, export, facts, settings};
-use network::Network;
+use hermetic_plugin::{EnvelopeVerdict, Failure, Judgement, Network, OnRecipient, Reason, export, facts, settings};
 use serde::Deserialize;
 
 #[derive(Deserialize)]

@@ -39,6 +39,7 @@ mod context;
 #[cfg(not(target_family = "wasm"))]
 mod fake;
 mod hooks;
+mod network;
 mod reason;
 mod settings;
 
@@ -60,4 +61,5 @@ pub use hooks::Exported;
 pub use hooks::{
     Failure, Judgement, OnConnection, OnDelivery, OnMessage, OnRecipient, OnRecipientMessage, OnReport, OnSender,
 };
+pub use network::Network;
 pub use settings::settings;
