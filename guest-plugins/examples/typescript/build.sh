@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Builds the TypeScript example: build.sh [OUTPUT]. Needs Node.js 20 or later with npm; typescript and componentize-qjs come from npm.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+out=$(realpath -m "${1:-../../out/tag-typescript.wasm}")
+mkdir -p build "$(dirname "$out")"
+
+[ -x node_modules/.bin/componentize-qjs ] || npm ci --silent --no-audit --no-fund
+
+# The world of this plugin, and the package that it takes from.
+rm -rf build/wit && mkdir -p build/wit/deps
+cp wit/*.wit build/wit/
+cp -r ../../../wit/plugin build/wit/deps/hermetic-plugin
+
+npx --no-install tsc --project tsconfig.json
+
+# --sync: plain functions, as the contract has them; --stub-wasi: without WASI, which a filter does not need.
+npx --no-install componentize-qjs --wit build/wit --world tag --js build/tag.js --sync --stub-wasi --output "$out"
+printf '%s: %s octets\n' "$out" "$(wc -c < "$out")"
