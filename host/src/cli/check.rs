@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, fs, path::Path};
 
 use crate::{
-    config::{Config, ConfigError, Domain, Found, Kind, Listener, Loaded, Mailboxes},
+    config::{Config, ConfigError, Domain, Found, Kind, Listener, Loaded, Mailboxes, plugins::OnFailure},
     policy::auth::Users,
     transport::tls,
 };
@@ -39,6 +39,11 @@ fn unreadable(config: &Config) -> Vec<String> {
             && let Err(error) = fs::read(path)
         {
             errors.push(format!("{key}: {} can not be read: {error}", path.display()));
+        }
+    }
+    for plugin in &config.plugins {
+        if let Err(error) = fs::File::open(&plugin.file) {
+            errors.push(format!("plugin {}: {} can not be read: {error}", plugin.name, plugin.file.display()));
         }
     }
     if errors.is_empty()
@@ -101,6 +106,8 @@ fn describe(name: &str, loaded: &Loaded, users: usize) -> String {
         };
     }
 
+    text.push_str(&judges(config));
+
     let differing = differing(config);
     if !differing.is_empty() {
         text.push_str("\nNot as by default\n");
@@ -113,6 +120,48 @@ fn describe(name: &str, loaded: &Loaded, users: usize) -> String {
         for warning in warnings {
             let _ = writeln!(text, "  {warning}");
         }
+    }
+    text
+}
+
+/// Which plugins there are, and who is judged by which.
+fn judges(config: &Config) -> String {
+    let mut text = String::new();
+    if config.plugins.is_empty() {
+        return text;
+    }
+    text.push_str("\nPlugins\n");
+    let width = config.plugins.iter().map(|plugin| plugin.name.len()).max().unwrap_or(0);
+    for plugin in &config.plugins {
+        let grants = &plugin.grants;
+        let listed = |what: &str, of: &[String]| format!("{what} {}", of.join(", "));
+        let granted: Vec<String> = [
+            (grants.edit, "edit".to_owned()),
+            (!grants.forwarding.is_empty(), listed("forwarding to", &grants.forwarding)),
+            (grants.quarantine, "quarantine".to_owned()),
+            (grants.keyvalue > 0, format!("keyvalue of {} octets", grants.keyvalue)),
+            (grants.resolver, "resolver".to_owned()),
+            (!grants.http.is_empty(), listed("http to", &grants.http)),
+        ]
+        .into_iter()
+        .filter_map(|(granted, what)| granted.then_some(what))
+        .collect();
+        let may = if granted.is_empty() { "may only judge".to_owned() } else { format!("may {}", granted.join("; ")) };
+        let failing = match plugin.on_failure {
+            OnFailure::Defer => "if it fails 451",
+            OnFailure::Skip => "if it fails it is skipped",
+            OnFailure::Reject => "if it fails 550",
+        };
+        let postmaster = if plugin.postmaster { "; postmaster too" } else { "" };
+        let _ = writeln!(text, "  {:width$}  {}; {may}; {failing}{postmaster}", plugin.name, plugin.file.display());
+    }
+    text.push_str("\nWho is judged by which\n");
+    for route in &config.routes {
+        let order = if route.plugins.is_empty() { "none".to_owned() } else { route.plugins.join(", then ") };
+        let _ = writeln!(text, "  {}: {order}", route.recipients.join(", "));
+    }
+    if !config.routes.iter().any(|route| route.recipients.iter().any(|pattern| pattern == "*")) {
+        text.push_str("  everyone else: none\n");
     }
     text
 }
