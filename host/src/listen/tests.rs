@@ -273,6 +273,9 @@ impl Incoming for Arriving {
     fn header(&self) -> &[u8] {
         &[]
     }
+    async fn content(&mut self) -> Result<Vec<u8>, StoreError> {
+        Ok(self.content.clone())
+    }
     async fn accept(
         mut self: Box<Self>,
         envelope: Envelope,

@@ -184,6 +184,7 @@ fn entries(recipients: &[Recipient], routes: &[Route]) -> Vec<NewEntry> {
             orcpt: recipient.orcpt.as_ref().map(|orcpt| (orcpt.address_type.clone(), orcpt.address.clone())),
             held: matches!(route, Route::Relay).then(|| NEEDS_OUTBOUND.into()),
             route: route.clone(),
+            edits: Vec::new(),
         });
     }
     entries

@@ -143,7 +143,46 @@ pub struct NewEntry {
     pub route: Route,
     /// Held from the start, with the reason; never claimed until released.
     pub held: Option<String>,
+    /// Changes of the header in this recipient's copy alone, in their order.
+    #[serde(default)]
+    pub edits: Vec<Edit>,
 }
+
+/// A change of header fields. Fields are counted from 0, top first, in the message as it came; one that an edit made has
+/// the number that it gives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Edit {
+    /// Above all others: number, name, value.
+    Prepend(u32, String, String),
+    /// Below all others: number, name, value.
+    Append(u32, String, String),
+    /// Another value for a field.
+    Replace(u32, String),
+    /// Without a field.
+    Remove(u32),
+}
+
+/// How a recipient was judged, for `hermetic why`. Kept for [`VERDICTS_AGE`] at most.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdicts {
+    /// What the judges called the transaction.
+    pub transaction: String,
+    /// The message, if it was accepted.
+    pub message: Option<MessageId>,
+    /// Display form.
+    pub recipient: String,
+    /// What came of it, for people.
+    pub outcome: String,
+    /// The steps, as JSON.
+    pub steps: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// How long verdicts are kept.
+pub const VERDICTS_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How many of them are kept.
+pub const VERDICTS_MOST: u64 = 100_000;
 
 /// One recipient of one message: `message` and its place in the order of RCPT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -276,6 +315,8 @@ pub trait Store: Send + Sync + 'static {
     async fn due(&self);
     /// All entries and owed DSNs, oldest first.
     async fn list(&self) -> Result<Vec<Listed>, StoreError>;
+    /// Keeps how refused mail was judged. Returns at once and may fail silently under load: nothing depends on it.
+    fn record(&self, _verdicts: Vec<Verdicts>) {}
     /// How many entries are in which state.
     async fn counts(&self) -> Result<Counts, StoreError>;
     /// Nothing more is coming: flush and close.
@@ -302,6 +343,10 @@ pub trait Incoming: Send {
     async fn flush(&mut self) -> Result<(), StoreError>;
     /// The header block so far (up to its empty line and without it, at most 64 KiB), for policy to look at.
     fn header(&self) -> &[u8];
+    /// All that was written so far, for whoever must see it before it is accepted. Holds the message in memory.
+    async fn content(&mut self) -> Result<Vec<u8>, StoreError>;
+    /// How its recipients were judged: kept with the message if it is accepted.
+    fn judged(&mut self, _verdicts: Vec<Verdicts>) {}
     /// `prefix` goes before the content; `envelope.size` is set to what was written. Returns when all of it is on stable storage, in one transaction.
     async fn accept(
         self: Box<Self>,
