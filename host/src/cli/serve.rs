@@ -8,6 +8,7 @@
 //! sockets, let messages arrive that are on their way, and close the store; a second one does not wait.
 
 use std::{
+    collections::HashMap,
     io::{self, Write},
     path::{Path, PathBuf},
     sync::Arc,
@@ -32,9 +33,11 @@ use crate::{
     files::make_private_folder,
     listen::{BindError, Current, Listeners, Shared},
     observe::{Health, Http, Metrics, events, http::HttpError},
+    plugin::hook::Plugin,
     policy::{
         Policy,
         auth::{Users, UsersError},
+        chain::Chains,
     },
     queue,
     store::sqlite::{OpenError, SqliteStore},
@@ -68,6 +71,8 @@ pub enum ServeError {
     Signals(io::Error),
     #[error("there is no listener; add a [[listener]] to the configuration")]
     NoListener,
+    #[error("plugin {0}: this version can not load plugins yet; leave it out")]
+    Plugins(String),
     #[error("the queue stopped, which is a bug; start again, no mail is lost")]
     Queue,
 }
@@ -291,7 +296,16 @@ fn current(config: Arc<Config>, old: Option<&Current>) -> Result<Current, ServeE
     };
     let certificates = Certificates::load(&config.tls, &config.data, &config.name)?;
     let policy = Arc::new(Policy::new(config.clone(), users.clone())?);
-    Ok(Current { config, policy, users, certificates: Some(certificates) })
+    let chains = Chains::new(&config, &plugins(&config)?);
+    Ok(Current { config, policy, users, certificates: Some(certificates), chains })
+}
+
+/// Loads the configured plugins, by name.
+fn plugins(config: &Config) -> Result<HashMap<String, Arc<dyn Plugin>>, ServeError> {
+    match config.plugins.first() {
+        None => Ok(HashMap::new()),
+        Some(plugin) => Err(ServeError::Plugins(plugin.name.clone())),
+    }
 }
 
 /// Certificates and logins that changed on disk.

@@ -3,3 +3,4 @@
 //! Owns what a plugin is asked ([`hook`]). Refuses to know sessions and queues.
 
 pub mod hook;
+pub mod render;
