@@ -288,6 +288,36 @@ mod tests {
     }
 
     #[test]
+    fn who_is_judged() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("h.toml");
+        let here = folder.path().display();
+        let text = "[[listener]]\nkind = \"mx\"\naddress = \"127.0.0.1:0\"\n[[domain]]\nname = \"a.example\"\nmailboxes = [\"*\"]\n\
+            [[plugin]]\nname = \"spam\"\nfile = \"s.wasm\"\non-failure = \"skip\"\n\
+            grants = { edit = true, keyvalue = 1000, http = [\"127.0.0.1:80\"] }\n\
+            [[plugin]]\nname = \"greylist\"\nfile = \"g.wasm\"\npostmaster = true\n\
+            [[route]]\nrecipients = [\"free@a.example\"]\nplugins = []\n\
+            [[route]]\nrecipients = [\"@a.example\", \"x-*@b.example\"]\nplugins = [\"greylist\", \"spam\"]\n";
+        fs::write(&file, text).unwrap();
+        let errors = report(Some(&file)).unwrap_err();
+        let expected = format!("plugin spam: {here}/s.wasm can not be read: No such file or directory (os error 2)");
+        assert_eq!((errors.len(), &errors[0]), (2, &expected));
+        fs::write(folder.path().join("s.wasm"), "").unwrap();
+        fs::write(folder.path().join("g.wasm"), "").unwrap();
+        let shown = report(Some(&file)).unwrap();
+        let expected = format!(
+            "\nPlugins\n\
+             \x20 spam      {here}/s.wasm; may edit; keyvalue of 1000 octets; http to 127.0.0.1:80; if it fails it is skipped\n\
+             \x20 greylist  {here}/g.wasm; may only judge; if it fails 451; postmaster too\n\n\
+             Who is judged by which\n\
+             \x20 free@a.example: none\n\
+             \x20 @a.example, x-*@b.example: greylist, then spam\n\
+             \x20 everyone else: none\n"
+        );
+        assert!(shown.contains(&expected), "{shown}");
+    }
+
+    #[test]
     fn errors() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("h.toml");

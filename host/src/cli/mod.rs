@@ -8,6 +8,7 @@ pub mod check;
 pub mod queue;
 pub mod serve;
 pub mod user;
+pub mod why;
 
 use std::{
     fmt::Display,
@@ -92,6 +93,18 @@ enum Command {
     /// See what is waiting to be delivered.
     #[command(subcommand)]
     Queue(QueueCommand),
+    /// Tell how plugins judged a message, for each of its recipients.
+    ///
+    /// Shows every hook that ran, its component's hash, what it said, the header fields that it changed, its time and
+    /// its memory. Kept for 30 days, and for 100000 recipients.
+    Why {
+        /// A message (the id in "queued as", or an entry of `hermetic queue list`), a session or a transaction of the
+        /// log.
+        id: String,
+        /// One JSON object a recipient.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -129,6 +142,7 @@ pub fn main() -> ExitCode {
             Err(error) => failed(error),
         },
         Command::User(command) => with(file.as_deref(), |config| done(user::run(&command, config))),
+        Command::Why { id, json } => with(file.as_deref(), |config| done(why::why(config, &id, json))),
         Command::Queue(QueueCommand::List { json }) => with(file.as_deref(), |config| done(queue::list(config, json))),
     }
 }

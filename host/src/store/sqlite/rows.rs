@@ -111,7 +111,8 @@ pub(super) fn expire_verdicts(connection: &Connection, now: Timestamp) -> rusqli
     Ok(())
 }
 
-/// How the recipients of a message or a transaction were judged, oldest first.
+/// How the recipients of a message, a transaction or all of a session's transactions (`SESSION.1`, …) were judged, oldest
+/// first.
 pub(super) fn read_verdicts(connection: &Connection, id: &str) -> rusqlite::Result<Vec<Verdicts>> {
     let there = connection.prepare("SELECT 1 FROM sqlite_master WHERE name = 'verdicts'")?.exists(())?;
     if !there {
@@ -119,7 +120,8 @@ pub(super) fn read_verdicts(connection: &Connection, id: &str) -> rusqlite::Resu
     }
     let mut statement = connection.prepare(
         "SELECT at, transaction_id, message, recipient, outcome, steps FROM verdicts
-         WHERE transaction_id = ?1 OR message = ?1 ORDER BY number",
+         WHERE message = ?1 OR transaction_id = ?1 OR (transaction_id > ?1 || '.' AND transaction_id < ?1 || '/')
+         ORDER BY number",
     )?;
     let found = statement.query_map([id], |row| {
         Ok(Verdicts {

@@ -344,6 +344,7 @@ async fn verdicts_are_kept_and_expire() {
     let shown: Vec<_> = of(&id.to_string()).into_iter().map(|v| v.recipient).collect();
     assert_eq!(shown, ["a", "b"]);
     assert_eq!(of("s.1").len(), 2 + writer::TIDY, "without the old one");
+    assert_eq!((of("s").len(), of("s.").len(), of("s.11").len()), (2 + writer::TIDY, 0, 0), "a session's");
     assert_eq!(store.shared.recording.load(Ordering::Relaxed), 0);
 }
 
