@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::{
     config::Config,
     plugin::hook::{Reason, Verdict},
-    policy::chain::Step,
+    policy::chain::{Record, Step},
     store::{
         VERDICTS_AGE, Verdicts,
         sqlite::{self, OpenError},
@@ -65,61 +65,59 @@ pub fn why(config: &Config, id: &str, json: bool) -> Result<(), WhyError> {
 struct Line<'a> {
     transaction: &'a str,
     message: Option<String>,
-    recipient: &'a str,
-    outcome: &'a str,
     at: u64,
-    steps: serde_json::Value,
+    #[serde(flatten)]
+    record: Record,
+}
+
+/// What a later version wrote may have another form.
+fn records(verdicts: &Verdicts) -> Vec<Record> {
+    serde_json::from_str(&verdicts.judged).unwrap_or_default()
 }
 
 fn print_json(out: &mut impl io::Write, found: &[Verdicts]) -> io::Result<()> {
     for v in found {
-        let line = Line {
-            transaction: &v.transaction,
-            message: v.message.map(|id| id.to_string()),
-            recipient: &v.recipient,
-            outcome: &v.outcome,
-            at: v.at,
-            steps: serde_json::from_str(&v.steps).unwrap_or_default(),
-        };
-        writeln!(out, "{}", serde_json::to_string(&line)?)?;
+        for record in records(v) {
+            let message = v.message.map(|id| id.to_string());
+            let line = Line { transaction: &v.transaction, message, at: v.at, record };
+            writeln!(out, "{}", serde_json::to_string(&line)?)?;
+        }
     }
     Ok(())
 }
 
 fn print_text(out: &mut impl io::Write, found: &[Verdicts]) -> io::Result<()> {
-    let mut last = None;
     for v in found {
-        let head = (&v.transaction, v.message);
-        if last != Some(head) {
-            let message = v.message.map_or_else(|| "not stored".into(), |id| format!("message {id}"));
-            writeln!(out, "transaction {}, {message}, {}", v.transaction, time(v.at))?;
-            last = Some(head);
-        }
-        writeln!(out, "  {}: {}", v.recipient, v.outcome.escape_debug())?;
-        // What a later version wrote may have another form.
-        let steps: Vec<Step> = serde_json::from_str(&v.steps).unwrap_or_default();
-        for Step { ran, edits } in &steps {
-            let hash = ran.hash.get(..12).unwrap_or(&ran.hash);
-            let edits = match edits {
-                0 => String::new(),
-                1 => ", 1 edit".into(),
-                n => format!(", {n} edits"),
-            };
-            writeln!(
-                out,
-                "    {} ({hash}) {}: {}{edits}; {}, {} KiB",
-                ran.plugin,
-                ran.hook.as_str(),
-                said(&ran.verdict).escape_debug(),
-                took(ran.time),
-                ran.memory / 1024
-            )?;
-            if let Some(failure) = &ran.failure {
-                writeln!(out, "      it failed: {}", failure.escape_debug())?;
-            }
+        let message = v.message.map_or_else(|| "not stored".into(), |id| format!("message {id}"));
+        writeln!(out, "transaction {}, {message}, {}", v.transaction, time(v.at))?;
+        for Record { recipient, outcome, steps } in records(v) {
+            writeln!(out, "  {recipient}: {}", outcome.escape_debug())?;
+            steps.iter().try_for_each(|step| print_step(out, step))?;
         }
     }
     Ok(())
+}
+
+fn print_step(out: &mut impl io::Write, Step { ran, edits }: &Step) -> io::Result<()> {
+    let hash = ran.hash.get(..12).unwrap_or(&ran.hash);
+    let edits = match edits {
+        0 => String::new(),
+        1 => ", 1 edit".into(),
+        n => format!(", {n} edits"),
+    };
+    writeln!(
+        out,
+        "    {} ({hash}) {}: {}{edits}; {}, {} KiB",
+        ran.plugin,
+        ran.hook.as_str(),
+        said(&ran.verdict).escape_debug(),
+        took(ran.time),
+        ran.memory / 1024
+    )?;
+    match &ran.failure {
+        Some(failure) => writeln!(out, "      it failed: {}", failure.escape_debug()),
+        None => Ok(()),
+    }
 }
 
 fn said(verdict: &Verdict) -> String {
@@ -157,7 +155,7 @@ mod tests {
         store::MessageId,
     };
 
-    fn verdicts(message: Option<MessageId>, recipient: &str) -> Verdicts {
+    fn verdicts(message: Option<MessageId>, recipients: &[&str]) -> Verdicts {
         let ran = |hook, verdict, failure: Option<&str>, micros| Ran {
             plugin: "greylist".into(),
             hash: "0123456789abcdef".into(),
@@ -168,19 +166,24 @@ mod tests {
             memory: 65_536,
         };
         let reason = Reason { subject: 7, detail: 1, text: "in 5 minutes\u{7}".into() };
-        let steps = [
+        let steps = vec![
             Step { ran: ran(Hook::Recipient, Verdict::Proceed, None, 12), edits: 2 },
             Step {
                 ran: ran(Hook::RecipientMessage, Verdict::Defer(reason), Some("trap: unreachable"), 1234),
                 edits: 0,
             },
         ];
+        let record = |recipient: &&str| Record {
+            recipient: recipient.to_string(),
+            outcome: "deferred by plugin greylist: in 5 minutes".into(),
+            steps: steps.clone(),
+        };
+        let records: Vec<_> = recipients.iter().map(record).collect();
         Verdicts {
             transaction: "abc.1".into(),
             message,
-            recipient: recipient.into(),
-            outcome: "deferred by plugin greylist: in 5 minutes".into(),
-            steps: serde_json::to_string(&steps).unwrap(),
+            recipients: 1,
+            judged: serde_json::to_string(&records).unwrap(),
             at: 1_700_000_000_000,
         }
     }
@@ -188,7 +191,7 @@ mod tests {
     #[test]
     fn text() {
         let mut out = Vec::new();
-        print_text(&mut out, &[verdicts(None, "a@example.test"), verdicts(None, "b@example.test")]).unwrap();
+        print_text(&mut out, &[verdicts(None, &["a@example.test", "b@example.test"])]).unwrap();
         let each = "deferred by plugin greylist: in 5 minutes\n    \
              greylist (0123456789ab) recipient: proceed, 2 edits; 12 µs, 64 KiB\n    \
              greylist (0123456789ab) recipient-message: defer, in 5 minutes\\u{7} (4.7.1); 1.2 ms, 64 KiB\n      \
@@ -202,7 +205,7 @@ mod tests {
     #[test]
     fn json() {
         let mut out = Vec::new();
-        print_json(&mut out, &[verdicts(Some(MessageId::from(7u128)), "a@example.test")]).unwrap();
+        print_json(&mut out, &[verdicts(Some(MessageId::from(7u128)), &["a@example.test"])]).unwrap();
         let line: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(line["message"], "00000000000000000000000007");
         assert_eq!(line["steps"][1]["ran"]["hook"], "recipient-message");

@@ -12,7 +12,7 @@ use crate::{
     plugin::hook::Facts,
     policy::{
         Policy, SessionFacts,
-        chain::{Fate, Outcome},
+        chain::{Fate, Outcome, Record},
     },
     queue::NEEDS_OUTBOUND,
     store::{self, MessageId, NewEntry, Route, Timestamp, Verdicts},
@@ -42,24 +42,45 @@ pub(super) fn facts(session: &SessionFacts, sender: &Sender, number: u32) -> Fac
     }
 }
 
-/// How a recipient was judged; none if no hook ran.
-pub(super) fn verdicts(
+/// How recipients were judged, those whom no hook ran for left out. `held`: whoever was not accepted is kept for the
+/// operator.
+pub(super) fn verdicts<'a>(
     transaction: &str,
     message: Option<MessageId>,
-    recipient: &Recipient,
-    outcome: &Outcome,
+    judged: impl Iterator<Item = (&'a Recipient, &'a Outcome)>,
     held: bool,
     at: Timestamp,
 ) -> Option<Verdicts> {
-    if outcome.steps.is_empty() {
+    let records: Vec<Record> = judged
+        .filter(|(_, outcome)| !outcome.steps.is_empty())
+        .map(|(recipient, outcome)| Record {
+            recipient: recipient_address(recipient).to_string(),
+            outcome: describe(outcome, held),
+            steps: outcome.steps.clone(),
+        })
+        .collect();
+    if records.is_empty() {
         return None;
     }
+    Some(Verdicts {
+        transaction: transaction.to_owned(),
+        message,
+        recipients: u32::try_from(records.len()).unwrap_or(u32::MAX),
+        // Plain data always has a JSON form.
+        judged: serde_json::to_string(&records).unwrap_or_default(),
+        at,
+    })
+}
+
+/// What came of a recipient, for people.
+fn describe(outcome: &Outcome, held: bool) -> String {
     let fate = outcome.fate();
     let mut text = fate.describe();
     let by = |name: &Option<String>| name.as_ref().map(|name| format!(" by plugin {name}")).unwrap_or_default();
     if held && !fate.is_accepted() {
-        text = format!("accepted with the others and held: {text}");
-    } else if fate == Fate::Accepted {
+        return format!("accepted with the others and held: {text}");
+    }
+    if fate == Fate::Accepted {
         let wishes = &outcome.wishes;
         if let Some(why) = &wishes.quarantine {
             text.push_str(&format!("; quarantined{}: {why}", by(&outcome.quarantined_by)));
@@ -71,15 +92,7 @@ pub(super) fn verdicts(
             text.push_str(&format!("; also{} to {}", by(&outcome.forwarded_by), wishes.add.join(", ")));
         }
     }
-    Some(Verdicts {
-        transaction: transaction.to_owned(),
-        message,
-        recipient: recipient_address(recipient).to_string(),
-        outcome: text,
-        // Plain data always has a JSON form.
-        steps: serde_json::to_string(&outcome.steps).unwrap_or_default(),
-        at,
-    })
+    text
 }
 
 /// Where a copy goes; two of one place are one.

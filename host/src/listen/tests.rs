@@ -244,7 +244,7 @@ struct Memory {
 
 struct Arriving {
     store: Memory,
-    judged: Vec<Verdicts>,
+    judged: Option<Verdicts>,
     content: Vec<u8>,
     buffered: usize,
     accepted: bool,
@@ -285,8 +285,8 @@ impl Incoming for Arriving {
         self.store.reads.fetch_add(1, SeqCst);
         Ok(self.content.clone())
     }
-    fn judged(&mut self, verdicts: Vec<Verdicts>) {
-        self.judged = verdicts;
+    fn judged(&mut self, verdicts: Verdicts) {
+        self.judged = Some(verdicts);
     }
     async fn accept(
         mut self: Box<Self>,
@@ -300,7 +300,7 @@ impl Incoming for Arriving {
         }
         self.accepted = true;
         let content = std::mem::take(&mut self.content);
-        self.store.verdicts.lock().append(&mut self.judged);
+        self.store.verdicts.lock().extend(self.judged.take());
         self.store.messages.lock().push((envelope, content, entries));
         Ok(self.id())
     }
@@ -312,13 +312,7 @@ impl Store for Memory {
         if *self.trouble.lock() == Trouble::Begin {
             return Err(StoreError::Full("test".into()));
         }
-        Ok(Box::new(Arriving {
-            store: self.clone(),
-            judged: Vec::new(),
-            content: Vec::new(),
-            buffered: 0,
-            accepted: false,
-        }))
+        Ok(Box::new(Arriving { store: self.clone(), judged: None, content: Vec::new(), buffered: 0, accepted: false }))
     }
     async fn claim(&self, _: u64, _: usize, _: Duration) -> Result<Vec<Lease>, StoreError> {
         Ok(Vec::new())
@@ -335,8 +329,8 @@ impl Store for Memory {
     async fn list(&self) -> Result<Vec<Listed>, StoreError> {
         Ok(Vec::new())
     }
-    fn record(&self, mut verdicts: Vec<Verdicts>) {
-        self.verdicts.lock().append(&mut verdicts);
+    fn record(&self, verdicts: Verdicts) {
+        self.verdicts.lock().push(verdicts);
     }
     async fn counts(&self) -> Result<Counts, StoreError> {
         Ok(Counts::default())

@@ -75,11 +75,12 @@ impl Transaction {
             if let Some(refusal) = outcome.fate().refusal() {
                 judged.decision = Err(refusal);
                 judged.route = None;
-                refused.extend(verdicts(judging.transaction(), None, recipient, &outcome, false, now()));
+                refused.push((recipient, outcome));
             }
         }
-        if !refused.is_empty() {
-            store.record(refused);
+        let refused = refused.iter().map(|(recipient, outcome)| (*recipient, outcome));
+        if let Some(verdicts) = verdicts(judging.transaction(), None, refused, false, now()) {
+            store.record(verdicts);
         }
     }
 
@@ -165,15 +166,17 @@ impl Transaction {
         let refusals = outcomes.iter().map(|outcome| outcome.fate().refusal()).collect();
         let entries = entries(policy, &self.recipients, &self.routes, &outcomes, held);
         let kept = (!entries.is_empty()).then_some(id);
-        let judged = self.recipients.iter().zip(&outcomes);
-        let judgement =
-            judged.filter_map(|(to, outcome)| verdicts(&transaction, kept, to, outcome, held, now)).collect();
+        let judgement = verdicts(&transaction, kept, self.recipients.iter().zip(&outcomes), held, now);
         if entries.is_empty() {
             // All were refused or discarded: there is nobody to keep it for.
-            store.record(judgement);
+            if let Some(judgement) = judgement {
+                store.record(judgement);
+            }
             return Ok(Accepted { id: None, refusals });
         }
-        incoming.judged(judgement);
+        if let Some(judgement) = judgement {
+            incoming.judged(judgement);
+        }
         let accepted = incoming.accept(envelope(facts, &self.sender, message, now), prefix, entries).await;
         accepted.map(|id| Accepted { id: Some(id), refusals }).map_err(|error| refusal(&error, log))
     }

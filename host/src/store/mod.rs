@@ -162,26 +162,25 @@ pub enum Edit {
     Remove(u32),
 }
 
-/// How a recipient was judged, for `hermetic why`. Kept for [`VERDICTS_AGE`] at most.
+/// How recipients of one message, or those of a batch that were refused, were judged: for `hermetic why`. One row, so
+/// that a message with many recipients costs little more than one with one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdicts {
     /// What the judges called the transaction.
     pub transaction: String,
     /// The message, if it was accepted.
     pub message: Option<MessageId>,
-    /// Display form.
-    pub recipient: String,
-    /// What came of it, for people.
-    pub outcome: String,
-    /// The steps, as JSON.
-    pub steps: String,
+    /// How many recipients this is about; at least 1.
+    pub recipients: u32,
+    /// What was said of each, in the form of whoever reads it.
+    pub judged: String,
     /// When.
     pub at: Timestamp,
 }
 
 /// How long verdicts are kept.
 pub const VERDICTS_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
-/// How many of them are kept.
+/// How many recipients' are kept.
 pub const VERDICTS_MOST: u64 = 100_000;
 
 /// One recipient of one message: `message` and its place in the order of RCPT.
@@ -316,7 +315,7 @@ pub trait Store: Send + Sync + 'static {
     /// All entries and owed DSNs, oldest first.
     async fn list(&self) -> Result<Vec<Listed>, StoreError>;
     /// Keeps how refused mail was judged. Returns at once and may fail silently under load: nothing depends on it.
-    fn record(&self, _verdicts: Vec<Verdicts>) {}
+    fn record(&self, _verdicts: Verdicts) {}
     /// How many entries are in which state.
     async fn counts(&self) -> Result<Counts, StoreError>;
     /// Nothing more is coming: flush and close.
@@ -346,7 +345,7 @@ pub trait Incoming: Send {
     /// All that was written so far, for whoever must see it before it is accepted. Holds the message in memory.
     async fn content(&mut self) -> Result<Vec<u8>, StoreError>;
     /// How its recipients were judged: kept with the message if it is accepted.
-    fn judged(&mut self, _verdicts: Vec<Verdicts>) {}
+    fn judged(&mut self, _verdicts: Verdicts) {}
     /// `prefix` goes before the content; `envelope.size` is set to what was written. Returns when all of it is on stable storage, in one transaction.
     async fn accept(
         self: Box<Self>,

@@ -14,7 +14,7 @@ use crate::{
 /// What is known of a transaction's judging.
 pub struct Judging {
     chains: Arc<Chains>,
-    facts: Facts,
+    facts: Arc<Facts>,
     members: BTreeMap<usize, Member>,
     recipients: Vec<Judged>,
 }
@@ -76,7 +76,7 @@ impl Judging {
     /// MAIL was accepted. `facts` are as they are now; of the message nothing is known yet.
     #[must_use]
     pub fn new(chains: Arc<Chains>, facts: Facts) -> Self {
-        Self { chains, facts, members: BTreeMap::new(), recipients: Vec::new() }
+        Self { chains, facts: Arc::new(facts), members: BTreeMap::new(), recipients: Vec::new() }
     }
 
     /// What the plugins call the transaction.
@@ -85,8 +85,8 @@ impl Judging {
         &self.facts.transaction_id
     }
 
-    /// Judges the recipients of one batch of RCPTs, in their order. Those whose fate is none or accepted are in the
-    /// transaction from now on.
+    /// Judges the recipients of one batch of RCPTs, in their order. Those who are accepted are in the transaction from
+    /// now on, and nothing more is told of them yet.
     pub async fn envelope(&mut self, batch: &[(Address, Route)]) -> Vec<Outcome> {
         let mut instances = Instances::new();
         let mut outcomes = Vec::with_capacity(batch.len());
@@ -104,10 +104,12 @@ impl Judging {
                 }
                 // An acceptance at the envelope ends the chain there, and not after the content.
                 let fate = outcome.fate.clone().filter(|fate| *fate != Fate::Accepted);
-                let outcome = Outcome { fate, ..outcome.clone() };
+                let outcome = Outcome { fate, ..outcome };
                 self.recipients.push(Judged { forward, chain, outcome });
+                outcomes.push(Outcome::default());
+            } else {
+                outcomes.push(outcome);
             }
-            outcomes.push(outcome);
         }
         outcomes
     }
@@ -124,7 +126,7 @@ impl Judging {
             }
             let phase = instances
                 .entry(link)
-                .or_insert_with(|| plugin.plugin.clone().phase(Arc::new(facts.clone()), member.scratch.clone(), None));
+                .or_insert_with(|| plugin.plugin.clone().phase(facts.clone(), member.scratch.clone(), None));
             if member.begun.is_none() {
                 let mut steps = Vec::new();
                 let mut verdict = Verdict::Proceed;
@@ -174,8 +176,7 @@ impl Judging {
         let Some(message) = message.map(Arc::new) else {
             return self.recipients.into_iter().map(|recipient| recipient.outcome).collect();
         };
-        self.facts.message_size = size;
-        let facts = Arc::new(self.facts.clone());
+        let facts = Arc::new(Facts { message_size: size, ..Facts::clone(&self.facts) });
         let mut instances = Instances::new();
         // For each recipient how much of its chain is done, and for each plugin what its `message` hook said and asked for.
         let mut done = vec![0; self.recipients.len()];

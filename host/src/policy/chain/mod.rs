@@ -26,7 +26,7 @@ mod tests;
 use std::{collections::HashMap, sync::Arc};
 
 pub use judge::{Judging, Outcome};
-pub use verdict::{Fate, Step, mixed};
+pub use verdict::{Fate, Record, Step, mixed};
 
 use crate::{
     config::{

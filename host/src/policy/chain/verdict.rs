@@ -16,6 +16,17 @@ pub struct Step {
     pub edits: usize,
 }
 
+/// How a recipient was judged, for `hermetic why`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Display form.
+    pub recipient: String,
+    /// What came of it, for people.
+    pub outcome: String,
+    /// Every hook that ran.
+    pub steps: Vec<Step>,
+}
+
 /// What became of a recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {

@@ -44,7 +44,7 @@ pub(super) struct Arriving {
     /// The file otherwise.
     file: Option<BodyFile>,
     spare: Vec<u8>,
-    verdicts: Vec<Verdicts>,
+    verdicts: Option<Verdicts>,
 }
 
 impl Arriving {
@@ -60,7 +60,7 @@ impl Arriving {
             writing: None,
             file: None,
             spare: Vec::new(),
-            verdicts: Vec::new(),
+            verdicts: None,
         }
     }
 
@@ -154,8 +154,8 @@ impl Incoming for Arriving {
         Ok(content)
     }
 
-    fn judged(&mut self, verdicts: Vec<Verdicts>) {
-        self.verdicts = verdicts;
+    fn judged(&mut self, verdicts: Verdicts) {
+        self.verdicts = Some(verdicts);
     }
 
     async fn accept(
@@ -178,7 +178,7 @@ impl Incoming for Arriving {
             });
             file = Some(finished.await.map_err(io::Error::other).flatten().map_err(|error| trouble(&error))?);
         }
-        let verdicts = mem::take(&mut self.verdicts);
+        let verdicts = self.verdicts.take();
         let message = NewMessage { id: self.id, envelope, prefix, content, entries, verdicts };
         let (reply, answer) = oneshot::channel();
         self.shared.submit(Job::Accept(Box::new(Arrival { message, file }), reply))?;

@@ -384,12 +384,12 @@ impl Store for SqliteStore {
         Ok(listed)
     }
 
-    fn record(&self, verdicts: Vec<Verdicts>) {
-        let (n, waiting) = (verdicts.len(), &self.shared.recording);
+    fn record(&self, verdicts: Verdicts) {
+        let waiting = &self.shared.recording;
         // Whoever sends gives the count back, if the writer can not.
-        if waiting.fetch_add(n, Ordering::Relaxed) > RECORDING || self.shared.jobs.send(Job::Record(verdicts)).is_err()
+        if waiting.fetch_add(1, Ordering::Relaxed) > RECORDING || self.shared.jobs.send(Job::Record(verdicts)).is_err()
         {
-            waiting.fetch_sub(n, Ordering::Relaxed);
+            waiting.fetch_sub(1, Ordering::Relaxed);
         }
     }
 

@@ -19,7 +19,7 @@ pub(super) struct NewMessage {
     /// None: it is a file.
     pub(super) content: Option<Vec<u8>>,
     pub(super) entries: Vec<NewEntry>,
-    pub(super) verdicts: Vec<Verdicts>,
+    pub(super) verdicts: Option<Verdicts>,
 }
 
 const MESSAGE: &str = "INSERT INTO message VALUES
@@ -83,31 +83,30 @@ pub(super) fn insert(connection: &Connection, message: &NewMessage) -> rusqlite:
             edits_to_text(&entry.edits)?,
         ])?;
     }
-    insert_verdicts(connection, verdicts)
+    verdicts.as_ref().map_or(Ok(()), |verdicts| insert_verdicts(connection, verdicts))
 }
 
+/// The recipients of all verdicts that were ever recorded.
+const UPTO: &str = "coalesce((SELECT upto FROM verdicts ORDER BY number DESC LIMIT 1), 0)";
+
 /// Adds how recipients were judged.
-pub(super) fn insert_verdicts(connection: &Connection, verdicts: &[Verdicts]) -> rusqlite::Result<()> {
-    if verdicts.is_empty() {
-        return Ok(());
-    }
-    let mut statement = connection.prepare_cached("INSERT INTO verdicts VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6)")?;
-    for v in verdicts {
-        let message = v.message.map(|id| id.to_string());
-        statement.execute(params![v.at, v.transaction, message, v.recipient, v.outcome, v.steps])?;
-    }
+pub(super) fn insert_verdicts(connection: &Connection, verdicts: &Verdicts) -> rusqlite::Result<()> {
+    let message = verdicts.message.map(|id| id.to_string());
+    connection
+        .prepare_cached(&format!("INSERT INTO verdicts VALUES (NULL, {UPTO} + ?1, ?1, ?2, ?3, ?4, ?5)"))?
+        .execute(params![verdicts.recipients, verdicts.at, verdicts.transaction, message, verdicts.judged])?;
     Ok(())
 }
 
-/// Removes verdicts that are too old or too many.
-pub(super) fn expire_verdicts(connection: &Connection, now: Timestamp) -> rusqlite::Result<()> {
+/// Removes verdicts that are too old or too many, the oldest first and at most `n` at a time.
+pub(super) fn expire_verdicts(connection: &Connection, now: Timestamp, n: usize) -> rusqlite::Result<()> {
     let age = u64::try_from(VERDICTS_AGE.as_millis()).unwrap_or(u64::MAX);
     connection
-        .prepare_cached(
-            "DELETE FROM verdicts WHERE number <= coalesce((SELECT max(number) FROM verdicts), 0) - ?1
-             OR number <= coalesce((SELECT max(number) FROM verdicts WHERE at < ?2), 0)",
-        )?
-        .execute((VERDICTS_MOST, now.saturating_sub(age)))?;
+        .prepare_cached(&format!(
+            "DELETE FROM verdicts WHERE number IN (SELECT number FROM verdicts ORDER BY number LIMIT ?1)
+             AND (upto <= {UPTO} - ?2 OR at < ?3)"
+        ))?
+        .execute((n, VERDICTS_MOST, now.saturating_sub(age)))?;
     Ok(())
 }
 
@@ -119,7 +118,7 @@ pub(super) fn read_verdicts(connection: &Connection, id: &str) -> rusqlite::Resu
         return Ok(Vec::new());
     }
     let mut statement = connection.prepare(
-        "SELECT at, transaction_id, message, recipient, outcome, steps FROM verdicts
+        "SELECT at, transaction_id, message, recipients, judged FROM verdicts
          WHERE message = ?1 OR transaction_id = ?1 OR (transaction_id > ?1 || '.' AND transaction_id < ?1 || '/')
          ORDER BY number",
     )?;
@@ -128,9 +127,8 @@ pub(super) fn read_verdicts(connection: &Connection, id: &str) -> rusqlite::Resu
             at: row.get(0)?,
             transaction: row.get(1)?,
             message: row.get::<_, Option<String>>(2)?.and_then(|id| MessageId::from_string(&id).ok()),
-            recipient: row.get(3)?,
-            outcome: row.get(4)?,
-            steps: row.get(5)?,
+            recipients: row.get(3)?,
+            judged: row.get(4)?,
         })
     })?;
     found.collect()
@@ -338,7 +336,7 @@ mod tests {
                 prefix: vec![],
                 content: None,
                 entries: entries.clone(),
-                verdicts: vec![],
+                verdicts: None,
             };
             insert(&connection, &message).unwrap();
             let mut reader = EntryReader::new(&connection).unwrap();

@@ -94,18 +94,18 @@ CREATE TABLE run (number INTEGER NOT NULL);
 INSERT INTO run VALUES (0);
 ";
 
-/// How recipients were judged; `number` grows, so that the oldest are known.
+/// How recipients were judged; `number` grows, and `upto` counts the recipients of this row and all before it.
 const VERDICTS: &str = "
 CREATE TABLE verdicts (
     number INTEGER PRIMARY KEY,
+    upto INTEGER NOT NULL,
+    recipients INTEGER NOT NULL,
     at INTEGER NOT NULL,
     transaction_id TEXT NOT NULL,
     message TEXT,
-    recipient TEXT NOT NULL,
-    outcome TEXT NOT NULL,
-    steps TEXT NOT NULL
+    judged TEXT NOT NULL
 );
-CREATE INDEX judged ON verdicts (transaction_id);
+CREATE INDEX judged_transaction ON verdicts (transaction_id);
 CREATE INDEX judged_message ON verdicts (message) WHERE message IS NOT NULL;
 ";
 

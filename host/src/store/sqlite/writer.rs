@@ -69,7 +69,7 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 pub(super) enum Job {
     Accept(Box<Arrival>, Reply<()>),
     Settle(Vec<(Lease, Settlement)>, Reply<Settled>),
-    Record(Vec<Verdicts>),
+    Record(Verdicts),
     Claim { now: Timestamp, n: usize, lease: Duration, reply: Reply<Vec<Lease>> },
     Close(oneshot::Sender<()>),
 }
@@ -89,7 +89,7 @@ pub(super) struct Writer {
     pub(super) logged: u64,
     /// Verdicts that are waiting to be recorded without a message.
     pub(super) recording: Arc<AtomicUsize>,
-    /// Verdicts that were added since the old ones were removed.
+    /// Rows of verdicts that were added since the old ones were removed.
     pub(super) verdicts: usize,
     /// Nobody else opens the store before this connection is closed.
     pub(super) _lock: Arc<Lock>,
@@ -195,7 +195,7 @@ impl Writer {
                     rows::insert(&self.connection, message)?;
                     let stored = message.prefix.len() + message.content.as_ref().map_or(0, Vec::len);
                     octets += stored as u64 * 5 / 4 + 512 + message.entries.len() as u64 * 256;
-                    octets += self.verdicts(&message.verdicts)?;
+                    octets += self.verdicts(message.verdicts.as_ref())?;
                 }
                 Job::Settle(outcomes, _) => {
                     settled.push(self.settle(outcomes)?);
@@ -203,7 +203,7 @@ impl Writer {
                 }
                 Job::Record(verdicts) => {
                     rows::insert_verdicts(&self.connection, verdicts)?;
-                    octets += self.verdicts(verdicts)?;
+                    octets += self.verdicts(Some(verdicts))?;
                 }
                 Job::Claim { .. } | Job::Close(_) => {}
             }
@@ -213,16 +213,14 @@ impl Writer {
     }
 
     /// Counts what was added, and removes old ones now and then; the answer is about how many octets that wrote.
-    fn verdicts(&mut self, added: &[Verdicts]) -> Result<u64, rusqlite::Error> {
-        if added.is_empty() {
-            return Ok(0);
-        }
-        self.verdicts += added.len();
+    fn verdicts(&mut self, added: Option<&Verdicts>) -> Result<u64, rusqlite::Error> {
+        let Some(added) = added else { return Ok(0) };
+        self.verdicts += 1;
         if self.verdicts >= TIDY {
             self.verdicts = 0;
-            rows::expire_verdicts(&self.connection, super::now())?;
+            rows::expire_verdicts(&self.connection, super::now(), 2 * TIDY)?;
         }
-        Ok(added.iter().map(|verdicts| verdicts.steps.len() as u64 + 512).sum())
+        Ok(added.judged.len() as u64 * 5 / 4 + 512)
     }
 
     /// The transaction is durable.
@@ -257,7 +255,7 @@ impl Writer {
                         unheard.remove.iter().for_each(|path| bodies::remove(path));
                     }
                 }
-                Job::Record(verdicts) => drop(self.recording.fetch_sub(verdicts.len(), Ordering::Relaxed)),
+                Job::Record(_) => drop(self.recording.fetch_sub(1, Ordering::Relaxed)),
                 Job::Claim { .. } | Job::Close(_) => {}
             }
         }
@@ -419,7 +417,7 @@ fn refuse(jobs: Vec<Job>, error: &rusqlite::Error, recording: &AtomicUsize) {
             Job::Settle(_, reply) => {
                 let _ = reply.send(Err(failed(error)));
             }
-            Job::Record(verdicts) => drop(recording.fetch_sub(verdicts.len(), Ordering::Relaxed)),
+            Job::Record(_) => drop(recording.fetch_sub(1, Ordering::Relaxed)),
             Job::Claim { .. } | Job::Close(_) => {}
         }
     }
