@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, fs, path::Path};
 
 use crate::{
-    config::{Config, ConfigError, Domain, Found, Kind, Listener, Loaded, Mailboxes},
+    config::{Config, ConfigError, Domain, Found, Kind, Listener, Loaded, Mailboxes, plugins::OnFailure},
     policy::auth::Users,
     transport::tls,
 };
@@ -39,6 +39,11 @@ fn unreadable(config: &Config) -> Vec<String> {
             && let Err(error) = fs::read(path)
         {
             errors.push(format!("{key}: {} can not be read: {error}", path.display()));
+        }
+    }
+    for plugin in &config.plugins {
+        if let Err(error) = fs::File::open(&plugin.file) {
+            errors.push(format!("plugin {}: {} can not be read: {error}", plugin.name, plugin.file.display()));
         }
     }
     if errors.is_empty()
@@ -101,6 +106,8 @@ fn describe(name: &str, loaded: &Loaded, users: usize) -> String {
         };
     }
 
+    text.push_str(&judges(config));
+
     let differing = differing(config);
     if !differing.is_empty() {
         text.push_str("\nNot as by default\n");
@@ -113,6 +120,48 @@ fn describe(name: &str, loaded: &Loaded, users: usize) -> String {
         for warning in warnings {
             let _ = writeln!(text, "  {warning}");
         }
+    }
+    text
+}
+
+/// Which plugins there are, and who is judged by which.
+fn judges(config: &Config) -> String {
+    let mut text = String::new();
+    if config.plugins.is_empty() {
+        return text;
+    }
+    text.push_str("\nPlugins\n");
+    let width = config.plugins.iter().map(|plugin| plugin.name.len()).max().unwrap_or(0);
+    for plugin in &config.plugins {
+        let grants = &plugin.grants;
+        let listed = |what: &str, of: &[String]| format!("{what} {}", of.join(", "));
+        let granted: Vec<String> = [
+            (grants.edit, "edit".to_owned()),
+            (!grants.forwarding.is_empty(), listed("forwarding to", &grants.forwarding)),
+            (grants.quarantine, "quarantine".to_owned()),
+            (grants.keyvalue > 0, format!("keyvalue of {} octets", grants.keyvalue)),
+            (grants.resolver, "resolver".to_owned()),
+            (!grants.http.is_empty(), listed("http to", &grants.http)),
+        ]
+        .into_iter()
+        .filter_map(|(granted, what)| granted.then_some(what))
+        .collect();
+        let may = if granted.is_empty() { "may only judge".to_owned() } else { format!("may {}", granted.join("; ")) };
+        let failing = match plugin.on_failure {
+            OnFailure::Defer => "if it fails 451",
+            OnFailure::Skip => "if it fails it is skipped",
+            OnFailure::Reject => "if it fails 550",
+        };
+        let postmaster = if plugin.postmaster { "; postmaster too" } else { "" };
+        let _ = writeln!(text, "  {:width$}  {}; {may}; {failing}{postmaster}", plugin.name, plugin.file.display());
+    }
+    text.push_str("\nWho is judged by which\n");
+    for route in &config.routes {
+        let order = if route.plugins.is_empty() { "none".to_owned() } else { route.plugins.join(", then ") };
+        let _ = writeln!(text, "  {}: {order}", route.recipients.join(", "));
+    }
+    if !config.routes.iter().any(|route| route.recipients.iter().any(|pattern| pattern == "*")) {
+        text.push_str("  everyone else: none\n");
     }
     text
 }
@@ -236,6 +285,36 @@ mod tests {
              \x20 {here}/h.toml:17: limits.command-timeout: 60 is less than the 300 that RFC 5321 section 4.5.3.2.7 asks for\n"
         );
         assert_eq!(report(Some(&file)).unwrap(), expected);
+    }
+
+    #[test]
+    fn who_is_judged() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("h.toml");
+        let here = folder.path().display();
+        let text = "[[listener]]\nkind = \"mx\"\naddress = \"127.0.0.1:0\"\n[[domain]]\nname = \"a.example\"\nmailboxes = [\"*\"]\n\
+            [[plugin]]\nname = \"spam\"\nfile = \"s.wasm\"\non-failure = \"skip\"\n\
+            grants = { edit = true, keyvalue = 1000, http = [\"127.0.0.1:80\"] }\n\
+            [[plugin]]\nname = \"greylist\"\nfile = \"g.wasm\"\npostmaster = true\n\
+            [[route]]\nrecipients = [\"free@a.example\"]\nplugins = []\n\
+            [[route]]\nrecipients = [\"@a.example\", \"x-*@b.example\"]\nplugins = [\"greylist\", \"spam\"]\n";
+        fs::write(&file, text).unwrap();
+        let errors = report(Some(&file)).unwrap_err();
+        let expected = format!("plugin spam: {here}/s.wasm can not be read: No such file or directory (os error 2)");
+        assert_eq!((errors.len(), &errors[0]), (2, &expected));
+        fs::write(folder.path().join("s.wasm"), "").unwrap();
+        fs::write(folder.path().join("g.wasm"), "").unwrap();
+        let shown = report(Some(&file)).unwrap();
+        let expected = format!(
+            "\nPlugins\n\
+             \x20 spam      {here}/s.wasm; may edit; keyvalue of 1000 octets; http to 127.0.0.1:80; if it fails it is skipped\n\
+             \x20 greylist  {here}/g.wasm; may only judge; if it fails 451; postmaster too\n\n\
+             Who is judged by which\n\
+             \x20 free@a.example: none\n\
+             \x20 @a.example, x-*@b.example: greylist, then spam\n\
+             \x20 everyone else: none\n"
+        );
+        assert!(shown.contains(&expected), "{shown}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod plugin;
 pub mod queue;
 pub mod serve;
 pub mod user;
+pub mod why;
 
 use std::{
     fmt::Display,
@@ -98,6 +99,18 @@ enum Command {
     /// Neither wants a server or a configuration.
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
+    /// Tell how plugins judged a message, for each of its recipients.
+    ///
+    /// Shows every hook that ran, its component's hash, what it said, the header fields that it changed, its time and
+    /// its memory. Kept for 30 days, and for 100000 recipients.
+    Why {
+        /// A message (the id in "queued as", or an entry of `hermetic queue list`), a session or a transaction of the
+        /// log.
+        id: String,
+        /// One JSON object a recipient.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -136,6 +149,7 @@ pub fn main() -> ExitCode {
         },
         Command::User(command) => with(file.as_deref(), |config| done(user::run(&command, config))),
         Command::Plugin(command) => done(plugin::run(&command, print)),
+        Command::Why { id, json } => with(file.as_deref(), |config| done(why::why(config, &id, json))),
         Command::Queue(QueueCommand::List { json }) => with(file.as_deref(), |config| done(queue::list(config, json))),
     }
 }

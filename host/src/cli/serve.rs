@@ -32,9 +32,11 @@ use crate::{
     files::make_private_folder,
     listen::{BindError, Current, Listeners, Shared},
     observe::{Health, Http, Metrics, events, http::HttpError},
+    plugin::loaded::{NotLoaded, Plugins},
     policy::{
         Policy,
         auth::{Users, UsersError},
+        chain::Chains,
     },
     queue,
     store::sqlite::{OpenError, SqliteStore},
@@ -68,6 +70,8 @@ pub enum ServeError {
     Signals(io::Error),
     #[error("there is no listener; add a [[listener]] to the configuration")]
     NoListener,
+    #[error(transparent)]
+    Plugins(#[from] NotLoaded),
     #[error("the queue stopped, which is a bug; start again, no mail is lost")]
     Queue,
 }
@@ -131,6 +135,7 @@ impl End {
 struct Server {
     path: Option<PathBuf>,
     shared: Arc<Shared>,
+    plugins: Plugins,
     listeners: Listeners,
     health: Arc<Health>,
     queue: Queue,
@@ -150,7 +155,8 @@ impl Server {
         }
         raise_descriptor_limit();
         make_private_folder(&config.data).map_err(|error| ServeError::Data { path: config.data.clone(), error })?;
-        let current = current(config.clone(), None)?;
+        let plugins = Plugins::none(config.data.join("plugins")).become_these(&config.plugins)?;
+        let current = current(config.clone(), &plugins, None)?;
         let metrics = Metrics::new();
         let store = SqliteStore::open(&config.data, config.limits.free_space, metrics.clone())?;
         let shared = Shared::new(engine, store.clone(), metrics.clone(), current);
@@ -165,7 +171,7 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let config = Arc::new(ArcSwap::new(config));
         let task = tokio::spawn(queue::run(store, config.clone(), Config::maildir, metrics, stopped));
-        Ok(Self { path, shared, listeners, health, queue: Queue { config, stop, task } })
+        Ok(Self { path, shared, plugins, listeners, health, queue: Queue { config, stop, task } })
     }
 
     /// The addresses, what waits in the queue, and, for a newcomer, how to see mail arrive.
@@ -254,8 +260,10 @@ impl Server {
         if config.listeners.is_empty() {
             return Err(ServeError::NoListener);
         }
-        let new = current(config.clone(), Some(&old))?;
+        let plugins = self.plugins.become_these(&config.plugins)?;
+        let new = current(config.clone(), &plugins, Some(&old))?;
         self.listeners.become_these(&self.shared, &config.listeners)?;
+        self.plugins = plugins;
         self.shared.current.store(Arc::new(new));
         self.queue.config.store(config.clone());
         for key in needs_restart(&old.config, &config) {
@@ -281,7 +289,7 @@ fn needs_restart<'a>(old: &Config, new: &Config) -> impl Iterator<Item = &'a str
 
 /// Everything that a configuration brings, except what lives as long as the process. What the `old` one read from the
 /// same files goes on living, with its memory of failed logins.
-fn current(config: Arc<Config>, old: Option<&Current>) -> Result<Current, ServeError> {
+fn current(config: Arc<Config>, plugins: &Plugins, old: Option<&Current>) -> Result<Current, ServeError> {
     let users = match old {
         Some(old) if old.config.users_file() == config.users_file() => {
             old.users.reload()?;
@@ -291,7 +299,8 @@ fn current(config: Arc<Config>, old: Option<&Current>) -> Result<Current, ServeE
     };
     let certificates = Certificates::load(&config.tls, &config.data, &config.name)?;
     let policy = Arc::new(Policy::new(config.clone(), users.clone())?);
-    Ok(Current { config, policy, users, certificates: Some(certificates) })
+    let chains = Chains::new(&config, &plugins.by_name());
+    Ok(Current { config, policy, users, certificates: Some(certificates), chains })
 }
 
 /// Certificates and logins that changed on disk.

@@ -277,6 +277,54 @@ pub const TABLES: &[Table] = &[
             ),
         ],
     },
+    Table {
+        name: "plugin",
+        many: Some(&[]),
+        doc: "A judge of mail: a WebAssembly component in a sandbox of its own. As many as you like; a route says whom it judges.",
+        keys: &[
+            required("name", r#""greylist""#, "Its name in routes, logs and `hermetic why`."),
+            required("file", r#""plugins/greylist.wasm""#, "The component."),
+            absent(
+                "sha256",
+                r#""9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08""#,
+                "The SHA-256 of the component; another file is not loaded.",
+            ),
+            key(
+                "grants",
+                "{}",
+                "What it may do besides judging: `edit` (header fields, true or false), `forwarding` (the domains to which it may redirect, `\"*\"` is any), `quarantine` (true or false), `keyvalue` (octets that it may keep), `resolver` (true or false), `http` (the hosts that it may ask). A component that imports more is not loaded.",
+            ),
+            key(
+                "limits",
+                "{}",
+                "Its bounds: `deadline` (100, milliseconds of CPU time of a call), `timeout` (10_000, milliseconds of a call with all waiting), `memory` (67_108_864, octets of an instance), `host-calls` (10_000 in a call), `instances` (64 at a time).",
+            ),
+            key(
+                "on-failure",
+                r#""defer""#,
+                "What counts when it traps, is too slow or takes too much: `defer` (451), `skip` (it has no opinion) or `reject` (550).",
+            ),
+            key("postmaster", "false", "Ask it about postmaster too, who otherwise can always be reached."),
+            key("settings", "{}", "For the plugin alone; it says which there are."),
+        ],
+    },
+    Table {
+        name: "route",
+        many: Some(&[]),
+        doc: "Which plugins judge which recipients. The first route that matches counts; whom none matches is judged by none.",
+        keys: &[
+            required(
+                "recipients",
+                r#"["anna@example.org", "@example.net", "lists-*@example.org", "*"]"#,
+                "An address, all of a domain, a pattern, or all. Compared with the mailbox and with the address as the client gave it; case never matters.",
+            ),
+            required(
+                "plugins",
+                r#"["greylist"]"#,
+                "Their names, in the order in which they are asked. Empty: none, whatever later routes say.",
+            ),
+        ],
+    },
 ];
 
 const FOREWORD: &str = "The configuration of Hermetic. Every key is here, as it is if you leave it out; what is commented out is an example.";
@@ -297,6 +345,13 @@ pub fn default_file() -> String {
                     name => writeln!(text, "[{name}]"),
                 };
                 keys(&mut text, table, &[]);
+            }
+            Some([]) => {
+                let _ = writeln!(text, "#[[{}]]", table.name);
+                for key in table.keys {
+                    comment(&mut text, key.doc);
+                    let _ = writeln!(text, "#{} = {}", key.name, key.preset.example());
+                }
             }
             Some(built_in) => {
                 for (index, differing) in built_in.iter().enumerate() {
@@ -371,7 +426,9 @@ mod tests {
     use serde::de::DeserializeOwned;
 
     use super::*;
-    use crate::config::{Config, Domain, Engine, Limits, Listener, Observe, Queue, Relay, Tls, Users};
+    use crate::config::{
+        Config, Domain, Engine, Limits, Listener, Observe, Plugin, PluginRoute, Queue, Relay, Tls, Users,
+    };
 
     #[test]
     fn the_default_file_is_the_default() {
@@ -409,6 +466,8 @@ mod tests {
             ("queue", fields::<Queue>()),
             ("engine", fields::<Engine>()),
             ("observe", fields::<Observe>()),
+            ("plugin", fields::<Plugin>()),
+            ("route", fields::<PluginRoute>()),
         ] {
             expected.retain(|name| !table.is_empty() || TABLES.iter().all(|table| table.name != name));
             let table = TABLES.iter().find(|candidate| candidate.name == table).unwrap();
@@ -417,7 +476,7 @@ mod tests {
             assert_eq!(documented, expected, "[{}]", table.name);
         }
         let names: Vec<_> = TABLES.iter().map(|table| table.name).collect();
-        assert_eq!(names.len(), 10, "a table without a struct in this test: {names:?}");
+        assert_eq!(names.len(), 12, "a table without a struct in this test: {names:?}");
     }
 
     /// If this fails, put the table that it prints between the two marks in `host/README.md`.

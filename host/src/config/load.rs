@@ -86,6 +86,9 @@ impl Config {
         for path in [&mut self.tls.certificate, &mut self.tls.key, &mut self.users.file].into_iter().flatten() {
             *path = absolute(path);
         }
+        for plugin in &mut self.plugins {
+            plugin.file = absolute(&plugin.file);
+        }
         for listener in &mut self.listeners {
             if let Ok(Endpoint::Unix(path)) = listener.endpoint() {
                 listener.address = Endpoint::Unix(absolute(&path)).to_string();
@@ -242,11 +245,15 @@ fn hint(table: &Table, name: &str) -> String {
     match nearest {
         Some((_, nearest)) => format!("did you mean `{nearest}`?"),
         // The right name in the wrong place.
-        None => match TABLES.iter().find(|table| table.keys.iter().any(|key| key.name == usual)) {
-            Some(home) if home.name.is_empty() => format!("`{usual}` goes before the first table"),
-            Some(home) => format!("`{usual}` belongs to [{}]", home.name),
-            None => format!("there are {}", names.join(", ")),
-        },
+        // A table that is empty by default is seldom what was meant.
+        None => {
+            match TABLES.iter().find(|table| table.many != Some(&[]) && table.keys.iter().any(|key| key.name == usual))
+            {
+                Some(home) if home.name.is_empty() => format!("`{usual}` goes before the first table"),
+                Some(home) => format!("`{usual}` belongs to [{}]", home.name),
+                None => format!("there are {}", names.join(", ")),
+            }
+        }
     }
 }
 

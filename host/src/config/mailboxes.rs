@@ -86,6 +86,32 @@ impl Mailboxes {
         self.first.as_deref().map_or(Found::Unknown, |domain| self.at_domain("postmaster", domain))
     }
 
+    /// The local part (unquoted) and domain of an address as text, which the operator or one of their plugins wrote, and
+    /// its mailbox. None: it is no address.
+    #[must_use]
+    pub fn of_text(&self, address: &str) -> Option<(String, String, Found)> {
+        let (local, domain) = address.rsplit_once('@')?;
+        let local = match local.strip_prefix('"').and_then(|local| local.strip_suffix('"')) {
+            Some(quoted) => unquoted(quoted)?,
+            None => local.to_owned(),
+        };
+        if local.is_empty() || local.chars().chain(domain.chars()).any(char::is_control) {
+            return None;
+        }
+        let literal = domain.strip_prefix('[').and_then(|domain| domain.strip_suffix(']'));
+        let found = match literal {
+            Some(literal) => {
+                let literal = literal.strip_prefix("IPv6:").unwrap_or(literal);
+                self.at_address(&local, literal.parse().ok()?)
+            }
+            None => {
+                super::domain::strict(domain)?;
+                self.at_domain(&local, domain)
+            }
+        };
+        Some((local, domain.to_owned(), found))
+    }
+
     /// Does this canonical mailbox belong to that login? `anna@example.org` is its own; `anna` has `anna` at every
     /// local domain.
     #[must_use]
@@ -104,6 +130,20 @@ impl Mailboxes {
         };
         self.domains.contains_key(domain)
     }
+}
+
+/// RFC 5321 section 4.1.2: what a backslash stands before stands for itself.
+fn unquoted(quoted: &str) -> Option<String> {
+    let mut text = String::with_capacity(quoted.len());
+    let mut characters = quoted.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '"' => return None,
+            '\\' => text.push(characters.next()?),
+            character => text.push(character),
+        }
+    }
+    Some(text)
 }
 
 impl Names {

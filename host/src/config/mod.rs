@@ -25,6 +25,7 @@ pub use error::ConfigError;
 pub use load::Loaded;
 pub use mailboxes::{Found, Mailboxes};
 pub use network::{Endpoint, Network};
+pub use plugins::{Plugin, PluginRoute};
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -54,6 +55,12 @@ pub struct Config {
     pub engine: Engine,
     /// Logs, metrics, health.
     pub observe: Observe,
+    /// Judges of mail.
+    #[serde(rename = "plugin")]
+    pub plugins: Vec<Plugin>,
+    /// Whom they judge; the first route that matches counts.
+    #[serde(rename = "route")]
+    pub routes: Vec<PluginRoute>,
 }
 
 /// What a listener is for.
@@ -416,6 +423,8 @@ impl Default for Config {
             queue: Queue::default(),
             engine: Engine::default(),
             observe: Observe::default(),
+            plugins: Vec::new(),
+            routes: Vec::new(),
         }
     }
 }

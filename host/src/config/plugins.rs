@@ -1,8 +1,13 @@
 //! Plugins and the recipients that they judge.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::PathBuf,
+};
 
 use serde::{Deserialize, Serialize};
+
+use super::{Config, domain, validate::Finding};
 
 /// A plugin.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -93,4 +98,257 @@ pub struct PluginRoute {
     pub recipients: Vec<String>,
     /// By name, in the order in which they are asked.
     pub plugins: Vec<String>,
+}
+
+/// Whom a route is for, in the form in which mailboxes are compared: lower case, the domain in A-labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern(String);
+
+impl Pattern {
+    /// Fails with what is wrong with it and how to mend it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let wrong = |problem: &str| {
+            Err(format!(
+                "{text:?} {problem}; write \"anna@example.org\", \"@example.org\", \"lists-*@example.org\" or \"*\""
+            ))
+        };
+        if text.is_empty() || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return wrong("is no pattern");
+        }
+        let text_lower = text.to_lowercase();
+        if text == "*" || text_lower == "postmaster" {
+            return Ok(Self(text_lower));
+        }
+        let Some((local, host)) = text_lower.rsplit_once('@') else { return wrong("has no domain") };
+        let local = if local.is_empty() { "*" } else { local };
+        if host.contains('*') || host.starts_with('[') {
+            return Ok(Self(format!("{local}@{host}")));
+        }
+        match domain::strict(host) {
+            Some(host) => Ok(Self(format!("{local}@{host}"))),
+            None => wrong("has no valid domain"),
+        }
+    }
+
+    /// Does it mean this address? `address` is `local@domain`, the local part unquoted, in lower case.
+    #[must_use]
+    pub fn matches(&self, address: &str) -> bool {
+        let mut parts = self.0.split('*');
+        // There is always a first part, the whole pattern if it has no star.
+        let Some(mut rest) = parts.next().and_then(|first| address.strip_prefix(first)) else { return false };
+        let mut last = None;
+        for part in parts {
+            if let Some(middle) = last.replace(part) {
+                let Some(at) = rest.find(middle) else { return false };
+                rest = &rest[at + middle.len()..];
+            }
+        }
+        last.map_or(rest.is_empty(), |last| rest.ends_with(last))
+    }
+}
+
+/// An address as routes compare it: lower case, the domain in A-labels if it is one.
+#[must_use]
+pub fn comparable(local: &str, host: &str) -> String {
+    let local = local.to_lowercase();
+    if host.is_empty() {
+        return local;
+    }
+    match domain::canonical(host) {
+        Some(host) => format!("{local}@{host}"),
+        None => format!("{local}@{}", host.to_lowercase()),
+    }
+}
+
+/// What is to say about `[[plugin]]` and `[[route]]`.
+pub(super) fn findings(config: &Config) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let mut names = HashSet::new();
+    for (index, plugin) in config.plugins.iter().enumerate() {
+        let mut error = |key: &str, text: String| found.push(finding(true, "plugin", index, key, text));
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if plugin.name.is_empty() || plugin.name.len() > 64 || !plugin.name.chars().all(plain) {
+            error(
+                "name",
+                format!("{:?} is no name; use at most 64 letters, digits, \"-\", \"_\" and \".\"", plugin.name),
+            );
+        } else if !names.insert(plugin.name.as_str()) {
+            error("name", format!("another plugin is called {:?} already; give this one its own name", plugin.name));
+        }
+        if plugin.file.as_os_str().is_empty() {
+            error("file", "the path is empty; name the component, such as \"plugins/greylist.wasm\"".into());
+        }
+        if let Some(hash) = &plugin.sha256
+            && (hash.len() != 64 || !hash.chars().all(|c| c.is_ascii_hexdigit()))
+        {
+            error("sha256", format!("{hash:?} is no SHA-256; write the 64 hexadecimal digits that `sha256sum` prints"));
+        }
+        for host in &plugin.grants.forwarding {
+            if host != "*" && domain::strict(host).is_none() {
+                error(
+                    "grants",
+                    format!("forwarding: {host:?} is no domain; write it like \"example.org\", or \"*\" for any"),
+                );
+            }
+        }
+        let limits = &plugin.limits;
+        for (key, value, least, most) in [
+            ("deadline", limits.deadline, 1, 60_000),
+            ("timeout", limits.timeout, 1, 600_000),
+            ("memory", limits.memory as u64, 65_536, 4 << 30),
+            ("host-calls", limits.host_calls.into(), 1, u32::MAX.into()),
+            ("instances", limits.instances.into(), 1, 10_000),
+        ] {
+            if !(least..=most).contains(&value) {
+                error("limits", format!("{key}: {value} is too little or too much; use {least} to {most}"));
+            }
+        }
+        if limits.timeout < limits.deadline {
+            error(
+                "limits",
+                format!("timeout: {} is less than `deadline`, {}; use at least that", limits.timeout, limits.deadline),
+            );
+        }
+        let routed = config.routes.iter().any(|route| route.plugins.contains(&plugin.name));
+        if !routed {
+            let text = format!("no route names {:?}, so it judges nobody; add [[route]]", plugin.name);
+            found.push(finding(false, "plugin", index, "name", text));
+        }
+    }
+    let mut all = false;
+    for (index, route) in config.routes.iter().enumerate() {
+        if all {
+            let text = "an earlier route is for all recipients, so this one never counts; put it before that one";
+            found.push(finding(false, "route", index, "recipients", text.into()));
+        }
+        let mut error = |key: &str, text: String| found.push(finding(true, "route", index, key, text));
+        if route.recipients.is_empty() {
+            error(
+                "recipients",
+                "the list is empty, so the route is for nobody; name somebody, or \"*\" for all".into(),
+            );
+        }
+        for text in &route.recipients {
+            match Pattern::parse(text) {
+                Ok(pattern) => all |= pattern.0 == "*",
+                Err(problem) => error("recipients", problem),
+            }
+        }
+        let mut seen = HashSet::new();
+        for name in &route.plugins {
+            if !names.contains(name.as_str()) {
+                error(
+                    "plugins",
+                    format!("there is no plugin {name:?}; add [[plugin]] with `name = {name:?}`, or leave it out"),
+                );
+            } else if !seen.insert(name) {
+                error("plugins", format!("{name:?} is there twice; leave one out"));
+            }
+        }
+    }
+    found
+}
+
+fn finding(error: bool, table: &str, index: usize, key: &str, text: String) -> Finding {
+    Finding { error, path: vec![table.into(), index.to_string(), key.into()], text }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        for (pattern, address, expected) in [
+            ("anna@example.org", "anna@example.org", true),
+            ("Anna@Example.ORG", "anna@example.org", true),
+            ("anna@example.org", "anna@example.org.evil", false),
+            ("@example.org", "anyone@example.org", true),
+            ("@example.org", "anyone@sub.example.org", false),
+            ("@münchen.example", "x@xn--mnchen-3ya.example", true),
+            ("lists-*@example.org", "lists-a@example.org", true),
+            ("lists-*@example.org", "lists-@example.org", true),
+            ("lists-*@example.org", "list@example.org", false),
+            ("a*a@example.org", "a@example.org", false),
+            ("a*b*c@*", "a1b2c@example.org", true),
+            ("a*b*c@*", "a1c2b@example.org", false),
+            ("*@*.example.org", "a@b.example.org", true),
+            ("*", "postmaster", true),
+            ("postmaster", "postmaster", true),
+            ("postmaster", "postmaster@example.org", false),
+        ] {
+            assert_eq!(Pattern::parse(pattern).unwrap().matches(address), expected, "{pattern} {address}");
+        }
+        for bad in ["", "anna", "a b@example.org", "anna@", "anna@exa mple", "anna@-", "a@b@"] {
+            let error = Pattern::parse(bad).unwrap_err();
+            assert!(error.contains("; write "), "{bad:?}: {error}");
+        }
+    }
+
+    /// The obvious way, which may take for ever.
+    fn slow(pattern: &[u8], text: &[u8]) -> bool {
+        match (pattern, text) {
+            ([], []) => true,
+            ([b'*', rest @ ..], _) => slow(rest, text) || (!text.is_empty() && slow(pattern, &text[1..])),
+            ([a, pattern @ ..], [b, text @ ..]) => a == b && slow(pattern, text),
+            _ => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn stars_match_anything(pattern in "[ab*]{0,8}", text in "[ab]{0,10}") {
+            prop_assert_eq!(Pattern(pattern.clone()).matches(&text), slow(pattern.as_bytes(), text.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn what_can_not_work_is_refused() {
+        let good = "[[plugin]]\nname = \"a\"\nfile = \"a.wasm\"\n[[route]]\nrecipients = [\"*\"]\nplugins = [\"a\"]\n";
+        for (extra, expected) in [
+            ("", ""),
+            (
+                "[[plugin]]\nname = \"a\"\nfile = \"b.wasm\"\n",
+                "h.toml:14: plugin.name: another plugin is called \"a\" already",
+            ),
+            ("[[plugin]]\nname = \"a b\"\nfile = \"b.wasm\"\n", "h.toml:14: plugin.name: \"a b\" is no name"),
+            (
+                "[[route]]\nrecipients = [\"*\"]\nplugins = [\"b\"]\n",
+                "h.toml:15: route.plugins: there is no plugin \"b\"",
+            ),
+            (
+                "[[route]]\nrecipients = [\"x\"]\nplugins = [\"a\"]\n",
+                "h.toml:14: route.recipients: \"x\" has no domain",
+            ),
+            (
+                "[[plugin]]\nname = \"b\"\nfile = \"b.wasm\"\nsha256 = \"12\"\n",
+                "h.toml:16: plugin.sha256: \"12\" is no SHA-256",
+            ),
+            (
+                "[[plugin]]\nname = \"b\"\nfile = \"b.wasm\"\ngrants = { forwarding = [\"-\"] }\n",
+                "h.toml:16: plugin.grants: forwarding: \"-\" is no domain",
+            ),
+            ("[[plugin]]\nname = \"b\"\nfile = \"b.wasm\"\ngrants = { edits = true }\n", "unknown field `edits`"),
+            (
+                "[[plugin]]\nname = \"b\"\nfile = \"b.wasm\"\nlimits = { deadline = 0 }\n",
+                "h.toml:16: plugin.limits: deadline: 0 is too little",
+            ),
+            ("[[plugin]]\nname = \"b\"\n", "plugin.file: this key is missing"),
+        ] {
+            let base = "[[listener]]\nkind = \"mx\"\naddress = \"127.0.0.1:0\"\n[[domain]]\nname = \"a.example\"\nmailboxes = [\"*\"]\n";
+            match Config::parse(&format!("{base}{good}{extra}"), std::path::Path::new("h.toml")) {
+                Ok(loaded) => {
+                    assert_eq!(expected, "", "{extra}");
+                    assert!(loaded.config.plugins[0].file.is_absolute(), "{:?}", loaded.config.plugins);
+                }
+                Err(errors) => {
+                    let shown: Vec<_> = errors.iter().map(ToString::to_string).collect();
+                    assert!(!expected.is_empty() && shown.join("\n").contains(expected), "{extra}: {shown:?}");
+                }
+            }
+        }
+    }
 }

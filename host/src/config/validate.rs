@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{
     Config, ConfigError, Domain, Endpoint, Found, Kind, Limits, Listener, Mailboxes, domain, error::Place,
-    mailboxes::target,
+    mailboxes::target, plugins,
 };
 
 /// Something that the operator should know.
@@ -56,6 +56,7 @@ pub fn validate(config: &Config) -> Vec<Finding> {
     found.0.extend(domains(config));
     limits(&config.limits, &mut found);
     operation(config, &mut found);
+    found.0.extend(plugins::findings(config));
     found.0
 }
 

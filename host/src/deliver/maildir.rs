@@ -23,7 +23,7 @@
 //! be filtered on), the stored prefix (Received), and then the content exactly as it was received, with CRLF. Readers
 //! of Maildirs take CRLF and LF alike; under BODY=BINARYMIME a bare LF is content, and a conversion would destroy it.
 //! One thing is added: the CRLF that a last chunk need not have (RFC 3030 section 2), since readers take a file for lines;
-//! not under BODY=BINARYMIME.
+//! not under BODY=BINARYMIME. A recipient whose plugins changed the header has that header and the same body.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -36,7 +36,7 @@ use std::{
 use parking_lot::Mutex;
 use tracing::{info, warn};
 
-use super::{DeliverError, Delivered, Parcel};
+use super::{DeliverError, Delivered, Parcel, edits};
 use crate::store::{BodyKind, Content, EntryId, Lease, durable};
 
 /// Folders that are remembered to exist.
@@ -260,6 +260,14 @@ fn delivery_fields(lease: &Lease) -> String {
 fn fill(mut file: File, parcel: &Parcel) -> io::Result<(File, u64)> {
     let fields = delivery_fields(&parcel.lease);
     let body = &parcel.body;
+    let edits = &parcel.lease.recipient.edits;
+    if !edits.is_empty() {
+        let copy = edits::copy(body, parcel.lease.envelope.size, edits)?;
+        let end = missing_end(&parcel.lease, &copy);
+        let size = (fields.len() + copy.len() + end.len()) as u64;
+        write_all(&mut file, &mut [IoSlice::new(fields.as_bytes()), IoSlice::new(&copy), IoSlice::new(end)])?;
+        return Ok((file, size));
+    }
     let mut size = (fields.len() + body.prefix.len()) as u64;
     match &body.content {
         Content::Inline(content) => {

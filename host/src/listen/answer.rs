@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use super::{
-    Shared,
-    transaction::{Transaction, address, recipient_address, refusal, trouble},
+    Shared, judging,
+    transaction::{Accepted, Transaction, address, recipient_address, refusal, trouble},
 };
 use crate::{
     engine::types::{
@@ -15,7 +15,7 @@ use crate::{
         SaslStep, Sender, Step, XclientAttribute,
     },
     observe::{Address, Login, SessionLog},
-    policy::{Policy, SessionFacts, auth::Exchange},
+    policy::{Policy, SessionFacts, auth::Exchange, chain::Judging},
     store,
 };
 
@@ -29,6 +29,8 @@ pub(super) struct Answers {
     /// With its mechanism.
     exchange: Option<Box<(String, Exchange)>>,
     transaction: Option<Box<Transaction>>,
+    /// Transactions begun.
+    transactions: u32,
     /// Messages accepted.
     pub(super) messages: u32,
     /// Why the engine ends the session, if not because it is over.
@@ -47,6 +49,7 @@ impl Answers {
             spoke_early: false,
             exchange,
             transaction,
+            transactions: 0,
             messages: 0,
             cut_short: None,
             last: "opened",
@@ -184,7 +187,11 @@ impl Answers {
         match &decision {
             Ok(_) => {
                 self.log.sender(shown(from.as_ref()));
-                self.transaction = Some(Box::new(Transaction::new(sender)));
+                let chains = self.shared.current.load().chains.clone();
+                self.transactions = self.transactions.wrapping_add(1);
+                let judging =
+                    chains.map(|chains| Judging::new(chains, judging::facts(&self.facts, &sender, self.transactions)));
+                self.transaction = Some(Box::new(Transaction::new(sender, judging)));
             }
             Err(refusal) => self.log.sender_refused(shown(from.as_ref()), refusal.code, &refusal.text),
         }
@@ -195,7 +202,10 @@ impl Answers {
         let Some(transaction) = &mut self.transaction else {
             return vec![Err(trouble()); recipients.len()];
         };
-        let judged = policy.recipients(&self.facts, &transaction.sender, &recipients).await;
+        let mut judged = policy.recipients(&self.facts, &transaction.sender, &recipients).await;
+        if transaction.is_judged() {
+            Box::pin(transaction.judge(&recipients, &mut judged, &*self.shared.store)).await;
+        }
         let mut judged = judged.into_iter();
         recipients
             .into_iter()
@@ -232,42 +242,45 @@ impl Answers {
     /// One answer a recipient; they differ only where policy says so.
     async fn message(&mut self, policy: &Policy, message: MessageFacts) -> Vec<Decision> {
         let wanted = message.recipients as usize;
-        let decision = match self.transaction.take() {
+        match self.transaction.take() {
             Some(transaction) if transaction.len() == wanted => {
                 if self.facts.listener.discard {
                     self.messages += 1;
-                    Ok("discarded, for measuring only".to_owned())
+                    vec![Ok(Some("discarded, for measuring only".to_owned())); wanted]
                 } else {
                     self.store(policy, *transaction, &message).await
                 }
             }
-            _ => Err(trouble()),
-        };
-        vec![decision.map(Some); wanted]
+            _ => vec![Err(trouble()); wanted],
+        }
     }
 
-    async fn store(
-        &mut self,
-        policy: &Policy,
-        transaction: Transaction,
-        message: &MessageFacts,
-    ) -> Result<String, Refusal> {
+    async fn store(&mut self, policy: &Policy, transaction: Transaction, message: &MessageFacts) -> Vec<Decision> {
         let from = reverse_path(&transaction.sender);
         let recipients = transaction.len();
-        let accepted = transaction.accept(policy, &self.facts, message, &self.log).await;
-        match accepted {
-            Ok(id) => {
-                self.messages += 1;
-                self.log.message_accepted(id, shown(from.as_ref()), recipients, message.size);
-                self.shared.metrics.message_accepted(message.size);
-                Ok(format!("queued as {id}"))
-            }
-            Err(refusal) => {
-                self.log.message_refused(shown(from.as_ref()), refusal.code, &refusal.text);
-                self.shared.metrics.message_refused();
-                Err(refusal)
+        let accepted = transaction.accept(policy, &self.facts, message, &self.log, &*self.shared.store).await;
+        let Accepted { id, mut refusals } = match accepted {
+            Ok(accepted) => accepted,
+            Err(refusal) => Accepted { id: None, refusals: vec![Some(refusal); recipients] },
+        };
+        refusals.resize(recipients, None);
+        for refusal in refusals.iter().flatten() {
+            self.log.message_refused(shown(from.as_ref()), refusal.code, &refusal.text);
+        }
+        let accepted = refusals.iter().filter(|refusal| refusal.is_none()).count();
+        if accepted == 0 {
+            self.shared.metrics.message_refused();
+        } else {
+            self.messages += 1;
+            self.shared.metrics.message_accepted(message.size);
+            if let Some(id) = id {
+                self.log.message_accepted(id, shown(from.as_ref()), accepted, message.size);
+            } else {
+                self.log.message_discarded(shown(from.as_ref()), accepted, message.size);
             }
         }
+        let text = id.map_or_else(|| "accepted".to_owned(), |id| format!("queued as {id}"));
+        refusals.into_iter().map(|refusal| refusal.map_or_else(|| Ok(Some(text.clone())), Err)).collect()
     }
 }
 

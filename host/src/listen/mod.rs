@@ -8,6 +8,7 @@
 mod answer;
 mod caps;
 mod drive;
+mod judging;
 mod seal;
 mod socket;
 mod transaction;
@@ -27,7 +28,7 @@ use crate::{
     config::{Config, Kind, Listener},
     engine::Engine,
     observe::{ListenerMetrics, Metrics, events},
-    policy::{Policy, auth::Users},
+    policy::{Policy, auth::Users, chain::Chains},
     store::Store,
     transport::{Socket, tls::Certificates},
 };
@@ -45,6 +46,8 @@ pub struct Current {
     pub users: Arc<Users>,
     /// For TLS; without any, none is offered.
     pub certificates: Option<Arc<Certificates>>,
+    /// The plugins and whom they judge; none: nobody is judged.
+    pub chains: Option<Arc<Chains>>,
 }
 
 /// What all sessions share.

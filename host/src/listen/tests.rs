@@ -19,7 +19,8 @@ use super::*;
 use crate::{
     engine::{EngineError, Session, types::*},
     store::{
-        Body, Counts, EntryId, Envelope, Incoming, Lease, Listed, MessageId, NewEntry, Pressure, Settlement, StoreError,
+        Body, Counts, EntryId, Envelope, Incoming, Lease, Listed, MessageId, NewEntry, Pressure, Settlement,
+        StoreError, Verdicts,
     },
 };
 
@@ -86,14 +87,14 @@ impl Session for Parrot {
                 "hello" => {
                     Need::Answer(Question::Hello(Hello { verb: GreetingVerb::Ehlo, host: None, raw: rest.into() }))
                 }
-                "sender" => Need::Answer(Question::Sender(Sender {
+                "sender" | "prdr" => Need::Answer(Question::Sender(Sender {
                     mailbox: Some(mailbox(rest)),
                     parameters: MailParameters {
                         size: None,
                         body: BodyKind::SevenBit,
                         smtputf8: false,
                         require_tls: false,
-                        prdr: false,
+                        prdr: verb == "prdr",
                         ret: None,
                         envid: None,
                         auth: None,
@@ -224,6 +225,8 @@ enum Trouble {
 
 type Message = (Envelope, Vec<u8>, Vec<NewEntry>);
 
+mod plugins;
+
 /// A store in memory.
 #[derive(Clone)]
 struct Memory {
@@ -233,10 +236,15 @@ struct Memory {
     messages: Arc<Mutex<Vec<Message>>>,
     flushes: Arc<AtomicUsize>,
     dropped: Arc<AtomicUsize>,
+    /// How recipients were judged, in the order in which it was recorded.
+    verdicts: Arc<Mutex<Vec<Verdicts>>>,
+    /// How often a content was read before it was accepted.
+    reads: Arc<AtomicUsize>,
 }
 
 struct Arriving {
     store: Memory,
+    judged: Option<Verdicts>,
     content: Vec<u8>,
     buffered: usize,
     accepted: bool,
@@ -273,6 +281,13 @@ impl Incoming for Arriving {
     fn header(&self) -> &[u8] {
         &[]
     }
+    async fn content(&mut self) -> Result<Vec<u8>, StoreError> {
+        self.store.reads.fetch_add(1, SeqCst);
+        Ok(self.content.clone())
+    }
+    fn judged(&mut self, verdicts: Verdicts) {
+        self.judged = Some(verdicts);
+    }
     async fn accept(
         mut self: Box<Self>,
         envelope: Envelope,
@@ -285,6 +300,7 @@ impl Incoming for Arriving {
         }
         self.accepted = true;
         let content = std::mem::take(&mut self.content);
+        self.store.verdicts.lock().extend(self.judged.take());
         self.store.messages.lock().push((envelope, content, entries));
         Ok(self.id())
     }
@@ -296,7 +312,7 @@ impl Store for Memory {
         if *self.trouble.lock() == Trouble::Begin {
             return Err(StoreError::Full("test".into()));
         }
-        Ok(Box::new(Arriving { store: self.clone(), content: Vec::new(), buffered: 0, accepted: false }))
+        Ok(Box::new(Arriving { store: self.clone(), judged: None, content: Vec::new(), buffered: 0, accepted: false }))
     }
     async fn claim(&self, _: u64, _: usize, _: Duration) -> Result<Vec<Lease>, StoreError> {
         Ok(Vec::new())
@@ -312,6 +328,9 @@ impl Store for Memory {
     }
     async fn list(&self) -> Result<Vec<Listed>, StoreError> {
         Ok(Vec::new())
+    }
+    fn record(&self, verdicts: Verdicts) {
+        self.verdicts.lock().push(verdicts);
     }
     async fn counts(&self) -> Result<Counts, StoreError> {
         Ok(Counts::default())
@@ -330,6 +349,10 @@ struct Rig {
 
 impl Rig {
     fn new(listeners: &str, settings: &str) -> Self {
+        Self::with(listeners, settings, None)
+    }
+
+    fn with(listeners: &str, settings: &str, chains: Option<Arc<Chains>>) -> Self {
         let config: Config =
             toml::from_str(&format!("name = \"mail.example.test\"\n{settings}\n{listeners}\n[[domain]]\nname = \"example.test\"\nmailboxes = [\"*\"]\n")).unwrap();
         let config = Arc::new(config);
@@ -342,6 +365,8 @@ impl Rig {
             messages: Arc::default(),
             flushes: Arc::default(),
             dropped: Arc::default(),
+            verdicts: Arc::default(),
+            reads: Arc::default(),
         };
         let aviary = Aviary::default();
         let (frozen, thawed) = (aviary.frozen.clone(), aviary.thawed.clone());
@@ -350,6 +375,7 @@ impl Rig {
             users,
             certificates: Some(certificates),
             config: config.clone(),
+            chains,
         };
         let shared = Shared::new(Arc::new(aviary), Arc::new(store.clone()), Metrics::new(), current);
         let mut serving = Listeners::default();

@@ -4,20 +4,29 @@
 //! A store that fails half-way is remembered and answered when the content is complete.
 //!
 //! A mailbox gets a message once, however many of its recipients name it: RCPT is answered yes for each, and the store
-//! gets one entry for each mailbox here and for each address elsewhere. The first one's address and ORCPT are kept;
-//! NOTIFY is what any of them asked for.
+//! gets one entry for each mailbox here and for each address elsewhere. The first one's address and ORCPT are kept, and
+//! its edits, if plugins made any; NOTIFY is what any of them asked for.
+//!
+//! # Where plugins differ about the recipients of one message
+//!
+//! LMTP and PRDR answer each recipient by itself, so whoever is deferred or refused has no entry. Plain SMTP has one
+//! answer: positive if anybody accepts. Then the others' copies are held, with the plugin's reason, for the operator to
+//! see; that the queue judges them again is yet to come. Who was accepted gets the message once.
 
+use super::judging::{entries, verdicts};
 use crate::{
+    config::Kind,
     engine::types::{
         BodyKind, ForwardPath, HostName, Mailbox, MessageFacts, Notify, Piece, Recipient, Refusal, ReturnContent,
         Sender, Submitter,
     },
     observe::SessionLog,
-    policy::{Policy, SessionFacts},
-    queue::NEEDS_OUTBOUND,
-    store::{
-        self, Address, Envelope, Incoming, MessageId, NewEntry, Pressure, Route, StoreError, Timestamp, sqlite::now,
+    plugin::hook,
+    policy::{
+        Judged, Policy, SessionFacts,
+        chain::{Fate, Judging, Outcome, mixed},
     },
+    store::{self, Address, Envelope, Incoming, MessageId, Pressure, Route, Store, StoreError, Timestamp, sqlite::now},
 };
 
 /// One message on its way in.
@@ -27,12 +36,52 @@ pub(super) struct Transaction {
     routes: Vec<Route>,
     incoming: Option<Box<dyn Incoming>>,
     failure: Option<Refusal>,
+    /// Only where there are plugins.
+    judging: Option<Box<Judging>>,
+}
+
+/// A message whose content was judged and, if anybody gets it, stored.
+pub(super) struct Accepted {
+    /// None: nobody gets it, whatever was answered.
+    pub(super) id: Option<MessageId>,
+    /// What plugins refused, by recipient; empty without plugins.
+    pub(super) refusals: Vec<Option<Refusal>>,
 }
 
 impl Transaction {
     /// MAIL was accepted.
-    pub(super) fn new(sender: Sender) -> Self {
-        Self { sender, recipients: Vec::new(), routes: Vec::new(), incoming: None, failure: None }
+    pub(super) fn new(sender: Sender, judging: Option<Judging>) -> Self {
+        let judging = judging.map(Box::new);
+        Self { sender, recipients: Vec::new(), routes: Vec::new(), incoming: None, failure: None, judging }
+    }
+
+    /// Are there plugins?
+    pub(super) fn is_judged(&self) -> bool {
+        self.judging.is_some()
+    }
+
+    /// Asks the plugins about those of a batch that policy has accepted.
+    pub(super) async fn judge(&mut self, recipients: &[Recipient], judged: &mut [Judged], store: &dyn Store) {
+        let Some(judging) = &mut self.judging else { return };
+        let accepted = recipients.iter().zip(judged.iter()).enumerate().filter_map(|(place, (recipient, judged))| {
+            let route = judged.route.clone().filter(|_| judged.decision.is_ok())?;
+            Some((place, (recipient_address(recipient), route)))
+        });
+        let (places, batch): (Vec<_>, Vec<_>) = accepted.unzip();
+        let outcomes = judging.envelope(&batch).await;
+        let mut refused = Vec::new();
+        for (place, outcome) in places.into_iter().zip(outcomes) {
+            let (Some(judged), Some(recipient)) = (judged.get_mut(place), recipients.get(place)) else { continue };
+            if let Some(refusal) = outcome.fate().refusal() {
+                judged.decision = Err(refusal);
+                judged.route = None;
+                refused.push((recipient, outcome));
+            }
+        }
+        let refused = refused.iter().map(|(recipient, outcome)| (*recipient, outcome));
+        if let Some(verdicts) = verdicts(judging.transaction(), None, refused, false, now()) {
+            store.record(verdicts);
+        }
     }
 
     /// RCPT was accepted.
@@ -80,27 +129,56 @@ impl Transaction {
         self.failure = Some(refusal);
     }
 
-    /// The content is complete: returns when the message is on stable storage, with its id, or with what every
-    /// recipient is told.
+    /// The content is complete: returns when it was judged and, if anybody gets it, is on stable storage; or with what
+    /// every recipient is told.
     pub(super) async fn accept(
         self,
         policy: &Policy,
         facts: &SessionFacts,
         message: &MessageFacts,
         log: &SessionLog,
-    ) -> Result<MessageId, Refusal> {
+        store: &dyn Store,
+    ) -> Result<Accepted, Refusal> {
         if let Some(refusal) = self.failure {
             return Err(refusal);
         }
-        let Some(incoming) = self.incoming else {
+        let Some(mut incoming) = self.incoming else {
             return Err(trouble());
         };
         let now = now();
         let id = incoming.id();
         let prefix = policy.message(facts, &self.sender, &id, &self.recipients, incoming.header(), message, now)?;
-        let entries = entries(&self.recipients, &self.routes);
+        let mut outcomes = Vec::new();
+        let (mut transaction, mut held) = (String::new(), false);
+        if let Some(judging) = self.judging {
+            transaction = judging.transaction().to_owned();
+            let content = match judging.wants_content() {
+                true => Some(incoming.content().await.map_err(|error| refusal(&error, log))?),
+                false => None,
+            };
+            let content = content.map(|content| hook::Message { prefix: prefix.clone(), content });
+            outcomes = Box::pin(judging.message(content, message.size)).await;
+            // RFC 2033 section 4.2 and PRDR: each recipient hears of its own fate.
+            let each = facts.listener.kind == Kind::Lmtp || self.sender.parameters.prdr;
+            let fates: Vec<Fate> = outcomes.iter().map(Outcome::fate).collect();
+            held = !each && mixed(&fates);
+        }
+        let refusals = outcomes.iter().map(|outcome| outcome.fate().refusal()).collect();
+        let entries = entries(policy, &self.recipients, &self.routes, &outcomes, held);
+        let kept = (!entries.is_empty()).then_some(id);
+        let judgement = verdicts(&transaction, kept, self.recipients.iter().zip(&outcomes), held, now);
+        if entries.is_empty() {
+            // All were refused or discarded: there is nobody to keep it for.
+            if let Some(judgement) = judgement {
+                store.record(judgement);
+            }
+            return Ok(Accepted { id: None, refusals });
+        }
+        if let Some(judgement) = judgement {
+            incoming.judged(judgement);
+        }
         let accepted = incoming.accept(envelope(facts, &self.sender, message, now), prefix, entries).await;
-        accepted.map_err(|error| refusal(&error, log))
+        accepted.map(|id| Accepted { id: Some(id), refusals }).map_err(|error| refusal(&error, log))
     }
 
     /// Accepted recipients.
@@ -142,51 +220,12 @@ pub(super) fn recipient_address(recipient: &Recipient) -> Address {
     }
 }
 
-fn notify(flags: Notify) -> store::Notify {
+pub(super) fn notify(flags: Notify) -> store::Notify {
     store::Notify {
         success: flags.contains(Notify::SUCCESS),
         failure: flags.contains(Notify::FAILURE),
         delay: flags.contains(Notify::DELAY),
     }
-}
-
-/// One entry for each place.
-fn entries(recipients: &[Recipient], routes: &[Route]) -> Vec<NewEntry> {
-    #[derive(PartialEq, Eq, Hash)]
-    enum Place {
-        Here(String),
-        Elsewhere(String, String),
-    }
-    let mut entries: Vec<NewEntry> = Vec::with_capacity(recipients.len());
-    let mut places = std::collections::HashMap::new();
-    for (recipient, route) in recipients.iter().zip(routes) {
-        let to = recipient_address(recipient);
-        let place = match route {
-            Route::Local(mailbox) => Place::Here(mailbox.clone()),
-            Route::Relay => Place::Elsewhere(to.local.clone(), to.domain.to_ascii_lowercase()),
-        };
-        let wanted = recipient.notify.map(notify);
-        let index = *places.entry(place).or_insert(entries.len());
-        if let Some(entry) = entries.get_mut(index) {
-            entry.notify = match (entry.notify, wanted) {
-                (Some(a), Some(b)) => Some(store::Notify {
-                    success: a.success || b.success,
-                    failure: a.failure || b.failure,
-                    delay: a.delay || b.delay,
-                }),
-                _ => None,
-            };
-            continue;
-        }
-        entries.push(NewEntry {
-            recipient: to,
-            notify: wanted,
-            orcpt: recipient.orcpt.as_ref().map(|orcpt| (orcpt.address_type.clone(), orcpt.address.clone())),
-            held: matches!(route, Route::Relay).then(|| NEEDS_OUTBOUND.into()),
-            route: route.clone(),
-        });
-    }
-    entries
 }
 
 fn envelope(facts: &SessionFacts, sender: &Sender, message: &MessageFacts, now: Timestamp) -> Envelope {
@@ -219,50 +258,5 @@ fn envelope(facts: &SessionFacts, sender: &Sender, message: &MessageFacts, now: 
         size: message.size,
         eight_bit: message.eight_bit,
         bare_line_ends: message.bare_line_ends,
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
-mod tests {
-    use super::*;
-
-    fn recipient(local: &str, domain: &str, notify: Option<Notify>) -> Recipient {
-        Recipient {
-            path: ForwardPath::Mailbox(Mailbox { local: local.into(), host: HostName::Domain(domain.into()) }),
-            notify,
-            orcpt: None,
-        }
-    }
-
-    #[test]
-    fn one_entry_for_each_place() {
-        let here = |mailbox: &str| Route::Local(mailbox.into());
-        let given = [
-            (recipient("anna", "example.test", Some(Notify::empty())), here("anna@example.test")),
-            (recipient("anna+lists", "EXAMPLE.test", Some(Notify::SUCCESS)), here("anna@example.test")),
-            (recipient("bob", "example.test", None), here("bob@example.test")),
-            (recipient("bob", "example.test", Some(Notify::DELAY)), here("bob@example.test")),
-            (recipient("Carl", "far.test", None), Route::Relay),
-            (recipient("carl", "far.test", None), Route::Relay),
-            (recipient("Carl", "Far.Test", None), Route::Relay),
-        ];
-        let (recipients, routes): (Vec<_>, Vec<_>) = given.into_iter().unzip();
-        let shown: Vec<String> = entries(&recipients, &routes)
-            .iter()
-            .map(|e| {
-                let notify = e.notify.map(|n| (n.success, n.failure, n.delay));
-                format!("{}@{} {notify:?} held: {}", e.recipient.local, e.recipient.domain, e.held.is_some())
-            })
-            .collect();
-        assert_eq!(
-            shown,
-            [
-                "anna@example.test Some((true, false, false)) held: false",
-                "bob@example.test None held: false",
-                "Carl@far.test None held: true",
-                "carl@far.test None held: true",
-            ]
-        );
     }
 }

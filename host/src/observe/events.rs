@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | error | engine failed, store failed, reload failed |
 //! | warn | login failed, delivery failed, delivery held, self-signed certificate in use, message refused |
-//! | info | session opened and closed, tls, login, recipient refused, message accepted, delivered, deferred, server's own |
+//! | info | session opened and closed, tls, login, recipient refused, message accepted and discarded, delivered, deferred, server's own |
 //! | debug | sender, recipient accepted, what the engine noted |
 
 use std::{fmt::Display, net::SocketAddr, time::Duration};
@@ -87,6 +87,11 @@ impl SessionLog {
     /// A message is durable and was answered 250.
     pub fn message_accepted(&self, message: impl Display, sender: Address<'_>, recipients: usize, octets: u64) {
         info!(session = %self.id, id = %message, %sender, recipients, octets, "message accepted");
+    }
+
+    /// A message was answered 250 and nobody gets it, as the plugins of all of its recipients want it.
+    pub fn message_discarded(&self, sender: Address<'_>, recipients: usize, octets: u64) {
+        info!(session = %self.id, %sender, recipients, octets, "message discarded");
     }
 
     /// A message was refused after its content.

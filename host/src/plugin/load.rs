@@ -308,7 +308,8 @@ fn read(file: &Path) -> Result<Vec<u8>, LoadError> {
     fs::read(file).map_err(|error| LoadError::Unreadable { file: file.to_owned(), error })
 }
 
-fn sha256(bytes: &[u8]) -> String {
+/// In hexadecimal.
+pub(super) fn sha256(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(64);
     for octet in Sha256::digest(bytes) {
         let _ = write!(text, "{octet:02x}");

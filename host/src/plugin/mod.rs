@@ -14,6 +14,7 @@ pub mod grants;
 pub mod header;
 pub mod hook;
 pub mod load;
+pub mod loaded;
 mod reason;
 pub mod render;
 pub mod run;

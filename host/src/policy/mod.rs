@@ -4,6 +4,7 @@
 //! be judged is refused.
 
 pub mod auth;
+pub mod chain;
 pub mod message;
 pub mod relay;
 pub mod sender;
@@ -12,11 +13,11 @@ pub mod session;
 use std::{net::SocketAddr, sync::Arc};
 
 use crate::{
-    config::{Config, ConfigError, Listener, Mailboxes, validate},
+    config::{Config, ConfigError, Found, Listener, Mailboxes, validate},
     engine::types::{
         Decision, Hello, MessageFacts, Options, Recipient, Refusal, Sender, VerifyAnswer, XclientAttribute,
     },
-    store::{MessageId, Route, Timestamp},
+    store::{Address, MessageId, Route, Timestamp},
 };
 
 pub use crate::transport::tls::TlsFacts;
@@ -118,6 +119,17 @@ impl Policy {
     /// RCPT, all of a pipelined batch. As many answers as recipients, in their order.
     pub async fn recipients(&self, facts: &SessionFacts, _sender: &Sender, recipients: &[Recipient]) -> Vec<Judged> {
         recipients.iter().map(|recipient| relay::judge(&self.config, &self.mailboxes, facts, recipient)).collect()
+    }
+
+    /// Where an address goes that a plugin named. Fails with why it goes nowhere.
+    pub fn place(&self, address: &str) -> Result<(Address, Route), String> {
+        let (local, domain, found) = self.mailboxes.of_text(address).ok_or("it is no address")?;
+        let address = Address { local, domain };
+        match found {
+            Found::Mailbox(mailbox) => Ok((address, Route::Local(mailbox))),
+            Found::Foreign => Ok((address, Route::Relay)),
+            Found::Unknown | Found::Route => Err("there is no such mailbox here".into()),
+        }
     }
 
     /// VRFY: neither yes nor no, so that nobody harvests addresses (RFC 5321 section 7.3).

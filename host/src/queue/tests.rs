@@ -13,7 +13,7 @@ pub(super) fn places(config: &Config, mailbox: &str) -> Option<PathBuf> {
 pub(super) fn entry(mailbox: &str) -> NewEntry {
     let recipient = Address { local: mailbox.into(), domain: "example.test".into() };
     let route = Route::Local(recipient.to_string());
-    NewEntry { recipient, notify: None, orcpt: None, route, held: None }
+    NewEntry { recipient, notify: None, orcpt: None, route, held: None, edits: vec![] }
 }
 
 pub(super) async fn accept(store: &SqliteStore, content: &[u8], entries: Vec<NewEntry>) -> MessageId {
@@ -92,6 +92,34 @@ impl Rig {
 
     fn mail(&self, mailbox: &str) -> BTreeMap<String, Vec<u8>> {
         mail(self.folder.path(), mailbox)
+    }
+}
+
+/// One recipient's edits are in that copy alone, however large the content is.
+#[tokio::test]
+async fn edits_are_in_one_copy() {
+    use crate::store::Edit;
+    let rig = Rig::new();
+    for size in [10, 500_000] {
+        let body = "line\r\n".repeat(size / 6 + 1);
+        let content = format!("Subject: x\r\nX-Old: y\r\n\r\n{body}");
+        let edits = vec![
+            Edit::Prepend(2, "X-Top".into(), "1".into()),
+            Edit::Append(3, "X-End".into(), "2".into()),
+            Edit::Replace(0, "z".into()),
+            Edit::Remove(1),
+        ];
+        let edited = format!("edited{size}");
+        let plain = format!("plain{size}");
+        accept(&rig.store, content.as_bytes(), vec![NewEntry { edits, ..entry(&edited) }, entry(&plain)]).await;
+        rig.run_until(|counts, _| counts.queued == 0).await;
+        let copy =
+            |name: &str| String::from_utf8(rig.mail(&format!("{name}@example.test")).pop_first().unwrap().1).unwrap();
+        assert!(copy(&plain).ends_with(&format!("Received: x\r\n{content}")), "{size}");
+        let found = copy(&edited);
+        let expected = format!("Received: x\r\nX-Top: 1\r\nSubject: z\r\nX-End: 2\r\n\r\n{body}");
+        assert!(found.ends_with(&expected), "{size}: {}", &found[..200.min(found.len())]);
+        assert!(found.starts_with(&format!("Return-Path: <\"a b\"@far.test>\r\nDelivered-To: {edited}@")), "{size}");
     }
 }
 

@@ -143,7 +143,45 @@ pub struct NewEntry {
     pub route: Route,
     /// Held from the start, with the reason; never claimed until released.
     pub held: Option<String>,
+    /// Changes of the header in this recipient's copy alone, in their order.
+    #[serde(default)]
+    pub edits: Vec<Edit>,
 }
+
+/// A change of header fields. Fields are counted from 0, top first, in the message as it came; one that an edit made has
+/// the number that it gives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Edit {
+    /// Above all others: number, name, value.
+    Prepend(u32, String, String),
+    /// Below all others: number, name, value.
+    Append(u32, String, String),
+    /// Another value for a field.
+    Replace(u32, String),
+    /// Without a field.
+    Remove(u32),
+}
+
+/// How recipients of one message, or those of a batch that were refused, were judged: for `hermetic why`. One row, so
+/// that a message with many recipients costs little more than one with one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdicts {
+    /// What the judges called the transaction.
+    pub transaction: String,
+    /// The message, if it was accepted.
+    pub message: Option<MessageId>,
+    /// How many recipients this is about; at least 1.
+    pub recipients: u32,
+    /// What was said of each, in the form of whoever reads it.
+    pub judged: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// How long verdicts are kept.
+pub const VERDICTS_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How many recipients' are kept.
+pub const VERDICTS_MOST: u64 = 100_000;
 
 /// One recipient of one message: `message` and its place in the order of RCPT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -276,6 +314,8 @@ pub trait Store: Send + Sync + 'static {
     async fn due(&self);
     /// All entries and owed DSNs, oldest first.
     async fn list(&self) -> Result<Vec<Listed>, StoreError>;
+    /// Keeps how refused mail was judged. Returns at once and may fail silently under load: nothing depends on it.
+    fn record(&self, _verdicts: Verdicts) {}
     /// How many entries are in which state.
     async fn counts(&self) -> Result<Counts, StoreError>;
     /// Nothing more is coming: flush and close.
@@ -302,6 +342,10 @@ pub trait Incoming: Send {
     async fn flush(&mut self) -> Result<(), StoreError>;
     /// The header block so far (up to its empty line and without it, at most 64 KiB), for policy to look at.
     fn header(&self) -> &[u8];
+    /// All that was written so far, for whoever must see it before it is accepted. Holds the message in memory.
+    async fn content(&mut self) -> Result<Vec<u8>, StoreError>;
+    /// How its recipients were judged: kept with the message if it is accepted.
+    fn judged(&mut self, _verdicts: Verdicts) {}
     /// `prefix` goes before the content; `envelope.size` is set to what was written. Returns when all of it is on stable storage, in one transaction.
     async fn accept(
         self: Box<Self>,

@@ -17,7 +17,7 @@ use super::{
     rows::NewMessage,
     writer::{Arrival, Job},
 };
-use crate::store::{Envelope, Incoming, MessageId, NewEntry, Pressure, StoreError};
+use crate::store::{Envelope, Incoming, MessageId, NewEntry, Pressure, StoreError, Verdicts};
 
 /// Contents up to this go into the database; what is larger costs less as a file.
 pub(super) const INLINE: usize = 64 * 1024;
@@ -44,6 +44,7 @@ pub(super) struct Arriving {
     /// The file otherwise.
     file: Option<BodyFile>,
     spare: Vec<u8>,
+    verdicts: Option<Verdicts>,
 }
 
 impl Arriving {
@@ -59,6 +60,7 @@ impl Arriving {
             writing: None,
             file: None,
             spare: Vec::new(),
+            verdicts: None,
         }
     }
 
@@ -137,6 +139,25 @@ impl Incoming for Arriving {
         end.map_or(head, |end| &head[..end + 2])
     }
 
+    async fn content(&mut self) -> Result<Vec<u8>, StoreError> {
+        if !self.is_file() {
+            return Ok(self.buffer.clone());
+        }
+        self.written().await?;
+        let path = self.shared.bodies.path(self.id);
+        let read = spawn_blocking(move || std::fs::read(path)).await;
+        let mut content = read.map_err(io::Error::other).flatten().map_err(|error| trouble(&error))?;
+        content.extend_from_slice(&self.buffer);
+        if content.len() as u64 != self.size {
+            return Err(StoreError::Failed(format!("{} of {} octets are there", content.len(), self.size)));
+        }
+        Ok(content)
+    }
+
+    fn judged(&mut self, verdicts: Verdicts) {
+        self.verdicts = Some(verdicts);
+    }
+
     async fn accept(
         mut self: Box<Self>,
         mut envelope: Envelope,
@@ -157,7 +178,8 @@ impl Incoming for Arriving {
             });
             file = Some(finished.await.map_err(io::Error::other).flatten().map_err(|error| trouble(&error))?);
         }
-        let message = NewMessage { id: self.id, envelope, prefix, content, entries };
+        let verdicts = self.verdicts.take();
+        let message = NewMessage { id: self.id, envelope, prefix, content, entries, verdicts };
         let (reply, answer) = oneshot::channel();
         self.shared.submit(Job::Accept(Box::new(Arrival { message, file }), reply))?;
         answer.await.map_err(|_| Shared::closed())??;

@@ -85,7 +85,7 @@ use self::{
 };
 use super::{
     Address, Body, Content, Counts, EntryId, Incoming, Lease, Listed, MessageId, Settlement, Store, StoreError,
-    Timestamp, durable,
+    Timestamp, Verdicts, durable,
 };
 use crate::observe::Metrics;
 
@@ -127,6 +127,9 @@ pub enum OpenError {
     Database(#[from] rusqlite::Error),
 }
 
+/// Verdicts on refused mail that may wait for the writer; more are not recorded.
+const RECORDING: usize = 4096;
+
 /// When something is due next.
 #[derive(Debug)]
 struct Agenda {
@@ -157,6 +160,8 @@ struct Shared {
     jobs: mpsc::Sender<Job>,
     /// Messages that have begun and are not accepted yet.
     arriving: Arc<AtomicUsize>,
+    /// Verdicts on refused mail that are waiting to be recorded.
+    recording: Arc<AtomicUsize>,
     _lock: Arc<Lock>,
 }
 
@@ -224,6 +229,7 @@ impl SqliteStore {
         let agenda = Arc::new(Agenda { at: AtomicU64::new(0), changed: Notify::new() });
         let (jobs, waiting) = mpsc::channel();
         let arriving = Arc::new(AtomicUsize::new(0));
+        let recording = Arc::new(AtomicUsize::new(0));
         let writer = Writer {
             connection,
             bodies: bodies.clone(),
@@ -233,11 +239,21 @@ impl SqliteStore {
             arriving: arriving.clone(),
             first: ids.first,
             logged: 0,
+            recording: recording.clone(),
+            // So that old ones go soon after a start too.
+            verdicts: writer::TIDY,
             _lock: lock.clone(),
         };
         std::thread::Builder::new().name("store".into()).spawn(move || writer.run(&waiting)).map_err(io)?;
-        let shared =
-            Arc::new(Shared { ids, space: Space::new(folder.clone(), reserve), bodies, jobs, arriving, _lock: lock });
+        let shared = Arc::new(Shared {
+            ids,
+            space: Space::new(folder.clone(), reserve),
+            bodies,
+            jobs,
+            arriving,
+            recording,
+            _lock: lock,
+        });
         let readers = Arc::new(Readers { path, idle: Mutex::default() });
         Ok(Arc::new(Self { shared, readers, leases, agenda }))
     }
@@ -262,6 +278,16 @@ pub fn list(data: &Path) -> Result<Option<Vec<Listed>>, OpenError> {
     let path = folder(data).join("store.db");
     match std::fs::metadata(&path) {
         Ok(_) => Ok(Some(read_list(&schema::open_reader(&path)?)?)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(OpenError::Io { path, error }),
+    }
+}
+
+/// How the recipients of a message or transaction were judged, by its id as peers and logs have it. Read as [`list`] is.
+pub fn verdicts(data: &Path, id: &str) -> Result<Option<Vec<Verdicts>>, OpenError> {
+    let path = folder(data).join("store.db");
+    match std::fs::metadata(&path) {
+        Ok(_) => Ok(Some(rows::read_verdicts(&schema::open_reader(&path)?, id)?)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(OpenError::Io { path, error }),
     }
@@ -356,6 +382,15 @@ impl Store for SqliteStore {
             line.state = "leased".into();
         }
         Ok(listed)
+    }
+
+    fn record(&self, verdicts: Verdicts) {
+        let waiting = &self.shared.recording;
+        // Whoever sends gives the count back, if the writer can not.
+        if waiting.fetch_add(1, Ordering::Relaxed) > RECORDING || self.shared.jobs.send(Job::Record(verdicts)).is_err()
+        {
+            waiting.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {

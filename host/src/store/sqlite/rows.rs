@@ -5,7 +5,10 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc};
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
 
 use super::{ids::key, schema::State};
-use crate::store::{Address, BodyKind, EntryId, Envelope, MessageId, NewEntry, Notify, ReturnContent, Route};
+use crate::store::{
+    Address, BodyKind, Edit, EntryId, Envelope, MessageId, NewEntry, Notify, ReturnContent, Route, Timestamp,
+    VERDICTS_AGE, VERDICTS_MOST, Verdicts,
+};
 
 /// An accepted message, on its way into the tables.
 #[derive(Debug)]
@@ -16,15 +19,16 @@ pub(super) struct NewMessage {
     /// None: it is a file.
     pub(super) content: Option<Vec<u8>>,
     pub(super) entries: Vec<NewEntry>,
+    pub(super) verdicts: Option<Verdicts>,
 }
 
 const MESSAGE: &str = "INSERT INTO message VALUES
     (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)";
-const ENTRY: &str = "INSERT INTO entry VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+const ENTRY: &str = "INSERT INTO entry VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
 
 /// Adds the message and its entries.
 pub(super) fn insert(connection: &Connection, message: &NewMessage) -> rusqlite::Result<()> {
-    let NewMessage { id, envelope: e, prefix, content, entries } = message;
+    let NewMessage { id, envelope: e, prefix, content, entries, verdicts } = message;
     let key = key(*id);
     connection.prepare_cached(MESSAGE)?.execute(params![
         key,
@@ -76,15 +80,77 @@ pub(super) fn insert(connection: &Connection, message: &NewMessage) -> rusqlite:
             entry.orcpt.as_ref().map(|orcpt| &orcpt.1),
             mailbox,
             entry.held,
+            edits_to_text(&entry.edits)?,
         ])?;
     }
+    verdicts.as_ref().map_or(Ok(()), |verdicts| insert_verdicts(connection, verdicts))
+}
+
+/// The recipients of all verdicts that were ever recorded.
+const UPTO: &str = "coalesce((SELECT upto FROM verdicts ORDER BY number DESC LIMIT 1), 0)";
+
+/// Adds how recipients were judged.
+pub(super) fn insert_verdicts(connection: &Connection, verdicts: &Verdicts) -> rusqlite::Result<()> {
+    let message = verdicts.message.map(|id| id.to_string());
+    connection
+        .prepare_cached(&format!("INSERT INTO verdicts VALUES (NULL, {UPTO} + ?1, ?1, ?2, ?3, ?4, ?5)"))?
+        .execute(params![verdicts.recipients, verdicts.at, verdicts.transaction, message, verdicts.judged])?;
     Ok(())
+}
+
+/// Removes verdicts that are too old or too many, the oldest first and at most `n` at a time.
+pub(super) fn expire_verdicts(connection: &Connection, now: Timestamp, n: usize) -> rusqlite::Result<()> {
+    let age = u64::try_from(VERDICTS_AGE.as_millis()).unwrap_or(u64::MAX);
+    connection
+        .prepare_cached(&format!(
+            "DELETE FROM verdicts WHERE number IN (SELECT number FROM verdicts ORDER BY number LIMIT ?1)
+             AND (upto <= {UPTO} - ?2 OR at < ?3)"
+        ))?
+        .execute((n, VERDICTS_MOST, now.saturating_sub(age)))?;
+    Ok(())
+}
+
+/// How the recipients of a message, a transaction or all of a session's transactions (`SESSION.1`, …) were judged, oldest
+/// first.
+pub(super) fn read_verdicts(connection: &Connection, id: &str) -> rusqlite::Result<Vec<Verdicts>> {
+    let there = connection.prepare("SELECT 1 FROM sqlite_master WHERE name = 'verdicts'")?.exists(())?;
+    if !there {
+        return Ok(Vec::new());
+    }
+    let mut statement = connection.prepare(
+        "SELECT at, transaction_id, message, recipients, judged FROM verdicts
+         WHERE message = ?1 OR transaction_id = ?1 OR (transaction_id > ?1 || '.' AND transaction_id < ?1 || '/')
+         ORDER BY number",
+    )?;
+    let found = statement.query_map([id], |row| {
+        Ok(Verdicts {
+            at: row.get(0)?,
+            transaction: row.get(1)?,
+            message: row.get::<_, Option<String>>(2)?.and_then(|id| MessageId::from_string(&id).ok()),
+            recipients: row.get(3)?,
+            judged: row.get(4)?,
+        })
+    })?;
+    found.collect()
+}
+
+/// None for none, which is what almost every entry has.
+fn edits_to_text(edits: &[Edit]) -> rusqlite::Result<Option<String>> {
+    let text = (!edits.is_empty()).then(|| serde_json::to_string(edits)).transpose();
+    text.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+fn edits_from_text(text: Option<String>) -> rusqlite::Result<Vec<Edit>> {
+    let edits = text.map(|text| serde_json::from_str(&text)).transpose();
+    let edits = edits
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(7, rusqlite::types::Type::Text, Box::new(error)))?;
+    Ok(edits.unwrap_or_default())
 }
 
 const ENVELOPE: &str = "SELECT id, received_at, size, recipients, reverse_local, reverse_domain, body, smtputf8,
     require_tls, eight_bit, bare_line_ends, ret, envid, submitter, client, hello, identity, tls, session, listener
     FROM message WHERE key = ?1";
-const READ_ENTRY: &str = "SELECT attempts, recipient_local, recipient_domain, notify, orcpt_type, orcpt, mailbox
+const READ_ENTRY: &str = "SELECT attempts, recipient_local, recipient_domain, notify, orcpt_type, orcpt, mailbox, edits
     FROM entry WHERE message = ?1 AND place = ?2";
 
 /// A message without its octets.
@@ -169,6 +235,7 @@ fn read_entry(row: &Row<'_>) -> rusqlite::Result<NewEntry> {
         orcpt: orcpt.0.zip(orcpt.1),
         route: row.get::<_, Option<String>>(6)?.map_or(Route::Relay, Route::Local),
         held: None,
+        edits: edits_from_text(row.get(7)?)?,
     })
 }
 
@@ -236,10 +303,22 @@ mod tests {
             eight_bit: true,
             bare_line_ends: true,
         };
-        let entry =
-            |notify, orcpt, route| NewEntry { recipient: address("x", "y.test"), notify, orcpt, route, held: None };
+        let entry = |notify, orcpt, route| NewEntry {
+            recipient: address("x", "y.test"),
+            notify,
+            orcpt,
+            route,
+            held: None,
+            edits: vec![],
+        };
+        let edits = vec![
+            Edit::Prepend(4, "X-A".into(), "ä\t\"1".into()),
+            Edit::Append(5, "X-B".into(), String::new()),
+            Edit::Replace(0, "x".into()),
+            Edit::Remove(1),
+        ];
         let entries = vec![
-            entry(None, None, Route::Local("x@y.test".into())),
+            NewEntry { edits, ..entry(None, None, Route::Local("x@y.test".into())) },
             entry(Some(Notify::default()), Some(("rfc822".into(), "z@y.test".into())), Route::Relay),
             entry(Some(Notify { success: true, failure: false, delay: true }), None, Route::Relay),
         ];
@@ -251,8 +330,14 @@ mod tests {
         ];
         for envelope in variants {
             let id = ids.next();
-            let message =
-                NewMessage { id, envelope: envelope.clone(), prefix: vec![], content: None, entries: entries.clone() };
+            let message = NewMessage {
+                id,
+                envelope: envelope.clone(),
+                prefix: vec![],
+                content: None,
+                entries: entries.clone(),
+                verdicts: None,
+            };
             insert(&connection, &message).unwrap();
             let mut reader = EntryReader::new(&connection).unwrap();
             for (place, entry) in (0..).zip(&entries) {

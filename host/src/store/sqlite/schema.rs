@@ -12,7 +12,7 @@ use super::OpenError;
 use crate::store::durable;
 
 /// `user_version` of the schema below.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// What an entry's `state` column says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,11 +86,27 @@ CREATE TABLE entry (
     orcpt TEXT,
     mailbox TEXT,
     reason TEXT,
+    edits TEXT,
     PRIMARY KEY (message, place)
 ) WITHOUT ROWID;
 CREATE INDEX due ON entry (next_attempt) WHERE state = 0;
 CREATE TABLE run (number INTEGER NOT NULL);
 INSERT INTO run VALUES (0);
+";
+
+/// How recipients were judged; `number` grows, and `upto` counts the recipients of this row and all before it.
+const VERDICTS: &str = "
+CREATE TABLE verdicts (
+    number INTEGER PRIMARY KEY,
+    upto INTEGER NOT NULL,
+    recipients INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    transaction_id TEXT NOT NULL,
+    message TEXT,
+    judged TEXT NOT NULL
+);
+CREATE INDEX judged_transaction ON verdicts (transaction_id);
+CREATE INDEX judged_message ON verdicts (message) WHERE message IS NOT NULL;
 ";
 
 /// Opens the database for the writer, makes it if need be, and counts this run.
@@ -111,9 +127,12 @@ pub(super) fn open_writer(path: &Path) -> Result<(Connection, u32), OpenError> {
     connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
     connection.set_prepared_statement_cache_capacity(64);
     match version(&connection)? {
-        0 => {
-            connection.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;"))?
-        }
+        0 => connection
+            .execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} {VERDICTS} PRAGMA user_version = {VERSION}; COMMIT;"))?,
+        // Version 1 knew no plugins. What it stored stays as it is.
+        1 => connection.execute_batch(&format!(
+            "BEGIN IMMEDIATE; ALTER TABLE entry ADD COLUMN edits TEXT; {VERDICTS} PRAGMA user_version = {VERSION}; COMMIT;"
+        ))?,
         VERSION => {}
         found => return Err(OpenError::Newer { path: path.to_owned(), found, known: VERSION }),
     }
@@ -127,7 +146,8 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(super::writer::BUSY)?;
     match version(&connection)? {
-        VERSION => Ok(connection),
+        // Nothing that is read without a writer is new in version 2, save for the verdicts.
+        1 | VERSION => Ok(connection),
         found => Err(OpenError::Newer { path: path.to_owned(), found, known: VERSION }),
     }
 }

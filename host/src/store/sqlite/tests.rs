@@ -17,7 +17,7 @@ pub(super) fn open(folder: &TempDir) -> Arc<SqliteStore> {
 pub(super) fn entry(mailbox: &str) -> NewEntry {
     let recipient = Address { local: mailbox.into(), domain: "example.test".into() };
     let route = Route::Local(recipient.to_string());
-    NewEntry { recipient, notify: None, orcpt: None, route, held: None }
+    NewEntry { recipient, notify: None, orcpt: None, route, held: None, edits: vec![] }
 }
 
 pub(super) fn envelope() -> Envelope {
@@ -248,9 +248,9 @@ async fn one_process_and_one_schema() {
     assert!(list(&folder.path().join("none")).unwrap().is_none());
 
     let connection = Connection::open(folder.path().join("store/store.db")).unwrap();
-    connection.pragma_update(None, "user_version", 2).unwrap();
+    connection.pragma_update(None, "user_version", 3).unwrap();
     let error = SqliteStore::open(folder.path(), 0, Metrics::new()).err().unwrap().to_string();
-    assert!(error.contains("has schema 2, this version knows 1"), "{error}");
+    assert!(error.contains("has schema 3, this version knows 2"), "{error}");
 }
 
 #[tokio::test]
@@ -310,6 +310,81 @@ async fn the_log_is_bounded() {
     assert!(most < writer::WAL_MOST.unsigned_abs() * 3 / 2, "{most} octets for 300 MB");
 }
 
+/// What judges look at is what is stored, however large.
+#[tokio::test]
+async fn content_before_it_is_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    for size in [0, 1, 60_000, 70_000, 500_000, 1_000_001] {
+        let content: Vec<u8> = (0..size).map(|n: u32| n.to_le_bytes()[1] ^ n.to_le_bytes()[0]).collect();
+        let mut incoming = arrive(&store, &content).await;
+        assert!(incoming.content().await.unwrap() == content, "{size} octets");
+        let id = incoming.accept(envelope(), vec![], vec![entry("a")]).await.unwrap();
+        assert!(read(&store, id).await.unwrap() == content, "{size} octets");
+    }
+}
+
+fn verdict(judged: &str, message: Option<MessageId>, at: Timestamp) -> Verdicts {
+    Verdicts { transaction: "s.1".into(), message, recipients: 50, judged: judged.into(), at }
+}
+
+#[tokio::test]
+async fn verdicts_are_kept_and_expire() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let of = |id: &str| verdicts(folder.path(), id).unwrap().unwrap();
+    let settled = async || {
+        while store.shared.recording.load(Ordering::Relaxed) > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    store.record(verdict("old", None, 1));
+    let mut incoming = arrive(&store, b"x").await;
+    let id = incoming.id();
+    incoming.judged(verdict("a", Some(id), now()));
+    incoming.accept(envelope(), vec![], vec![entry("a")]).await.unwrap();
+    for _ in 0..writer::TIDY {
+        store.record(verdict("c", None, now()));
+    }
+    settled().await;
+    let shown: Vec<_> = of(&id.to_string()).into_iter().map(|v| v.judged).collect();
+    assert_eq!(shown, ["a"]);
+    assert_eq!(of("s.1").len(), 1 + writer::TIDY, "without the old one");
+    assert_eq!((of("s").len(), of("s.").len(), of("s.11").len()), (1 + writer::TIDY, 0, 0), "a session's");
+    // 50 recipients each: 100 000 are 2000 rows, and a thousand more until somebody looks.
+    for _ in 0..3 * writer::TIDY {
+        store.record(verdict("d", None, now()));
+    }
+    settled().await;
+    let left = of("s.1").len();
+    assert!((2000..=2000 + writer::TIDY).contains(&left), "{left}");
+    assert_eq!(of(&id.to_string()), []);
+}
+
+/// A store of the version without plugins is read, and changed at the next start.
+#[tokio::test]
+async fn the_first_schema_is_carried_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let id = accept(&store, b"x", vec![entry("a")]).await;
+    store.close().await;
+    drop(store);
+    let path = folder.path().join("store/store.db");
+    let connection = Connection::open(&path).unwrap();
+    let back = "DROP TABLE verdicts; ALTER TABLE entry DROP COLUMN edits; PRAGMA user_version = 1";
+    connection.execute_batch(back).unwrap();
+    drop(connection);
+    assert_eq!(list(folder.path()).unwrap().unwrap().len(), 1);
+    assert_eq!(verdicts(folder.path(), "x").unwrap().unwrap(), []);
+    let store = open(&folder);
+    let leases = store.claim(now(), 9, LEASE).await.unwrap();
+    assert_eq!(leases.len(), 1);
+    assert_eq!((leases[0].entry.message, &leases[0].recipient.edits), (id, &vec![]));
+    store.record(verdict("a", None, now()));
+    store.close().await;
+    assert_eq!(verdicts(folder.path(), "s.1").unwrap().unwrap().len(), 1);
+}
+
 /// A job that can not be done spoils no other of its transaction.
 #[tokio::test]
 async fn a_bad_job_spoils_no_other() {
@@ -321,6 +396,7 @@ async fn a_bad_job_spoils_no_other() {
         prefix: vec![],
         content: Some(vec![]),
         entries: vec![entry("a")],
+        verdicts: None,
     };
     let (good, other) = (store.shared.ids.next(), store.shared.ids.next());
     let mut answers = Vec::new();

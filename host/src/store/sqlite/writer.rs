@@ -26,7 +26,7 @@ use super::{
     schema::State,
 };
 use crate::observe::{Metrics, events};
-use crate::store::{EntryId, Lease, Settlement, StoreError, Timestamp};
+use crate::store::{EntryId, Lease, Settlement, StoreError, Timestamp, Verdicts};
 
 /// Jobs in one transaction.
 const TOGETHER: usize = 256;
@@ -38,6 +38,8 @@ const MOMENT: Duration = Duration::from_micros(500);
 const CHECKPOINT: u64 = 32 * 1024 * 1024;
 /// A log of this size is written back even if readers have to wait; and what the file keeps after that.
 pub(super) const WAL_MOST: i64 = 128 * 1024 * 1024;
+/// Old verdicts are removed when so many were added.
+pub(super) const TIDY: usize = 1000;
 /// Octets of a page.
 pub(super) const PAGE: u64 = 16 * 1024;
 
@@ -67,6 +69,7 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 pub(super) enum Job {
     Accept(Box<Arrival>, Reply<()>),
     Settle(Vec<(Lease, Settlement)>, Reply<Settled>),
+    Record(Verdicts),
     Claim { now: Timestamp, n: usize, lease: Duration, reply: Reply<Vec<Lease>> },
     Close(oneshot::Sender<()>),
 }
@@ -84,6 +87,10 @@ pub(super) struct Writer {
     pub(super) first: i64,
     /// Octets that went into the log since the last checkpoint, about.
     pub(super) logged: u64,
+    /// Verdicts that are waiting to be recorded without a message.
+    pub(super) recording: Arc<AtomicUsize>,
+    /// Rows of verdicts that were added since the old ones were removed.
+    pub(super) verdicts: usize,
     /// Nobody else opens the store before this connection is closed.
     pub(super) _lock: Arc<Lock>,
 }
@@ -146,14 +153,14 @@ impl Writer {
         }
         match self.transaction(&jobs) {
             Ok(settled) => self.answer(jobs, settled),
-            Err(error) if jobs.len() == 1 => refuse(jobs, &error),
+            Err(error) if jobs.len() == 1 => refuse(jobs, &error, &self.recording),
             Err(error) => {
                 warn!(%error, jobs = jobs.len(), "a transaction failed; its parts are tried one by one");
                 for job in jobs {
                     let job = vec![job];
                     match self.transaction(&job) {
                         Ok(settled) => self.answer(job, settled),
-                        Err(error) => refuse(job, &error),
+                        Err(error) => refuse(job, &error, &self.recording),
                     }
                 }
             }
@@ -188,16 +195,32 @@ impl Writer {
                     rows::insert(&self.connection, message)?;
                     let stored = message.prefix.len() + message.content.as_ref().map_or(0, Vec::len);
                     octets += stored as u64 * 5 / 4 + 512 + message.entries.len() as u64 * 256;
+                    octets += self.verdicts(message.verdicts.as_ref())?;
                 }
                 Job::Settle(outcomes, _) => {
                     settled.push(self.settle(outcomes)?);
                     octets += outcomes.len() as u64 * PAGE / 3;
+                }
+                Job::Record(verdicts) => {
+                    rows::insert_verdicts(&self.connection, verdicts)?;
+                    octets += self.verdicts(Some(verdicts))?;
                 }
                 Job::Claim { .. } | Job::Close(_) => {}
             }
         }
         self.logged += octets;
         Ok(settled)
+    }
+
+    /// Counts what was added, and removes old ones now and then; the answer is about how many octets that wrote.
+    fn verdicts(&mut self, added: Option<&Verdicts>) -> Result<u64, rusqlite::Error> {
+        let Some(added) = added else { return Ok(0) };
+        self.verdicts += 1;
+        if self.verdicts >= TIDY {
+            self.verdicts = 0;
+            rows::expire_verdicts(&self.connection, super::now(), 2 * TIDY)?;
+        }
+        Ok(added.judged.len() as u64 * 5 / 4 + 512)
     }
 
     /// The transaction is durable.
@@ -232,6 +255,7 @@ impl Writer {
                         unheard.remove.iter().for_each(|path| bodies::remove(path));
                     }
                 }
+                Job::Record(_) => drop(self.recording.fetch_sub(1, Ordering::Relaxed)),
                 Job::Claim { .. } | Job::Close(_) => {}
             }
         }
@@ -379,7 +403,7 @@ impl<'a> End<'a> {
 }
 
 /// Tells that nothing was changed.
-fn refuse(jobs: Vec<Job>, error: &rusqlite::Error) {
+fn refuse(jobs: Vec<Job>, error: &rusqlite::Error, recording: &AtomicUsize) {
     events::store_failed(error);
     for job in jobs {
         match job {
@@ -393,6 +417,7 @@ fn refuse(jobs: Vec<Job>, error: &rusqlite::Error) {
             Job::Settle(_, reply) => {
                 let _ = reply.send(Err(failed(error)));
             }
+            Job::Record(_) => drop(recording.fetch_sub(1, Ordering::Relaxed)),
             Job::Claim { .. } | Job::Close(_) => {}
         }
     }

@@ -1,0 +1,214 @@
+//! `hermetic why`: how plugins judged a message, recipient by recipient. Reads the store beside a running server, or
+//! without one.
+
+use std::{
+    io::{self, Write as _},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::{
+    config::Config,
+    plugin::hook::{Reason, Verdict},
+    policy::chain::{Record, Step},
+    store::{
+        VERDICTS_AGE, Verdicts,
+        sqlite::{self, OpenError},
+    },
+};
+
+/// Why it can not be told.
+#[derive(Debug, thiserror::Error)]
+pub enum WhyError {
+    /// The store can not be read.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// Nobody judged it, or it is forgotten.
+    #[error(
+        "nothing is known of {id}: no plugin judged it, or it was more than {days} days ago; a message's id is in its Received field and in the log, a session's on every line of the log"
+    )]
+    Unknown {
+        /// What was asked for.
+        id: String,
+        /// How long verdicts are kept.
+        days: u64,
+    },
+    /// The terminal, pipe or file that it should be written to.
+    #[error("can not write: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// Tells of a message (`01J…`, or an entry of it as `hermetic queue list` shows it), a session, or a session's
+/// transaction: text for people, or one JSON object a recipient.
+pub fn why(config: &Config, id: &str, json: bool) -> Result<(), WhyError> {
+    let mut found = sqlite::verdicts(&config.data, id)?.unwrap_or_default();
+    if found.is_empty()
+        && let Some((message, _)) = id.split_once('.')
+    {
+        found = sqlite::verdicts(&config.data, message)?.unwrap_or_default();
+    }
+    if found.is_empty() {
+        return Err(WhyError::Unknown { id: id.to_owned(), days: VERDICTS_AGE.as_secs() / (24 * 3600) });
+    }
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let written = if json { print_json(&mut out, &found) } else { print_text(&mut out, &found) };
+    match written.and_then(|()| out.flush()) {
+        // `| head` has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    transaction: &'a str,
+    message: Option<String>,
+    at: u64,
+    #[serde(flatten)]
+    record: Record,
+}
+
+/// What a later version wrote may have another form.
+fn records(verdicts: &Verdicts) -> Vec<Record> {
+    serde_json::from_str(&verdicts.judged).unwrap_or_default()
+}
+
+fn print_json(out: &mut impl io::Write, found: &[Verdicts]) -> io::Result<()> {
+    for v in found {
+        for record in records(v) {
+            let message = v.message.map(|id| id.to_string());
+            let line = Line { transaction: &v.transaction, message, at: v.at, record };
+            writeln!(out, "{}", serde_json::to_string(&line)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn print_text(out: &mut impl io::Write, found: &[Verdicts]) -> io::Result<()> {
+    for v in found {
+        let message = v.message.map_or_else(|| "not stored".into(), |id| format!("message {id}"));
+        writeln!(out, "transaction {}, {message}, {}", v.transaction, time(v.at))?;
+        for Record { recipient, outcome, steps } in records(v) {
+            writeln!(out, "  {recipient}: {}", outcome.escape_debug())?;
+            steps.iter().try_for_each(|step| print_step(out, step))?;
+        }
+    }
+    Ok(())
+}
+
+fn print_step(out: &mut impl io::Write, Step { ran, edits }: &Step) -> io::Result<()> {
+    let hash = ran.hash.get(..12).unwrap_or(&ran.hash);
+    let edits = match edits {
+        0 => String::new(),
+        1 => ", 1 edit".into(),
+        n => format!(", {n} edits"),
+    };
+    writeln!(
+        out,
+        "    {} ({hash}) {}: {}{edits}; {}, {} KiB",
+        ran.plugin,
+        ran.hook.as_str(),
+        said(&ran.verdict).escape_debug(),
+        took(ran.time),
+        ran.memory / 1024
+    )?;
+    match &ran.failure {
+        Some(failure) => writeln!(out, "      it failed: {}", failure.escape_debug()),
+        None => Ok(()),
+    }
+}
+
+fn said(verdict: &Verdict) -> String {
+    let because =
+        |word, class, Reason { subject, detail, text }: &Reason| format!("{word}, {text} ({class}.{subject}.{detail})");
+    match verdict {
+        Verdict::Proceed => "proceed".into(),
+        Verdict::Accept => "accept".into(),
+        Verdict::Discard => "discard".into(),
+        Verdict::Defer(reason) => because("defer", 4, reason),
+        Verdict::Reject(reason) => because("reject", 5, reason),
+    }
+}
+
+fn took(time: Duration) -> String {
+    match time.as_micros() {
+        micros @ ..1000 => format!("{micros} µs"),
+        micros @ ..10_000_000 => format!("{}.{} ms", micros / 1000, micros % 1000 / 100),
+        micros => format!("{} s", micros / 1_000_000),
+    }
+}
+
+/// RFC 3339, UTC, whole seconds.
+fn time(milliseconds: u64) -> String {
+    let time = i64::try_from(milliseconds / 1000).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    time.map_or_else(|| "?".into(), |time| time.to_string())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use crate::{
+        plugin::hook::{Hook, Ran},
+        store::MessageId,
+    };
+
+    fn verdicts(message: Option<MessageId>, recipients: &[&str]) -> Verdicts {
+        let ran = |hook, verdict, failure: Option<&str>, micros| Ran {
+            plugin: "greylist".into(),
+            hash: "0123456789abcdef".into(),
+            hook,
+            verdict,
+            failure: failure.map(Into::into),
+            time: Duration::from_micros(micros),
+            memory: 65_536,
+        };
+        let reason = Reason { subject: 7, detail: 1, text: "in 5 minutes\u{7}".into() };
+        let steps = vec![
+            Step { ran: ran(Hook::Recipient, Verdict::Proceed, None, 12), edits: 2 },
+            Step {
+                ran: ran(Hook::RecipientMessage, Verdict::Defer(reason), Some("trap: unreachable"), 1234),
+                edits: 0,
+            },
+        ];
+        let record = |recipient: &&str| Record {
+            recipient: recipient.to_string(),
+            outcome: "deferred by plugin greylist: in 5 minutes".into(),
+            steps: steps.clone(),
+        };
+        let records: Vec<_> = recipients.iter().map(record).collect();
+        Verdicts {
+            transaction: "abc.1".into(),
+            message,
+            recipients: 1,
+            judged: serde_json::to_string(&records).unwrap(),
+            at: 1_700_000_000_000,
+        }
+    }
+
+    #[test]
+    fn text() {
+        let mut out = Vec::new();
+        print_text(&mut out, &[verdicts(None, &["a@example.test", "b@example.test"])]).unwrap();
+        let each = "deferred by plugin greylist: in 5 minutes\n    \
+             greylist (0123456789ab) recipient: proceed, 2 edits; 12 µs, 64 KiB\n    \
+             greylist (0123456789ab) recipient-message: defer, in 5 minutes\\u{7} (4.7.1); 1.2 ms, 64 KiB\n      \
+             it failed: trap: unreachable\n";
+        let expected = format!(
+            "transaction abc.1, not stored, 2023-11-14T22:13:20Z\n  a@example.test: {each}  b@example.test: {each}"
+        );
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn json() {
+        let mut out = Vec::new();
+        print_json(&mut out, &[verdicts(Some(MessageId::from(7u128)), &["a@example.test"])]).unwrap();
+        let line: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(line["message"], "00000000000000000000000007");
+        assert_eq!(line["steps"][1]["ran"]["hook"], "recipient-message");
+        assert_eq!(line["steps"][1]["ran"]["verdict"]["Defer"]["detail"], 1);
+    }
+}

@@ -1,0 +1,81 @@
+//! The plugins of a running server.
+//!
+//! Owns which are loaded, and that a reload keeps those that stay the same, with what their breakers know. Refuses to know
+//! whom they judge. Fails with [`NotLoaded`], which names the plugin; then the old ones go on.
+
+use std::{collections::HashMap, fs, path::PathBuf, sync::Arc};
+
+use super::{
+    hook::Plugin,
+    load::{self, LoadError, Loader},
+};
+use crate::config::plugins::Plugin as Configured;
+
+/// A configured plugin that can not be used.
+#[derive(Debug, thiserror::Error)]
+#[error("plugin {name:?}, {}: {error}", file.display())]
+pub struct NotLoaded {
+    /// As it is configured.
+    pub name: String,
+    /// The component.
+    pub file: PathBuf,
+    /// Why.
+    pub error: LoadError,
+}
+
+/// The plugins that a configuration names.
+#[derive(Clone, Default)]
+pub struct Plugins {
+    folder: PathBuf,
+    /// Made with the first plugin: a server without plugins has no engine for them.
+    loader: Option<Loader>,
+    loaded: Vec<(Configured, Arc<dyn Plugin>)>,
+}
+
+impl Plugins {
+    /// None yet. `folder` is theirs: compiled components and `plugins.sqlite`.
+    #[must_use]
+    pub fn none(folder: PathBuf) -> Self {
+        Self { folder, loader: None, loaded: Vec::new() }
+    }
+
+    /// These, as they are configured now: what has changed, in the configuration or on the disk, is loaded, the rest is
+    /// kept. Blocks while components are compiled.
+    ///
+    /// # Errors
+    /// The first one that can not be used; nothing has changed then.
+    pub fn become_these(&self, wanted: &[Configured]) -> Result<Self, NotLoaded> {
+        let mut loader = self.loader.clone();
+        let mut loaded = Vec::with_capacity(wanted.len());
+        for configured in wanted {
+            let failed = |error| NotLoaded { name: configured.name.clone(), file: configured.file.clone(), error };
+            let plugin = match self.same(configured) {
+                Some(plugin) => plugin,
+                None => {
+                    let loader = match &loader {
+                        Some(loader) => loader,
+                        None => loader.insert(Loader::new(&self.folder).map_err(failed)?),
+                    };
+                    let plugin = loader.load(configured).map_err(failed)?;
+                    tracing::info!(plugin = plugin.name(), hash = plugin.hash(), "plugin loaded");
+                    plugin
+                }
+            };
+            loaded.push((configured.clone(), plugin));
+        }
+        Ok(Self { folder: self.folder.clone(), loader, loaded })
+    }
+
+    /// The loaded one, if it would be loaded the same way again.
+    fn same(&self, wanted: &Configured) -> Option<Arc<dyn Plugin>> {
+        let (_, plugin) = self.loaded.iter().find(|(configured, _)| configured == wanted)?;
+        let octets = fs::read(&wanted.file).ok()?;
+        (load::sha256(&octets) == plugin.hash()).then(|| plugin.clone())
+    }
+
+    /// Each by its name.
+    #[must_use]
+    pub fn by_name(&self) -> HashMap<String, Arc<dyn Plugin>> {
+        self.loaded.iter().map(|(configured, plugin)| (configured.name.clone(), plugin.clone())).collect()
+    }
+}
