@@ -1,0 +1,125 @@
+//! Real components behind a real server: one message, five recipients, five chains, five fates, over SMTP, PRDR and LMTP.
+//!
+//! The plugin is `guest-plugins/header-rules`, built here by the recipe that builds the engine.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+
+#[path = "../../host/build/component.rs"]
+mod component;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use hermetic_tests::server::{Rig, Server};
+use hermetic_tests::session::Session;
+
+/// Whose rules do what. `eva`'s are no rules, so that her plugin fails; its policy is to reject.
+const RULES: [(&str, &str); 5] = [
+    ("anna", r#"[{ header = "Subject", add = { name = "X-Judged", value = "by Anna's rules" } }]"#),
+    ("berta", r#"[{ header = "Subject", verdict = "discard" }]"#),
+    ("carl", r#"[{ header = "Subject", contains = "hello", verdict = "defer", text = "Carl rests" }]"#),
+    ("dora", r#"[{ header = "Subject", is = "hello", verdict = "reject", text = "Dora is not amused" }]"#),
+    ("eva", r#""nonsense""#),
+];
+
+fn header_rules() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let recipe = component::Recipe {
+        manifest: &here.join("../guest-plugins/Cargo.toml"),
+        package: "header-rules",
+        profile: "plugin",
+        folder: &Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("sealed"),
+    };
+    recipe.build().unwrap_or_else(|why| panic!("{why}"))
+}
+
+fn server() -> Server {
+    let file = header_rules();
+    let mut tables = String::new();
+    for (name, rules) in RULES {
+        tables += &format!(
+            "[[plugin]]\nname = {name:?}\nfile = {file:?}\ngrants = {{ edit = true }}\non-failure = \"reject\"\n\
+             settings = {{ rules = {rules} }}\n[[route]]\nrecipients = [\"{name}@example.test\"]\nplugins = [{name:?}]\n"
+        );
+    }
+    Rig::full().tables(&tables).start()
+}
+
+/// Sends one message to all five and returns what was said after its final dot: `replies` replies.
+fn send(port: u16, hello: &str, parameters: &str, replies: usize) -> Vec<String> {
+    let mut session = Session::open(port).expect("a session");
+    let mut say = |line: &str, code: u16| {
+        let reply = session.command(line).expect("a reply");
+        assert_eq!(reply.code, code, "{line}: {reply:?}");
+    };
+    say(hello, 250);
+    say(&format!("MAIL FROM:<me@far.test>{parameters}"), 250);
+    for (name, _) in RULES {
+        say(&format!("RCPT TO:<{name}@example.test>"), 250);
+    }
+    say("DATA", 354);
+    session.write(b"Subject: hello\r\nFrom: me@far.test\r\n\r\nHow are you?\r\n.\r\n").expect("written");
+    (0..replies).map(|_| format!("{:?}", session.reply().expect("a reply"))).collect()
+}
+
+fn wait_for(what: &str, mut so: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !so() {
+        assert!(Instant::now() < end, "never: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Anna's copy has her edit; nobody else has one.
+fn only_anna_has_it(server: &Server, copies: usize) {
+    wait_for("anna's mail", || server.maildir("anna").messages().len() == copies);
+    for message in server.maildir("anna").messages() {
+        let text = String::from_utf8_lossy(&message).into_owned();
+        assert!(text.contains("X-Judged: by Anna's rules\r\n") && text.ends_with("How are you?\r\n"), "{text}");
+    }
+    for (name, _) in &RULES[1..] {
+        assert!(server.maildir(name).messages().is_empty(), "{name} got a copy");
+    }
+}
+
+#[test]
+fn each_recipient_is_answered_where_the_protocol_can() {
+    let server = server();
+    for (kind, hello, parameters, more) in [("lmtp", "LHLO me.test", "", 0), ("mx", "EHLO me.test", " PRDR", 2)] {
+        let said = send(server.port(kind), hello, parameters, 5 + more);
+        let each = if more == 2 { &said[1..6] } else { &said[..] };
+        for ((reply, code), text) in
+            each.iter().zip(["250", "250", "4", "5", "5"]).zip(["queued", "", "Carl rests", "not amused", ""])
+        {
+            assert!(reply.contains(&format!("code: {code}")) && reply.contains(text), "{kind}: {reply} in {said:#?}");
+        }
+        if more == 2 {
+            assert!(said[0].contains("code: 353") && said[6].contains("code: 250"), "{said:#?}");
+        }
+    }
+    only_anna_has_it(&server, 2);
+    assert!(server.queue().is_empty(), "everybody knows: {:#?}", server.queue());
+}
+
+#[test]
+fn plain_smtp_keeps_what_it_could_not_say() {
+    let server = server();
+    let said = send(server.port("mx"), "EHLO me.test", "", 1);
+    assert!(said[0].contains("code: 250"), "{said:?}");
+    only_anna_has_it(&server, 1);
+    let held: Vec<String> = server.queue().iter().map(ToString::to_string).collect();
+    for (name, why) in [("carl", "Carl rests"), ("dora", "Dora is not amused"), ("eva", "eva")] {
+        assert!(held.iter().any(|entry| entry.contains(name) && entry.contains(why)), "{name} in {held:#?}");
+    }
+    assert_eq!(held.len(), 3, "{held:#?}");
+
+    // `hermetic why` has it all.
+    let id =
+        server.log().split("id=").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("an id").to_owned();
+    let told = server.run(&["why", &id], "");
+    for (name, _) in RULES {
+        assert!(told.contains(&format!("{name}@example.test")), "{name} in:\n{told}");
+    }
+    for word in ["discard", "defer", "reject", "Carl rests", "recipient-message"] {
+        assert!(told.to_lowercase().contains(&word.to_lowercase()), "{word:?} in:\n{told}");
+    }
+}
