@@ -11,10 +11,10 @@ if [ ! -x build/venv/bin/wasm-tools ]; then
   build/venv/bin/pip install --quiet --disable-pip-version-check --requirement requirements.txt
 fi
 
-# The world of this plugin, and the package that it takes from.
+# The world of this plugin, and the package that it takes from: the folder wit/plugin, or $HERMETIC_WIT.
 rm -rf build/wit && mkdir -p build/wit/deps
 cp wit/*.wit build/wit/
-cp -r ../../../wit/plugin build/wit/deps/hermetic-plugin
+cp -r "${HERMETIC_WIT:-../../../wit/plugin}" build/wit/deps/hermetic-plugin
 
 cargo run --quiet --locked --manifest-path ../../Cargo.toml --package bindgen -- c build/wit build/bindings
 
