@@ -2,8 +2,9 @@
 # Builds the C example: build.sh [OUTPUT]. Needs rustup for the generator of bindings, and Python 3 with venv and pip: a C
 # compiler for WebAssembly (zig's clang, with its libc) and wasm-tools come from PyPI.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
-out=$(realpath -m "${1:-../../out/tag-c.wasm}")
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+out=$(realpath -m "${1:-$here/../../out/tag-c.wasm}")
+cd "$here"
 mkdir -p build "$(dirname "$out")"
 
 if [ ! -x build/venv/bin/wasm-tools ]; then

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Builds the Python example: build.sh [OUTPUT]. Needs Python 3.10 or later with venv and pip; componentize-py comes from PyPI.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
-out=$(realpath -m "${1:-../../out/tag-python.wasm}")
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+out=$(realpath -m "${1:-$here/../../out/tag-python.wasm}")
+cd "$here"
 mkdir -p build "$(dirname "$out")"
 
 if [ ! -x build/venv/bin/componentize-py ]; then
