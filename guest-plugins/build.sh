@@ -34,8 +34,8 @@ export CARGO_ENCODED_RUSTFLAGS=$flags
 if [ $# -gt 0 ]; then
   names=("$@")
 else
-  # Every member but the SDK.
-  mapfile -t names < <(sed -n '/^members = \[/,/\]/p' Cargo.toml | grep -o '"[^"]*"' | tr -d '"' | grep -v '^sdk$' |
+  # Every member that is a plugin.
+  mapfile -t names < <(sed -n '/^members = \[/,/\]/p' Cargo.toml | grep -o '"[^"]*"' | tr -d '"' | grep -vx -e sdk -e bindgen |
     sed 's|^examples/rust$|tag-rust|')
 fi
 

@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # Builds the TypeScript example: build.sh [OUTPUT]. Needs Node.js 20 or later with npm; typescript and componentize-qjs come from npm.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
-out=$(realpath -m "${1:-../../out/tag-typescript.wasm}")
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+out=$(realpath -m "${1:-$here/../../out/tag-typescript.wasm}")
+cd "$here"
 mkdir -p build "$(dirname "$out")"
 
 [ -x node_modules/.bin/componentize-qjs ] || npm ci --silent --no-audit --no-fund
 
-# The world of this plugin, and the package that it takes from.
+# The world of this plugin, and the package that it takes from: the folder wit/plugin, or $HERMETIC_WIT.
 rm -rf build/wit && mkdir -p build/wit/deps
 cp wit/*.wit build/wit/
-cp -r ../../../wit/plugin build/wit/deps/hermetic-plugin
+cp -r "${HERMETIC_WIT:-../../../wit/plugin}" build/wit/deps/hermetic-plugin
 
 npx --no-install tsc --project tsconfig.json
 

@@ -203,7 +203,7 @@ mod tests {
             (r#"{"header": "S", "is": "a", "contains": "b", "verdict": "accept"}"#, "exclude each other"),
             (r#"{"header": "S", "verdict": "maybe"}"#, "maybe"),
             (r#"{"header": "Subject", "add": {"name": "A B", "value": ""}}"#, "fault 2"),
-            (r#"{"header": "Subject", "remove": "Subject", "add": {"name": "Received", "value": "x"}}"#, "fault 2"),
+            (r#"{"header": "Subject", "remove": "Subject", "add": {"name": "Received", "value": "x"}}"#, "fault 1"),
         ] {
             let failure = run(rule).0.expect_err(rule);
             assert!(failure.to_string().contains(named), "{rule}: {failure}");

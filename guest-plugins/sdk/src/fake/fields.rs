@@ -8,6 +8,9 @@ use crate::bindings::header::Field;
 /// What only the host writes: trace fields (RFC 5321 section 4.4) and Delivered-To, by which loops are found.
 const OF_THE_HOST: [&str; 3] = ["received", "return-path", "delivered-to"];
 
+/// The longest value, octets.
+const VALUE: usize = 64 * 1024;
+
 /// A field as it is written, without its CRLF.
 #[derive(Clone, Debug)]
 struct Line {
@@ -113,7 +116,7 @@ impl Fields {
 fn check_name(name: &str) -> Result<(), Fault> {
     // RFC 5322 section 3.6.8.
     let fits =
-        !name.is_empty() && name.len() <= 76 && name.bytes().all(|octet| octet.is_ascii_graphic() && octet != b':');
+        !name.is_empty() && name.len() <= 128 && name.bytes().all(|octet| octet.is_ascii_graphic() && octet != b':');
     if !fits {
         return Err(Fault::new(Fault::INVALID, format!("{name:?} is no name of a header field")));
     }
@@ -122,13 +125,16 @@ fn check_name(name: &str) -> Result<(), Fault> {
 
 fn not_of_the_host(name: &str) -> Result<(), Fault> {
     if OF_THE_HOST.iter().any(|reserved| reserved.eq_ignore_ascii_case(name)) {
-        return Err(Fault::new(Fault::INVALID, format!("{name} is the host's")));
+        return Err(Fault::new(Fault::NOT_GRANTED, format!("{name} is the host's")));
     }
     Ok(())
 }
 
 fn check_value(value: &str) -> Result<(), Fault> {
-    if value.chars().any(|c| c.is_control() && c != '\t') {
+    if value.len() > VALUE {
+        return Err(Fault::new(Fault::LIMIT, format!("a value has at most {VALUE} octets")));
+    }
+    if value.chars().any(|c| (c.is_control() && c != '\t') || matches!(c, '\u{2028}' | '\u{2029}')) {
         return Err(Fault::new(Fault::INVALID, "a value may hold no control but tab"));
     }
     Ok(())

@@ -337,6 +337,16 @@ pub(crate) mod keyvalue {
     use super::{Entry, Fake, try_with};
     use crate::Fault;
 
+    /// Octets of a key.
+    const KEY: usize = 512;
+
+    fn check(key: &str) -> Result<(), Fault> {
+        if key.len() > KEY {
+            return Err(Fault::new(Fault::LIMIT, format!("a key has at most {KEY} octets")));
+        }
+        Ok(())
+    }
+
     fn expiry(fake: &Fake, seconds: u32) -> Option<u32> {
         (seconds > 0).then(|| fake.facts.now.saturating_add(seconds))
     }
@@ -347,6 +357,7 @@ pub(crate) mod keyvalue {
 
     pub(crate) fn set(key: &str, value: &[u8], seconds: u32) -> Result<(), Fault> {
         try_with("keyvalue", |fake| {
+            check(key)?;
             let entry = Entry { value: value.to_vec(), expires: expiry(fake, seconds) };
             fake.entries.insert(key.into(), entry);
             Ok(())
@@ -362,6 +373,7 @@ pub(crate) mod keyvalue {
 
     pub(crate) fn increment(key: &str, by: i32, seconds: u32) -> Result<i32, Fault> {
         try_with("keyvalue", |fake| {
+            check(key)?;
             let no_counter = || Fault::new(Fault::INVALID, format!("{key:?} holds no counter"));
             let (before, expires) = match fake.entry(key) {
                 Some(value) => {
