@@ -87,9 +87,14 @@ fn print_json(out: &mut impl io::Write, found: &[Verdicts]) -> io::Result<()> {
 }
 
 fn print_text(out: &mut impl io::Write, found: &[Verdicts]) -> io::Result<()> {
+    let mut last = None;
     for v in found {
-        let message = v.message.map_or_else(|| "not stored".into(), |id| format!("message {id}"));
-        writeln!(out, "transaction {}, {message}, {}", v.transaction, time(v.at))?;
+        let about = Some((&v.transaction, v.message));
+        if last != about {
+            let message = v.message.map_or_else(|| "nothing stored".into(), |id| format!("message {id}"));
+            writeln!(out, "transaction {}, {message}, {}", v.transaction, time(v.at))?;
+            last = about;
+        }
         for Record { recipient, outcome, steps } in records(v) {
             writeln!(out, "  {recipient}: {}", outcome.escape_debug())?;
             steps.iter().try_for_each(|step| print_step(out, step))?;
@@ -191,13 +196,14 @@ mod tests {
     #[test]
     fn text() {
         let mut out = Vec::new();
-        print_text(&mut out, &[verdicts(None, &["a@example.test", "b@example.test"])]).unwrap();
+        let found = [verdicts(None, &["a@example.test"]), verdicts(None, &["b@example.test"])];
+        print_text(&mut out, &found).unwrap();
         let each = "deferred by plugin greylist: in 5 minutes\n    \
              greylist (0123456789ab) recipient: proceed, 2 edits; 12 µs, 64 KiB\n    \
              greylist (0123456789ab) recipient-message: defer, in 5 minutes\\u{7} (4.7.1); 1.2 ms, 64 KiB\n      \
              it failed: trap: unreachable\n";
         let expected = format!(
-            "transaction abc.1, not stored, 2023-11-14T22:13:20Z\n  a@example.test: {each}  b@example.test: {each}"
+            "transaction abc.1, nothing stored, 2023-11-14T22:13:20Z\n  a@example.test: {each}  b@example.test: {each}"
         );
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }

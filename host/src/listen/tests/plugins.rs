@@ -167,3 +167,183 @@ async fn envelope_only() {
     peer.expect(QUEUED).await;
     assert_eq!(entries(&rig), ["fine - 0"]);
 }
+
+/// The whole way: the sealed engine, the store, the queue, Maildirs; SMTP, PRDR and LMTP as clients speak them.
+mod sealed {
+    use std::path::Path;
+
+    use arc_swap::ArcSwap;
+
+    use super::*;
+    use crate::{
+        engine::pool::{EngineSettings, WasmEngine},
+        queue,
+        store::sqlite::{self, SqliteStore},
+    };
+
+    struct Server {
+        folder: tempfile::TempDir,
+        store: Arc<SqliteStore>,
+        listeners: Listeners,
+        stop: watch::Sender<bool>,
+        queue: JoinHandle<()>,
+    }
+
+    fn start(chains: Option<Arc<Chains>>) -> Server {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!(
+            "name = \"mail.example.test\"\ndata = {:?}\n{MX}\n{LMTP}\nname = \"local\"\n[[domain]]\nname = \"example.test\"\nmailboxes = [\"*\"]\n",
+            folder.path()
+        );
+        let config: Arc<Config> = Arc::new(toml::from_str(&text).unwrap());
+        let users = Arc::new(Users::empty());
+        let settings = EngineSettings { sessions: 8, deadline: Duration::from_secs(10), ..EngineSettings::default() };
+        let engine = Arc::new(WasmEngine::new(&settings).unwrap());
+        let store = SqliteStore::open(folder.path(), 0, Metrics::new()).unwrap();
+        let policy = Arc::new(Policy::new(config.clone(), users.clone()).unwrap());
+        let current = Current { policy, users, certificates: None, config: config.clone(), chains };
+        let shared = Shared::new(engine, store.clone(), Metrics::new(), current);
+        let mut listeners = Listeners::default();
+        // A listener is known by its address, so two with port 0 need different ones.
+        listeners.become_these(&shared, &config.listeners[..1]).unwrap();
+        let mut lmtp = config.listeners[1].clone();
+        lmtp.address = "127.0.0.2:0".into();
+        listeners.become_these(&shared, &[config.listeners[0].clone(), lmtp]).unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let places = Config::maildir;
+        let config = Arc::new(ArcSwap::new(config));
+        let queue = tokio::spawn(queue::run(store.clone(), config, places, Metrics::new(), stopped));
+        Server { folder, store, listeners, stop, queue }
+    }
+
+    impl Server {
+        async fn connect(&self, kind: Kind) -> Peer<TcpStream> {
+            let mut addresses = self.listeners.addresses();
+            let (_, address) = addresses.find(|(listener, _)| listener.kind == kind).unwrap();
+            Peer(TcpStream::connect(address).await.unwrap())
+        }
+
+        /// The copies in a mailbox, once nothing is left to deliver.
+        async fn copies(&self, local: &str) -> Vec<String> {
+            while self.store.counts().await.unwrap().queued > 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            let new = self.folder.path().join("mail/example.test").join(local).join("new");
+            let files = std::fs::read_dir(new).into_iter().flatten().flatten();
+            files.map(|file| std::fs::read_to_string(file.path()).unwrap()).collect()
+        }
+    }
+
+    /// Says the lines, and returns the codes of all that was answered until the connection ends.
+    async fn converse(mut peer: Peer<TcpStream>, lines: &[&str]) -> Vec<String> {
+        for line in lines {
+            peer.say(format!("{line}\r\n")).await;
+            // About the time of an answer: EHLO and DATA end a group of commands (RFC 2920 section 3.1).
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        let said = peer.rest().await;
+        let last = said.lines().filter(|line| line.get(3..4) != Some("-"));
+        last.map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect()
+    }
+
+    fn judged(data: &Path, id: &str) -> Vec<Record> {
+        let all = sqlite::verdicts(data, id).unwrap().unwrap();
+        all.iter().flat_map(|one| serde_json::from_str::<Vec<Record>>(&one.judged).unwrap()).collect()
+    }
+
+    /// Five recipients, five verdicts.
+    fn by_name(log: &Log) -> Option<Arc<Chains>> {
+        let judge = Fake::make(log, "judge", &[Hook::RecipientMessage], |asked, wishes| match asked.to {
+            "edited" => {
+                wishes.edits.push(crate::plugin::hook::Edit::Append(1, "X-Seen".into(), "yes".into()));
+                Verdict::Proceed
+            }
+            "thrown" => Verdict::Discard,
+            "later" => defer("come again"),
+            "never" => reject("go away"),
+            _ => Verdict::Proceed,
+        });
+        chains(vec![judge], &[("*", "judge")])
+    }
+
+    const TO: [&str; 5] = [
+        "RCPT TO:<fine@example.test>",
+        "RCPT TO:<edited@example.test>",
+        "RCPT TO:<thrown@example.test>",
+        "RCPT TO:<later@example.test>",
+        "RCPT TO:<never@example.test>",
+    ];
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn five_recipients_five_verdicts() {
+        let server = start(by_name(&Log::default()));
+        let begun = ["250 2.1.0", "250 2.1.5", "250 2.1.5", "250 2.1.5", "250 2.1.5", "250 2.1.5", "354 End"];
+        for (kind, hello, mail, answers) in [
+            (Kind::Mx, "EHLO c.example", "MAIL FROM:<a@b.example>", &["250 2.0.0"][..]),
+            (
+                Kind::Mx,
+                "EHLO c.example",
+                "MAIL FROM:<a@b.example> PRDR",
+                &["353 A", "250 2.0.0", "250 2.0.0", "250 2.0.0", "451 4.7.1", "550 5.7.1", "250 2.0.0"],
+            ),
+            (
+                Kind::Lmtp,
+                "LHLO c.example",
+                "MAIL FROM:<a@b.example>",
+                &["250 2.0.0", "250 2.0.0", "250 2.0.0", "451 4.7.1", "550 5.7.1"],
+            ),
+        ] {
+            let lines = [&[hello, mail][..], &TO, &["DATA", "Subject: x\r\n\r\nhello\r\n.", "QUIT"]].concat();
+            let heard = converse(server.connect(kind).await, &lines).await;
+            let codes: Vec<_> = heard.iter().map(String::as_str).collect();
+            let expected = [&begun[..], answers, &["221 2.0.0"]].concat();
+            assert_eq!(codes[2..], expected, "{mail}");
+        }
+        let plain = server.copies("fine").await;
+        assert_eq!(plain.len(), 3, "{plain:?}");
+        assert!(plain.iter().all(|copy| copy.ends_with("\r\nSubject: x\r\n\r\nhello\r\n")), "{plain:?}");
+        let edited = server.copies("edited").await;
+        assert_eq!(edited.len(), 3);
+        assert!(
+            edited.iter().all(|copy| copy.ends_with("\r\nSubject: x\r\nX-Seen: yes\r\n\r\nhello\r\n")),
+            "{edited:?}"
+        );
+        for nobody in ["thrown", "later", "never"] {
+            assert_eq!(server.copies(nobody).await, Vec::<String>::new(), "{nobody}");
+        }
+        let listed = server.store.list().await.unwrap();
+        let held: Vec<_> = listed
+            .iter()
+            .map(|line| format!("{} {} {}", line.state, line.recipient, line.reason.as_deref().unwrap_or("-")))
+            .collect();
+        assert_eq!(
+            held,
+            [
+                "held later@example.test deferred by plugin judge: come again",
+                "held never@example.test refused by plugin judge: go away",
+            ]
+        );
+        let message = listed[0].entry.split('.').next().unwrap();
+        let told: Vec<_> = judged(server.folder.path(), message).into_iter().map(|record| record.outcome).collect();
+        assert_eq!(
+            told,
+            [
+                "accepted",
+                "accepted",
+                "accepted and discarded",
+                "accepted with the others and held: deferred by plugin judge: come again",
+                "accepted with the others and held: refused by plugin judge: go away",
+            ]
+        );
+        // Nobody accepts: one reply, the better of the two.
+        for (to, expected) in [(&TO[3..], "451 4.7.1"), (&TO[4..], "550 5.7.1")] {
+            let lines =
+                [&["EHLO c.example", "MAIL FROM:<a@b.example>"][..], to, &["DATA", "Subject: x\r\n\r\n.", "QUIT"]]
+                    .concat();
+            let heard = converse(server.connect(Kind::Mx).await, &lines).await;
+            assert_eq!(heard[heard.len() - 2], expected, "{heard:?}");
+        }
+        server.stop.send_replace(true);
+        server.queue.await.unwrap();
+    }
+}

@@ -60,7 +60,7 @@ impl Outcome {
 
     /// Remembers who asked for what was not there before.
     fn attribute(&mut self, plugin: &str, before: &Wishes) {
-        if self.wishes.quarantine.is_some() && before.quarantine.is_none() {
+        if self.wishes.quarantine != before.quarantine {
             self.quarantined_by = Some(plugin.to_owned());
         }
         if self.wishes.redirect != before.redirect || self.wishes.add != before.add {

@@ -110,7 +110,7 @@ pub(super) fn expire_verdicts(connection: &Connection, now: Timestamp, n: usize)
     Ok(())
 }
 
-/// How the recipients of a message, a transaction or all of a session's transactions (`SESSION.1`, …) were judged, oldest
+/// How the recipients of a message (those that were refused before it too), a transaction or all of a session's transactions (`SESSION.1`, …) were judged, oldest
 /// first.
 pub(super) fn read_verdicts(connection: &Connection, id: &str) -> rusqlite::Result<Vec<Verdicts>> {
     let there = connection.prepare("SELECT 1 FROM sqlite_master WHERE name = 'verdicts'")?.exists(())?;
@@ -119,7 +119,8 @@ pub(super) fn read_verdicts(connection: &Connection, id: &str) -> rusqlite::Resu
     }
     let mut statement = connection.prepare(
         "SELECT at, transaction_id, message, recipients, judged FROM verdicts
-         WHERE message = ?1 OR transaction_id = ?1 OR (transaction_id > ?1 || '.' AND transaction_id < ?1 || '/')
+         WHERE transaction_id IN (SELECT transaction_id FROM verdicts WHERE message = ?1)
+             OR transaction_id = ?1 OR (transaction_id > ?1 || '.' AND transaction_id < ?1 || '/')
          ORDER BY number",
     )?;
     let found = statement.query_map([id], |row| {
