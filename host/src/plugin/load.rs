@@ -14,13 +14,13 @@ use std::{
 use sha2::{Digest, Sha256};
 use wasmtime::{
     Config, OptLevel,
-    component::{Component, ComponentExportIndex, HasSelf, Linker, ResourceType, types::ComponentItem},
+    component::{Component, ComponentExportIndex, HasSelf, Linker, types::ComponentItem},
 };
 
 use super::{
     VERSION,
     bindings::hermetic::plugin as wit,
-    context::Guest,
+    context::{Guest, wasi},
     database::{Bucket, BucketError},
     grants::{self, Grant, Missing, Need, PACKAGE},
     hook::{Hook, Plugin},
@@ -269,7 +269,7 @@ impl Loader {
                 && !name.starts_with(PACKAGE)
             {
                 let wrong = |error: wasmtime::Error| LoadError::WrongImport(format!("{error:#}"));
-                inert(&mut linker, engine, name, instance).map_err(wrong)?;
+                wasi::link(&mut linker, engine, name, instance).map_err(wrong)?;
             }
         }
         Ok(linker)
@@ -281,27 +281,6 @@ impl Loader {
             .map_err(|error| LoadError::Unreadable { file: file.clone(), error })?;
         Ok(Bucket::open(&file, &configured.name, configured.grants.keyvalue)?)
     }
-}
-
-/// Links an interface whose functions trap.
-fn inert(
-    linker: &mut Linker<Guest>,
-    engine: &wasmtime::Engine,
-    name: &str,
-    instance: &wasmtime::component::types::ComponentInstance,
-) -> wasmtime::Result<()> {
-    let mut linked = linker.instance(name)?;
-    for (item_name, item) in instance.exports(engine) {
-        match item.ty {
-            ComponentItem::ComponentFunc(_) => {
-                let called = format!("it called {name}#{item_name}, which is linked but does nothing");
-                linked.func_new(item_name, move |_, _, _, _| Err(wasmtime::Error::msg(called.clone())))?;
-            }
-            ComponentItem::Resource(_) => linked.resource(item_name, ResourceType::host::<()>(), |_, _| Ok(()))?,
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, LoadError> {
