@@ -192,7 +192,7 @@ fn inspected(file: &Path, description: &Description) -> String {
         let what = match need {
             Need::Nothing => "",
             Need::Grant(_) => "needs a grant",
-            Need::Inert => "traps if it is called",
+            Need::Inert => "gives nothing",
             Need::NotYet => "not offered yet: this version can not load it",
             Need::OtherVersion => "another version: can not be loaded",
             Need::Unknown => "unknown: can not be loaded",

@@ -18,7 +18,7 @@ pub enum Need {
     Nothing,
     /// A grant.
     Grant(Grant),
-    /// It is linked, and traps when it is called: many languages import it and never use it.
+    /// It is linked and gives nothing, for the runtimes of many languages import it.
     Inert,
     /// Part of the interface, and not offered by this version of the host.
     NotYet,
@@ -97,6 +97,11 @@ pub fn need(import: &str) -> Need {
 /// Name and version of an interface of [`PACKAGE`].
 pub(super) fn interface(name: &str) -> Option<(&str, &str)> {
     name.strip_prefix(PACKAGE)?.split_once('@')
+}
+
+/// An interface of any package without its version.
+pub(super) fn without_version(name: &str) -> &str {
+    name.split_once('@').map_or(name, |(name, _)| name)
 }
 
 /// Below 1.0 the second number tells what fits.

@@ -14,13 +14,13 @@ use std::{
 use sha2::{Digest, Sha256};
 use wasmtime::{
     Config, OptLevel,
-    component::{Component, ComponentExportIndex, HasSelf, Linker, ResourceType, types::ComponentItem},
+    component::{Component, ComponentExportIndex, HasSelf, Linker, types::ComponentItem},
 };
 
 use super::{
     VERSION,
     bindings::hermetic::plugin as wit,
-    context::Guest,
+    context::{Guest, wasi},
     database::{Bucket, BucketError},
     grants::{self, Grant, Missing, Need, PACKAGE},
     hook::{Hook, Plugin},
@@ -269,7 +269,7 @@ impl Loader {
                 && !name.starts_with(PACKAGE)
             {
                 let wrong = |error: wasmtime::Error| LoadError::WrongImport(format!("{error:#}"));
-                inert(&mut linker, engine, name, instance).map_err(wrong)?;
+                wasi::link(&mut linker, engine, name, instance).map_err(wrong)?;
             }
         }
         Ok(linker)
@@ -281,27 +281,6 @@ impl Loader {
             .map_err(|error| LoadError::Unreadable { file: file.clone(), error })?;
         Ok(Bucket::open(&file, &configured.name, configured.grants.keyvalue)?)
     }
-}
-
-/// Links an interface whose functions trap.
-fn inert(
-    linker: &mut Linker<Guest>,
-    engine: &wasmtime::Engine,
-    name: &str,
-    instance: &wasmtime::component::types::ComponentInstance,
-) -> wasmtime::Result<()> {
-    let mut linked = linker.instance(name)?;
-    for (item_name, item) in instance.exports(engine) {
-        match item.ty {
-            ComponentItem::ComponentFunc(_) => {
-                let called = format!("it called {name}#{item_name}, which is linked but does nothing");
-                linked.func_new(item_name, move |_, _, _, _| Err(wasmtime::Error::msg(called.clone())))?;
-            }
-            ComponentItem::Resource(_) => linked.resource(item_name, ResourceType::host::<()>(), |_, _| Ok(()))?,
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, LoadError> {
@@ -405,4 +384,47 @@ fn check(description: &Description, grants: &Grants) -> Result<(), LoadError> {
         })
         .collect();
     if missing.is_empty() { Ok(()) } else { Err(LoadError::NotGranted(missing)) }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn imports_that_are_not_granted_are_named_with_the_key_to_write() {
+        let text = |imports: &[&str], grants: Grants| {
+            let imports = imports.iter().map(|name| ((*name).to_owned(), grants::need(name))).collect();
+            let description = Description { hash: String::new(), size: 0, hooks: Vec::new(), imports };
+            check(&description, &grants).err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        let edit = "hermetic:plugin/edit@0.1.0";
+        let granted = Grants { edit: true, ..Grants::default() };
+        assert_eq!(text(&["hermetic:plugin/facts@0.1.0", "wasi:cli/stdin@0.2.6"], Grants::default()), "");
+        assert_eq!(text(&[edit], granted.clone()), "");
+        let wanted = format!("it imports {edit}: to allow that, write `edit = true` below [plugin.grants]");
+        assert_eq!(text(&[edit], Grants::default()), wanted);
+        let unknown = "it imports evil:host/shell@1.0.0, which Hermetic does not offer";
+        assert_eq!(text(&[edit, "evil:host/shell@1.0.0"], Grants::default()), unknown);
+        assert!(text(&["hermetic:plugin/http@0.1.0"], granted.clone()).contains("does not offer yet"));
+        assert!(text(&["hermetic:plugin/edit@0.2.0"], granted).contains("this host offers 0.1.0"));
+    }
+
+    #[test]
+    fn the_shape_of_a_component() {
+        let check = |octets: &[u8], expected: &str| {
+            let got = shape(octets).err().map(|error| format!("{error:?}")).unwrap_or_default();
+            assert!(got.starts_with(expected) && got.is_empty() == expected.is_empty(), "{octets:?}: {got}");
+        };
+        check(b"\0asm\x0d\0\x01\0", "");
+        check(b"\0asm\x0d\0\x01\0\x00\x02ab", "");
+        check(b"", "NotWasm");
+        check(b"\0as", "NotWasm");
+        check(b"\0asm\x02\0\0\0", "NotWasm");
+        check(b"\0asm\x0d", "Truncated");
+        check(b"\0asm\x01\0\0\0", "Module");
+        check(b"\0asm\x0d\0\x01\0\x00", "Truncated");
+        check(b"\0asm\x0d\0\x01\0\x00\x03ab", "Truncated");
+        check(b"\0asm\x0d\0\x01\0\x00\xff\xff\xff\xff\xff", "Truncated");
+    }
 }

@@ -7,6 +7,7 @@ mod edit;
 mod facts;
 mod keyvalue;
 mod message;
+pub(super) mod wasi;
 mod wishes;
 
 use std::{
