@@ -194,7 +194,7 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
         let limits = &plugin.limits;
         for (key, value, least, most) in [
             ("deadline", limits.deadline, 1, 60_000),
-            ("timeout", limits.timeout, 1, 600_000),
+            ("timeout", limits.timeout, 1, 240_000),
             ("memory", limits.memory as u64, 65_536, 4 << 30),
             ("host-calls", limits.host_calls.into(), 1, u32::MAX.into()),
             ("instances", limits.instances.into(), 1, 10_000),

@@ -52,7 +52,7 @@ pub(super) fn verdicts<'a>(
     at: Timestamp,
 ) -> Option<Verdicts> {
     let records: Vec<Record> = judged
-        .filter(|(_, outcome)| !outcome.steps.is_empty())
+        .filter(|(_, outcome)| !outcome.steps.is_empty() || !outcome.fate().is_accepted())
         .map(|(recipient, outcome)| Record {
             recipient: recipient_address(recipient).to_string(),
             outcome: describe(outcome, held),

@@ -73,6 +73,9 @@ impl Phase for Instance {
         tokio::task::yield_now().await;
         let path = forward.map(|forward| forward.forward_path.as_str()).unwrap_or_default();
         let to = path.trim_end_matches("@example.test");
+        if to.starts_with("slow") {
+            tokio::time::sleep(Duration::from_secs(40)).await;
+        }
         self.fake.log.lock().push(format!("{} {} {to}", self.fake.name, hook.as_str()).trim_end().into());
         let asked = Asked { hook, to, facts: &self.facts, scratch: &self.scratch, message: self.message.as_deref() };
         let mut asked_for = wishes.clone();

@@ -3,13 +3,28 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 use super::{Chains, Fate, Step};
 use crate::{
-    plugin::hook::{Edit, Facts, Forward, Hook, Message, Phase, Scratch, Verdict, Wishes},
+    plugin::hook::{Edit, Facts, Forward, Hook, Message, Phase, Reason, Scratch, Verdict, Wishes},
     store::{Address, Route},
 };
+
+/// The last call for a batch of RCPTs begins before this: with the longest timeout of a plugin clients wait for less than
+/// the 5 minutes of RFC 5321 section 4.5.3.2.3.
+const ENVELOPE: Duration = Duration::from_secs(45);
+/// The same after the content, for the 10 minutes of section 4.5.3.2.6.
+const CONTENT: Duration = Duration::from_secs(300);
+
+/// The fate of a recipient whose turn did not come in time.
+fn late(plugin: &str) -> Fate {
+    let text = "There is too much to find out about this message; please try again later.".into();
+    Fate::Deferred(plugin.to_owned(), Reason { subject: 3, detail: 0, text })
+}
 
 /// What is known of a transaction's judging.
 pub struct Judging {
@@ -89,6 +104,7 @@ impl Judging {
     /// now on, and nothing more is told of them yet.
     pub async fn envelope(&mut self, batch: &[(Address, Route)]) -> Vec<Outcome> {
         let mut instances = Instances::new();
+        let until = Instant::now() + ENVELOPE;
         let mut outcomes = Vec::with_capacity(batch.len());
         for (given, route) in batch {
             let mailbox = match route {
@@ -97,7 +113,7 @@ impl Judging {
             };
             let forward = Forward { forward_path: given.to_string(), mailbox };
             let chain = self.chains.of(given, route);
-            let outcome = self.recipient(&mut instances, &forward, &chain).await;
+            let outcome = self.recipient(&mut instances, &forward, &chain, until).await;
             if outcome.fate().is_accepted() {
                 for link in chain.iter() {
                     self.members.entry(*link).or_default().recipients.push(forward.forward_path.clone());
@@ -114,11 +130,21 @@ impl Judging {
         outcomes
     }
 
-    async fn recipient(&mut self, instances: &mut Instances, forward: &Forward, chain: &[usize]) -> Outcome {
+    async fn recipient(
+        &mut self,
+        instances: &mut Instances,
+        forward: &Forward,
+        chain: &[usize],
+        until: Instant,
+    ) -> Outcome {
         let mut outcome = Outcome::default();
         for &link in chain {
             let chains = self.chains.clone();
             let Some(plugin) = chains.links.get(link) else { continue };
+            if Instant::now() >= until {
+                outcome.fate = Some(late(plugin.plugin.name()));
+                break;
+            }
             let member = self.members.entry(link).or_default();
             let facts = &self.facts;
             if ![Hook::Connection, Hook::Sender, Hook::Recipient].into_iter().any(|hook| plugin.has(hook)) {
@@ -178,6 +204,7 @@ impl Judging {
         };
         let facts = Arc::new(Facts { message_size: size, ..Facts::clone(&self.facts) });
         let mut instances = Instances::new();
+        let until = Instant::now() + CONTENT;
         // For each recipient how much of its chain is done, and for each plugin what its `message` hook said and asked for.
         let mut done = vec![0; self.recipients.len()];
         let mut said: HashMap<usize, Said> = HashMap::new();
@@ -189,6 +216,10 @@ impl Judging {
                 continue;
             };
             let name = plugin.plugin.name();
+            if Instant::now() >= until {
+                waiting.iter().for_each(|i| self.recipients[*i].outcome.fate = Some(late(name)));
+                continue;
+            }
             let member = self.members.entry(link).or_default();
             let phase = instances.entry(link).or_insert_with(|| {
                 plugin.plugin.clone().phase(facts.clone(), member.scratch.clone(), Some(message.clone()))
@@ -209,6 +240,9 @@ impl Judging {
                     outcome.attribute(name, &before);
                     outcome.steps.push(said.step.clone());
                     outcome.fate = Fate::of(name, &said.step.ran.verdict);
+                }
+                if outcome.fate.is_none() && Instant::now() >= until {
+                    outcome.fate = Some(late(name));
                 }
                 if outcome.fate.is_none() && plugin.has(Hook::RecipientMessage) {
                     let before = outcome.wishes.clone();

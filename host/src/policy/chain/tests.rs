@@ -203,6 +203,31 @@ async fn edits_are_each_recipients_own() {
     assert_eq!(taken(&log).iter().filter(|line| line.ends_with(" message")).count(), 2);
 }
 
+/// No client waits for longer than it may: whose turn does not come in time is deferred, and not asked for.
+#[tokio::test(start_paused = true)]
+async fn slow_plugins() {
+    let log = Log::default();
+    let a = Fake::make(&log, "a", &[Hook::Recipient, Hook::RecipientMessage], |_, _| Verdict::Proceed);
+    let chains = chains(vec![a], &[("free@example.test", ""), ("*", "a")]).unwrap();
+    let mut judging = judging(&chains);
+    let batch = ["slow1", "slow2", "slow3", "free"].map(to);
+    let fates: Vec<_> = judging.envelope(&batch).await.iter().map(|outcome| outcome.fate().refusal()).collect();
+    let codes: Vec<_> = fates.iter().map(|refusal| refusal.as_ref().map(|refusal| refusal.code)).collect();
+    assert_eq!(codes, [None, None, Some(451), None]);
+    for n in 4..12 {
+        judging.envelope(&[to(&format!("slow{n}"))]).await;
+    }
+    taken(&log);
+    let began = tokio::time::Instant::now();
+    let outcomes = judging.message(message(), 4).await;
+    assert!(began.elapsed().as_secs() < 600, "{:?}", began.elapsed());
+    let accepted: Vec<_> = outcomes.iter().map(|outcome| outcome.fate().is_accepted()).collect();
+    assert_eq!(accepted, [[true; 9].as_slice(), &[false; 2]].concat());
+    assert_eq!(taken(&log).len(), 1 + 8, "the last two are not asked for");
+    let refusal = outcomes[10].fate().refusal().unwrap();
+    assert_eq!((refusal.code, refusal.subject), (451, 3));
+}
+
 /// Chains that contradict each other end too, and each is kept.
 #[tokio::test]
 async fn contradicting_chains() {
