@@ -30,8 +30,8 @@ use crate::{
 /// Entries that one delivery task takes at a time.
 const BATCH: usize = 64;
 /// After a batch that was not full, so long is waited for company: folders are synced and entries settled once a batch,
-/// so under load a batch of many costs little more than a batch of one.
-const GATHER: Duration = Duration::from_millis(10);
+/// so under load a batch of many costs little more than a batch of one. What comes after a longer silence never waits.
+const GATHER: Duration = Duration::from_millis(50);
 /// So long a task may work on its batch before others may try too. A batch is never near it, unless the disk stalls.
 const LEASE: Duration = Duration::from_secs(900);
 /// The wait after the store itself failed, and between looks at a queue on hold.
