@@ -26,4 +26,5 @@ mod sandbox;
 pub mod config;
 pub mod observe;
 
+pub mod edit;
 pub mod files;

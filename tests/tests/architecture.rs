@@ -233,7 +233,7 @@ const ROWS: [&[&str]; 9] = [
     &["transport", "dns", "sandbox"],
     &["observe"],
     &["config"],
-    &["files"],
+    &["files", "edit"],
 ];
 
 fn row(module: &str) -> Option<usize> {

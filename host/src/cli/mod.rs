@@ -207,6 +207,12 @@ fn print(text: &str) -> io::Result<()> {
     }
 }
 
+/// RFC 3339, UTC, whole seconds.
+fn time(milliseconds: u64) -> String {
+    let time = i64::try_from(milliseconds / 1000).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    time.map_or_else(|| "?".into(), |time| time.to_string())
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {

@@ -2,8 +2,7 @@
 
 use std::io::{self, Write as _};
 
-use jiff::Timestamp;
-
+use super::time;
 use crate::{
     config::Config,
     store::{
@@ -99,12 +98,6 @@ fn print_table(out: &mut impl io::Write, listed: &[Listed]) -> io::Result<()> {
         }
     }
     writeln!(out, "{} {}.", listed.len(), if listed.len() == 1 { "entry" } else { "entries" })
-}
-
-/// RFC 3339, UTC, whole seconds.
-fn time(milliseconds: u64) -> String {
-    let time = i64::try_from(milliseconds / 1000).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
-    time.map_or_else(|| "?".into(), |time| time.to_string())
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
 use serde::Serialize;
 
+use super::time;
 use crate::{
     config::Config,
     plugin::hook::{Reason, Verdict},
@@ -143,12 +143,6 @@ fn took(time: Duration) -> String {
         micros @ ..10_000_000 => format!("{}.{} ms", micros / 1000, micros % 1000 / 100),
         micros => format!("{} s", micros / 1_000_000),
     }
-}
-
-/// RFC 3339, UTC, whole seconds.
-fn time(milliseconds: u64) -> String {
-    let time = i64::try_from(milliseconds / 1000).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
-    time.map_or_else(|| "?".into(), |time| time.to_string())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Owns how a message is written where its reader looks for it. Refuses to know retries, leases' terms and
 //! configuration: [`crate::queue`] says what goes where. Fails with [`DeliverError`], always worth another attempt.
 
-pub mod edits;
+mod edits;
 pub mod maildir;
 
 use std::{io, path::PathBuf, sync::Arc};

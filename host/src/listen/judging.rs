@@ -7,7 +7,6 @@ use std::collections::HashMap;
 
 use super::transaction::{address, notify, recipient_address};
 use crate::{
-    deliver::edits::kept,
     engine::types::{BodyKind, Recipient, Sender},
     plugin::hook::Facts,
     policy::{
@@ -152,7 +151,7 @@ pub(super) fn entries(
 /// What plugins make of an entry.
 fn wanted(policy: &Policy, mut plain: Wanted, outcome: &Outcome, held: bool, all: &mut Vec<Wanted>) {
     let wishes = &outcome.wishes;
-    plain.entry.edits = kept(wishes.edits.clone());
+    plain.entry.edits = wishes.edits.clone();
     match outcome.fate() {
         Fate::Discarded => return,
         fate @ (Fate::Deferred(..) | Fate::Refused(..)) => {

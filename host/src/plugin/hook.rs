@@ -8,6 +8,8 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+pub use crate::edit::Edit;
+
 /// Why something is deferred or refused; the class comes from the verdict (RFC 3463).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {
@@ -100,20 +102,6 @@ pub struct Facts {
 pub struct Forward {
     pub forward_path: String,
     pub mailbox: Option<String>,
-}
-
-/// A change of header fields. Fields are counted from 0, top first, in the message as it came; a field that an edit made
-/// has the number that the edit returned.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Edit {
-    /// Above all others: id, name, value.
-    Prepend(u32, String, String),
-    /// Below all others: id, name, value.
-    Append(u32, String, String),
-    /// Another value for a field.
-    Replace(u32, String),
-    /// Without a field.
-    Remove(u32),
 }
 
 /// What a recipient's hooks asked for beside the verdict; each hook gets what earlier ones left and returns its own.

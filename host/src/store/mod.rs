@@ -12,6 +12,8 @@ use std::{fmt, fmt::Write as _, net::IpAddr, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+pub use crate::edit::Edit;
+
 /// A message's id: a ULID, so ids sort by time. Shown to peers ("queued as") and operators.
 pub type MessageId = ulid::Ulid;
 
@@ -146,20 +148,6 @@ pub struct NewEntry {
     /// Changes of the header in this recipient's copy alone, in their order.
     #[serde(default)]
     pub edits: Vec<Edit>,
-}
-
-/// A change of header fields. Fields are counted from 0, top first, in the message as it came; one that an edit made has
-/// the number that it gives.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Edit {
-    /// Above all others: number, name, value.
-    Prepend(u32, String, String),
-    /// Below all others: number, name, value.
-    Append(u32, String, String),
-    /// Another value for a field.
-    Replace(u32, String),
-    /// Without a field.
-    Remove(u32),
 }
 
 /// How recipients of one message, or those of a batch that were refused, were judged: for `hermetic why`. One row, so
