@@ -332,7 +332,8 @@ fn make_self_signed(path: &Path, name: &str) -> Result<(), String> {
     };
     let name = ascii(name);
     // Whoever tries the server out connects to this machine, by name or by address.
-    let names = [name.clone(), "localhost".into(), "127.0.0.1".into(), "::1".into()];
+    let mut names = vec![name.clone()];
+    names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned).into_iter().filter(|here| *here != name));
     let mut parameters = rcgen::CertificateParams::new(names).map_err(|error| error.to_string())?;
     (parameters.not_before, parameters.not_after) = (day(begin), day(end));
     parameters.distinguished_name = rcgen::DistinguishedName::new();
