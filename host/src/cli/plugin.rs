@@ -344,6 +344,7 @@ impl<'a> Trial<'a> {
             body_type: if eight_bit { "8BITMIME" } else { "7BIT" }.into(),
             smtputf8: !arguments.from.is_ascii() || arguments.rcpt.iter().any(|to| !to.is_ascii()),
             message_size: content.len() as u64,
+            ..Facts::default()
         };
         let prefix = format!("Return-Path: <{}>\r\n", arguments.from).into_bytes();
         Self {

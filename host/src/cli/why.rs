@@ -160,6 +160,7 @@ mod tests {
             hash: "0123456789abcdef".into(),
             hook,
             verdict,
+            retry_after: None,
             failure: failure.map(Into::into),
             time: Duration::from_micros(micros),
             memory: 65_536,

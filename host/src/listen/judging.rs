@@ -38,6 +38,7 @@ pub(super) fn facts(session: &SessionFacts, sender: &Sender, number: u32) -> Fac
         .into(),
         smtputf8: parameters.smtputf8,
         message_size: parameters.size.unwrap_or(0),
+        ..Facts::default()
     }
 }
 

@@ -84,12 +84,14 @@ pub fn need(import: &str) -> Need {
         return Need::OtherVersion;
     }
     match name {
-        "types" | "facts" | "header" | "body" | "scratch" | "rendered" | "log" | "config" => Need::Nothing,
+        "types" | "facts" | "header" | "body" | "scratch" | "rendered" | "log" | "config" | "attempt" | "fate" => {
+            Need::Nothing
+        }
         "edit" => Need::Grant(Grant::Edit),
         "forwarding" => Need::Grant(Grant::Forwarding),
         "quarantine" => Need::Grant(Grant::Quarantine),
         "keyvalue" => Need::Grant(Grant::KeyValue),
-        "resolver" | "http" | "attempt" | "fate" => Need::NotYet,
+        "resolver" | "http" => Need::NotYet,
         _ => Need::Unknown,
     }
 }

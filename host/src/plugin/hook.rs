@@ -94,6 +94,64 @@ pub struct Facts {
     pub body_type: String,
     pub smtputf8: bool,
     pub message_size: u64,
+    /// For the hook `delivery`: `interface attempt`.
+    pub attempt: Option<Attempt>,
+    /// For the hook `report`: `interface fate`.
+    pub report: Option<Report>,
+}
+
+/// The queue's attempt that a delivery hook is called for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "documented in wit/plugin/context.wit")]
+pub struct Attempt {
+    pub idempotency_key: String,
+    /// Counted from 1.
+    pub number: u32,
+    /// Seconds since 1970.
+    pub queued_at: u32,
+}
+
+/// What became of the recipient that a report hook is called for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "documented in wit/plugin/context.wit")]
+pub struct Report {
+    pub state: State,
+    /// `5.1.1`.
+    pub status: Option<String>,
+    pub text: String,
+    pub attempts: u32,
+}
+
+/// The states of `interface fate`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "they say it")]
+pub enum State {
+    Delivered,
+    Discarded,
+    Deferred,
+    Refused,
+    Quarantined,
+    Redirected,
+    Failed,
+    Expired,
+}
+
+impl State {
+    /// As the WIT says it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Discarded => "discarded",
+            Self::Deferred => "deferred",
+            Self::Refused => "refused",
+            Self::Quarantined => "quarantined",
+            Self::Redirected => "redirected",
+            Self::Failed => "failed",
+            Self::Expired => "expired",
+        }
+    }
 }
 
 /// The recipient that a hook is called for.
@@ -135,8 +193,11 @@ pub struct Ran {
     pub hash: String,
     /// Which hook.
     pub hook: Hook,
-    /// What it said; the failure policy's verdict where it failed.
+    /// What it said; the failure policy's verdict where it failed. Of a delivery, [`Verdict::Accept`] is delivered.
     pub verdict: Verdict,
+    /// Of a delivery that may work later: not before so many seconds from now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u32>,
     /// Why it failed, if it did: trap, deadline, memory, budget.
     pub failure: Option<String>,
     /// How long it took.

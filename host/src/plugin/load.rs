@@ -258,6 +258,8 @@ impl Loader {
             wit::header::add_to_linker::<_, Of>(linker, |guest| guest)?;
             wit::body::add_to_linker::<_, Of>(linker, |guest| guest)?;
             wit::rendered::add_to_linker::<_, Of>(linker, |guest| guest)?;
+            wit::attempt::add_to_linker::<_, Of>(linker, |guest| guest)?;
+            wit::fate::add_to_linker::<_, Of>(linker, |guest| guest)?;
             wit::edit::add_to_linker::<_, Of>(linker, |guest| guest)?;
             wit::forwarding::add_to_linker::<_, Of>(linker, |guest| guest)?;
             wit::quarantine::add_to_linker::<_, Of>(linker, |guest| guest)?;

@@ -208,8 +208,13 @@ struct WasmPhase {
     live: Option<Live>,
 }
 
-/// What a call brought: the verdict and the wishes with the call's own.
-type Said = (Verdict, Wishes);
+/// What a call brought.
+struct Said {
+    verdict: Verdict,
+    retry_after: Option<u32>,
+    /// Those from before, and its own.
+    wishes: Wishes,
+}
 
 #[async_trait]
 impl Phase for WasmPhase {
@@ -236,12 +241,12 @@ impl Phase for WasmPhase {
             Err(Failure::Resting)
         };
         match said {
-            Ok((verdict, wished)) => {
+            Ok(said) => {
                 self.shared.breaker.lock().succeeded();
-                if matches!(verdict, Verdict::Proceed | Verdict::Accept) {
-                    *wishes = wished;
+                if matches!(said.verdict, Verdict::Proceed | Verdict::Accept) {
+                    *wishes = said.wishes;
                 }
-                self.ran(hook, verdict, None, started, memory)
+                Ran { retry_after: said.retry_after, ..self.ran(hook, said.verdict, None, started, memory) }
             }
             Err(failure) => {
                 let transaction = &*self.transaction.facts.transaction_id;
@@ -265,6 +270,7 @@ impl WasmPhase {
             hash: self.shared.description.hash.clone(),
             hook,
             verdict,
+            retry_after: None,
             failure,
             time: started.elapsed(),
             memory,
@@ -347,7 +353,7 @@ impl Shared {
         let hook = live.store.data().call.hook;
         let said = judge(&mut live, hook, export).map_err(|error| Failure::of(&error, deadline));
         let wishes = std::mem::take(&mut live.store.data_mut().call.wishes);
-        (Some(live), said.map(|verdict| (verdict, wishes)))
+        (Some(live), said.map(|(verdict, retry_after)| Said { verdict, retry_after, wishes }))
     }
 
     /// The whole deadline is before it.
@@ -357,21 +363,27 @@ impl Shared {
     }
 }
 
-fn judge(live: &mut Live, hook: Hook, export: &ComponentExportIndex) -> wasmtime::Result<Verdict> {
+/// The verdict, and when a delivery wants to be tried again.
+fn judge(live: &mut Live, hook: Hook, export: &ComponentExportIndex) -> wasmtime::Result<(Verdict, Option<u32>)> {
     let Live { store, instance, .. } = live;
-    Ok(match hook {
+    let verdict = match hook {
         Hook::Connection | Hook::Sender | Hook::Recipient => {
             instance.get_typed_func::<(), (EnvelopeVerdict,)>(&mut *store, export)?.call(store, ())?.0.into()
         }
         Hook::Message | Hook::RecipientMessage => {
             instance.get_typed_func::<(), (MessageVerdict,)>(&mut *store, export)?.call(store, ())?.0.into()
         }
-        Hook::Delivery => instance.get_typed_func::<(), (Outcome,)>(&mut *store, export)?.call(store, ())?.0.into(),
+        Hook::Delivery => {
+            let outcome = instance.get_typed_func::<(), (Outcome,)>(&mut *store, export)?.call(store, ())?.0;
+            let after = if let Outcome::Retry(retry) = &outcome { retry.after_seconds } else { None };
+            return Ok((outcome.into(), after));
+        }
         Hook::Report => {
             instance.get_typed_func::<(), ()>(&mut *store, export)?.call(store, ())?;
             Verdict::Proceed
         }
-    })
+    };
+    Ok((verdict, None))
 }
 
 /// Seconds since 1970.

@@ -3,6 +3,7 @@
 //! Owns the state of one call and the one seam ([`Guest::seam`]) through which every call of the host goes. Refuses to
 //! know how instances are made. A mistake of the plugin is a fault that it can read; too many calls are a trap.
 
+mod attempt;
 mod edit;
 mod facts;
 mod keyvalue;

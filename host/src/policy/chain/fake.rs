@@ -88,6 +88,7 @@ impl Phase for Instance {
             hash: "00".into(),
             hook,
             verdict,
+            retry_after: None,
             failure: None,
             time: Duration::from_micros(5),
             memory: 65_536,
