@@ -7,6 +7,7 @@
 pub mod check;
 pub mod plugin;
 pub mod queue;
+mod reload;
 pub mod serve;
 pub mod user;
 pub mod why;
