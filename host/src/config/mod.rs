@@ -7,6 +7,7 @@
 pub mod dns;
 pub mod domain;
 pub mod error;
+pub mod http_host;
 pub mod keys;
 pub mod load;
 pub mod mailboxes;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use dns::Dns;
 pub use error::ConfigError;
+pub use http_host::HttpHost;
 pub use load::Loaded;
 pub use mailboxes::{Found, Mailboxes};
 pub use network::{Endpoint, Network};
