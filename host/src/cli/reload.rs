@@ -67,8 +67,10 @@ impl Reload {
 
 /// The plugins for the start.
 pub(super) async fn plugins(config: Arc<Config>) -> Result<Plugins, ServeError> {
-    let loaded =
-        aside("plugins", move || Ok(Plugins::none(config.data.join("plugins")).become_these(&config.plugins)?));
+    let loaded = aside("plugins", move || {
+        let none = Plugins::none(config.data.join("plugins"), config.dns.clone());
+        Ok(none.become_these(&config.plugins)?)
+    });
     loaded.await.unwrap_or(Err(ServeError::Aside))
 }
 

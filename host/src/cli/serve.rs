@@ -285,6 +285,7 @@ impl Server {
 fn needs_restart<'a>(old: &Config, new: &Config) -> impl Iterator<Item = &'a str> {
     [
         ("data", old.data != new.data),
+        ("dns", old.dns != new.dns),
         ("engine.deadline", old.engine.deadline != new.engine.deadline),
         ("engine.memory", old.engine.memory != new.engine.memory),
         ("limits.free-space", old.limits.free_space != new.limits.free_space),

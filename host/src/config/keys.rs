@@ -245,6 +245,25 @@ pub const TABLES: &[Table] = &[
         ],
     },
     Table {
+        name: "dns",
+        many: None,
+        doc: "Questions to the DNS, for plugins that may ask. Names are asked as they are, without search domains, and /etc/hosts is not read.",
+        keys: &[
+            key(
+                "servers",
+                "[]",
+                "Recursive name servers, each an address and a port such as `\"127.0.0.1:53\"`. Empty: those of /etc/resolv.conf, read at the start.",
+            ),
+            key(
+                "dnssec",
+                "true",
+                "Check signatures, from the root on. What is forged is then no answer. Turn it off if the name servers leave signatures out, for then every answer looks forged; best is a validating name server on the same machine.",
+            ),
+            key("timeout", "10", "Seconds for one question with all attempts."),
+            key("cache", "10_000", "Answers that are kept for as long as they say, at most a day."),
+        ],
+    },
+    Table {
         name: "engine",
         many: None,
         doc: "The sealed engine: each session runs in a WebAssembly sandbox with these bounds.",
@@ -292,12 +311,12 @@ pub const TABLES: &[Table] = &[
             key(
                 "grants",
                 "{}",
-                "What it may do besides judging: `edit` (header fields, true or false), `forwarding` (the domains to which it may redirect, `\"*\"` is any), `quarantine` (true or false), `keyvalue` (octets that it may keep), `resolver` (true or false), `http` (the hosts that it may ask). A component that imports more is not loaded.",
+                "What it may do besides judging: `edit` (header fields, true or false), `forwarding` (the domains to which it may redirect, `\"*\"` is any), `quarantine` (true or false), `keyvalue` (octets that it may keep), `resolver` (true or false), `http` (the servers that it may send requests to: `\"hooks.example.org\"` is HTTPS at port 443, `\"hooks.example.org:8080\"` HTTPS and HTTP at that port; an address that is not public, such as `\"127.0.0.1:8080\"`, has to be listed itself, even if a listed name leads there). A component that imports more is not loaded.",
             ),
             key(
                 "limits",
                 "{}",
-                "Its bounds: `deadline` (100, milliseconds of CPU time of a call), `timeout` (10_000, milliseconds of a call with all waiting), `memory` (67_108_864, octets of an instance), `host-calls` (10_000 in a call), `instances` (64 at a time).",
+                "Its bounds: `deadline` (100, milliseconds of CPU time of a call), `timeout` (10_000, milliseconds of a call with all waiting), `memory` (67_108_864, octets of an instance), `host-calls` (10_000 in a call), `dns-questions` (100 in a call), `http-requests` (10 in a call), `instances` (64 at a time).",
             ),
             key(
                 "on-failure",
@@ -427,7 +446,7 @@ mod tests {
 
     use super::*;
     use crate::config::{
-        Config, Domain, Engine, Limits, Listener, Observe, Plugin, PluginRoute, Queue, Relay, Tls, Users,
+        Config, Dns, Domain, Engine, Limits, Listener, Observe, Plugin, PluginRoute, Queue, Relay, Tls, Users,
     };
 
     #[test]
@@ -464,6 +483,7 @@ mod tests {
             ("relay", fields::<Relay>()),
             ("limits", fields::<Limits>()),
             ("queue", fields::<Queue>()),
+            ("dns", fields::<Dns>()),
             ("engine", fields::<Engine>()),
             ("observe", fields::<Observe>()),
             ("plugin", fields::<Plugin>()),
@@ -476,7 +496,7 @@ mod tests {
             assert_eq!(documented, expected, "[{}]", table.name);
         }
         let names: Vec<_> = TABLES.iter().map(|table| table.name).collect();
-        assert_eq!(names.len(), 12, "a table without a struct in this test: {names:?}");
+        assert_eq!(names.len(), 13, "a table without a struct in this test: {names:?}");
     }
 
     /// If this fails, put the table that it prints between the two marks in `host/README.md`.
