@@ -289,6 +289,7 @@ fn needs_restart<'a>(old: &Config, new: &Config) -> impl Iterator<Item = &'a str
         ("engine.deadline", old.engine.deadline != new.engine.deadline),
         ("engine.memory", old.engine.memory != new.engine.memory),
         ("limits.free-space", old.limits.free_space != new.limits.free_space),
+        ("limits.judged-content", old.limits.judged_content != new.limits.judged_content),
         ("limits.sessions, beyond what it was", old.limits.sessions < new.limits.sessions),
         ("observe", old.observe != new.observe),
     ]

@@ -148,6 +148,31 @@ pub struct NewEntry {
     /// Changes of the header in this recipient's copy alone, in their order.
     #[serde(default)]
     pub edits: Vec<Edit>,
+    /// What is still to be decided or told about it.
+    #[serde(default)]
+    pub fate: Pending,
+}
+
+/// What is still to be decided or told about an entry that was accepted for want of a reply of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Pending {
+    /// Nothing: deliver it.
+    #[default]
+    Nothing,
+    /// A plugin deferred this recipient beside others that were accepted: its chain is asked again before delivery.
+    Rejudge {
+        /// What the judges called the transaction.
+        transaction: String,
+        /// Why.
+        reason: String,
+    },
+    /// A plugin refused this recipient beside others that were accepted, and the operator wants its sender told.
+    Bounce {
+        /// The enhanced status (RFC 3463), such as `5.7.1`.
+        status: String,
+        /// In the plugin's words.
+        reason: String,
+    },
 }
 
 /// How recipients of one message, or those of a batch that were refused, were judged: for `hermetic why`. One row, so

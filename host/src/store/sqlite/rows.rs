@@ -6,7 +6,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params}
 
 use super::{ids::key, schema::State};
 use crate::store::{
-    Address, BodyKind, Edit, EntryId, Envelope, MessageId, NewEntry, Notify, ReturnContent, Route, Timestamp,
+    Address, BodyKind, Edit, EntryId, Envelope, MessageId, NewEntry, Notify, Pending, ReturnContent, Route, Timestamp,
     VERDICTS_AGE, VERDICTS_MOST, Verdicts,
 };
 
@@ -68,18 +68,23 @@ pub(super) fn insert(connection: &Connection, message: &NewMessage) -> rusqlite:
             Route::Local(mailbox) => Some(mailbox),
             Route::Relay => None,
         };
+        // What is pending is not done by the queue yet, so such an entry waits for an operator.
+        let held = entry.held.as_ref().or(match &entry.fate {
+            Pending::Nothing => None,
+            Pending::Rejudge { reason, .. } | Pending::Bounce { reason, .. } => Some(reason),
+        });
         statement.execute(params![
             key,
             place,
-            if entry.held.is_some() { State::Held } else { State::Queued },
-            entry.held.is_none().then_some(e.received_at),
+            if held.is_some() { State::Held } else { State::Queued },
+            held.is_none().then_some(e.received_at),
             entry.recipient.local,
             entry.recipient.domain,
             entry.notify.map(|n| i64::from(n.success) | i64::from(n.failure) << 1 | i64::from(n.delay) << 2),
             entry.orcpt.as_ref().map(|orcpt| &orcpt.0),
             entry.orcpt.as_ref().map(|orcpt| &orcpt.1),
             mailbox,
-            entry.held,
+            held,
             edits_to_text(&entry.edits)?,
         ])?;
     }
@@ -237,6 +242,7 @@ fn read_entry(row: &Row<'_>) -> rusqlite::Result<NewEntry> {
         route: row.get::<_, Option<String>>(6)?.map_or(Route::Relay, Route::Local),
         held: None,
         edits: edits_from_text(row.get(7)?)?,
+        fate: Pending::default(),
     })
 }
 
@@ -311,6 +317,7 @@ mod tests {
             route,
             held: None,
             edits: vec![],
+            fate: Pending::default(),
         };
         let edits = vec![
             Edit::Prepend(4, "X-A".into(), "ä\t\"1".into()),
