@@ -138,6 +138,7 @@ pub(super) fn entries(
             held: matches!(route, Route::Relay).then(|| NEEDS_OUTBOUND.into()),
             route: route.clone(),
             edits: Vec::new(),
+            pending: store::Pending::Nothing,
             recipient: to,
         };
         let plain = Wanted { place: Place::of(&entry.recipient, route), entry, aside: false };
