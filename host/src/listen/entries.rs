@@ -106,7 +106,7 @@ pub(super) fn entries(
             held: outbound(route),
             route: route.clone(),
             edits: Vec::new(),
-            fate: Pending::Nothing,
+            pending: Pending::Nothing,
             recipient: recipient_address(recipient),
         };
         match outcomes.get(index) {
@@ -179,12 +179,12 @@ fn sent_on(entry: &NewEntry, copy: &Copy, by: &str, terms: &Terms, all: &mut Vec
 }
 
 fn kept(place: Place, entry: NewEntry, instead: Instead) -> Wanted {
-    let (held, fate, rank) = match instead {
+    let (held, pending, rank) = match instead {
         Instead::Rejudged(pending) => (entry.held.clone(), pending, Rank::Later),
         Instead::Bounced(pending) => (None, pending, Rank::Aside),
         Instead::Quarantined(why) => (Some(why), Pending::Nothing, Rank::Aside),
     };
-    Wanted { place, entry: NewEntry { held, fate, ..entry }, rank }
+    Wanted { place, entry: NewEntry { held, pending, ..entry }, rank }
 }
 
 /// The first of each place among those that count most. Its address, ORCPT and edits count; NOTIFY is what any of them
@@ -340,7 +340,7 @@ mod tests {
         let outcomes: Vec<_> = given.into_iter().map(|(_, _, outcome)| outcome).collect();
         let shown = |one_reply, known_sender| -> Vec<String> {
             let shown = |entry: &NewEntry| {
-                let fate = match &entry.fate {
+                let fate = match &entry.pending {
                     Pending::Nothing => entry.held.clone().unwrap_or_else(|| "-".into()),
                     Pending::Rejudge { transaction, reason } => format!("again {transaction} {reason}"),
                     Pending::Bounce { status, reason } => format!("told {status} {reason}"),
