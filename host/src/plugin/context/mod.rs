@@ -12,6 +12,7 @@ pub(super) mod wasi;
 mod wishes;
 
 use std::{
+    future::Future,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
@@ -25,7 +26,7 @@ use super::{
     hook::{Facts, Forward, Hook, Message, Scratch, Wishes},
     run::Settings,
 };
-use crate::sandbox::watch::Watch;
+use crate::sandbox::meter::Meter;
 
 /// `not granted`, `invalid argument`, ... as in `wit/plugin/types.wit`.
 #[derive(Clone, Copy)]
@@ -90,6 +91,8 @@ pub(super) struct Call {
     pub(super) rendered: Option<(Vec<u8>, usize)>,
     /// Calls of the host so far.
     pub(super) calls: u32,
+    /// When no call of the host goes on waiting, so that the plugin has time left to say something.
+    pub(super) until: Instant,
     /// Seconds since 1970.
     pub(super) now: u32,
 }
@@ -97,25 +100,53 @@ pub(super) struct Call {
 /// What a store holds beside its instance.
 pub(super) struct Guest {
     pub(super) limiter: Limiter,
-    pub(super) watch: Watch,
+    /// Of the call under way.
+    pub(super) meter: Arc<Meter>,
     pub(super) transaction: Transaction,
     /// None while an instance is being made: its start has nobody to ask about.
     pub(super) call: Call,
 }
 
 impl Guest {
-    /// Every call of the host comes through here: it is counted, bounded and, if somebody watches, noted.
-    fn seam<T>(&mut self, name: &'static str, run: impl FnOnce(&mut Self) -> T) -> wasmtime::Result<T> {
+    fn count(&mut self) -> wasmtime::Result<()> {
         let most = self.transaction.settings.limits.host_calls;
         self.call.calls = self.call.calls.saturating_add(1);
-        if self.call.calls > most {
-            return Err(Failure::Budget(most).into());
-        }
+        if self.call.calls > most { Err(Failure::Budget(most).into()) } else { Ok(()) }
+    }
+
+    /// Every call of the host comes through here: it is counted, bounded and, if somebody watches, noted.
+    fn seam<T>(&mut self, name: &'static str, run: impl FnOnce(&mut Self) -> T) -> wasmtime::Result<T> {
+        self.count()?;
         let Some(notes) = self.transaction.notes.clone() else { return Ok(run(self)) };
         let started = Instant::now();
         let value = run(self);
         notes.lock().push(Note::Call(name, started.elapsed()));
         Ok(value)
+    }
+
+    /// The same for calls that wait. `begin` says what for; then the guest is left alone, and not for longer than this
+    /// call of the hook has time.
+    async fn waiting_seam<T, F>(
+        &mut self,
+        name: &'static str,
+        begin: impl FnOnce(&mut Self) -> Result<F, Fault>,
+    ) -> wasmtime::Result<Result<T, Fault>>
+    where
+        F: Future<Output = Result<T, Fault>> + Send,
+    {
+        self.count()?;
+        let (started, until) = (Instant::now(), self.call.until);
+        let answer = match begin(self) {
+            Ok(waiting) => match tokio::time::timeout_at(until.into(), waiting).await {
+                Ok(answer) => answer,
+                Err(_) => Err(fault(Code::Unavailable, "no answer in the time that this call has")),
+            },
+            Err(fault) => Err(fault),
+        };
+        if let Some(notes) = &self.transaction.notes {
+            notes.lock().push(Note::Call(name, started.elapsed()));
+        }
+        Ok(answer)
     }
 
     /// The message's content; empty before there is one.
