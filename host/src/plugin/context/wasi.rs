@@ -69,7 +69,8 @@ pub(in crate::plugin) fn link(
 /// What a function was lent it has to give back, and what it was given it has to drop.
 fn give_back(store: &mut StoreContextMut<'_, Guest>, value: &Val) -> Result<()> {
     match value {
-        Val::Resource(resource) => resource.resource_drop(store),
+        // Taken out of the store and forgotten: dropping it there would want a stack of its own.
+        Val::Resource(resource) => resource.try_into_resource::<Nothing>(store).map(drop),
         Val::List(values) | Val::Tuple(values) => values.iter().try_for_each(|value| give_back(store, value)),
         Val::Record(fields) => fields.iter().try_for_each(|(_, value)| give_back(store, value)),
         Val::Option(Some(value)) => give_back(store, value),
