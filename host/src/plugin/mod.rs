@@ -19,6 +19,7 @@ mod reason;
 pub mod render;
 pub mod run;
 
+pub use database::BucketError;
 pub use load::{LoadError, Loader};
 
 /// What `wit/plugin` says, in Rust.
