@@ -8,7 +8,9 @@
 mod diff;
 mod inspect;
 mod made_up;
+mod new;
 mod run;
+mod template;
 mod test;
 
 use std::{
@@ -30,6 +32,12 @@ use crate::{
 /// What to do with a plugin.
 #[derive(Clone, Debug, Subcommand)]
 pub enum PluginCommand {
+    /// Begin a plugin: a folder that builds.
+    ///
+    /// It has the plugin, a filter to begin with; the WIT of this version; a world with only what the filter uses; a
+    /// scenario for `hermetic plugin test`; and a README with the commands, which are printed, too.
+    #[command(after_help = new::HELP)]
+    New(new::NewArguments),
     /// Show what a plugin is: its hooks, its imports, and the configuration that it needs.
     ///
     /// Nothing of the plugin is run. The last part of what is printed can be pasted into the configuration; it grants
@@ -119,6 +127,7 @@ pub(super) fn run(
     print: impl Fn(&str) -> io::Result<()>,
 ) -> Result<(), (PluginError, ExitCode)> {
     let done = match command {
+        PluginCommand::New(arguments) => new::make(arguments).and_then(|text| Ok(print(&text)?)),
         PluginCommand::Inspect { file } => inspected(file).and_then(|text| Ok(print(&text)?)),
         PluginCommand::Run(arguments) => blocking(run::try_out(arguments)).and_then(|(text, failed)| {
             print(&text)?;
