@@ -6,6 +6,7 @@
 
 pub mod cli;
 pub mod listen;
+pub mod trial;
 
 pub mod transport;
 

@@ -226,7 +226,7 @@ fn the_answer_to_a_message_is_given_in_one_place() {
 /// From above to below. Those of one row know nothing of each other.
 const ROWS: [&[&str]; 9] = [
     &["cli"],
-    &["listen"],
+    &["listen", "trial"],
     &["policy", "queue"],
     &["deliver"],
     &["engine", "plugin", "store"],

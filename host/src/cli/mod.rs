@@ -95,9 +95,9 @@ enum Command {
     /// See what is waiting to be delivered.
     #[command(subcommand)]
     Queue(QueueCommand),
-    /// Look at a plugin, and try it on a message.
+    /// Write a plugin, look at it, try and test it.
     ///
-    /// Neither wants a server or a configuration.
+    /// None of it wants a server or a configuration.
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
     /// Tell how plugins judged a message, for each of its recipients.
@@ -149,7 +149,13 @@ pub fn main() -> ExitCode {
             Err(error) => failed(error),
         },
         Command::User(command) => with(file.as_deref(), |config| done(user::run(&command, config))),
-        Command::Plugin(command) => done(plugin::run(&command, print)),
+        Command::Plugin(command) => plugin::run(&command, print).map_or_else(
+            |(error, code)| {
+                failed(error);
+                code
+            },
+            |()| ExitCode::SUCCESS,
+        ),
         Command::Why { id, json } => with(file.as_deref(), |config| done(why::why(config, &id, json))),
         Command::Queue(QueueCommand::List { json }) => with(file.as_deref(), |config| done(queue::list(config, json))),
     }

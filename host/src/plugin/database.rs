@@ -3,7 +3,7 @@
 //! Owns the file, the quota and expiry. Refuses to know what values mean. It is no part of the mail store: a flood here
 //! waits for itself, and what was written in the last moment before a power failure may be lost.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -109,6 +109,24 @@ impl Bucket {
         Ok(sum)
     }
 
+    /// All that has not expired.
+    pub(super) fn all(&self, now: u32) -> Result<BTreeMap<String, Vec<u8>>, BucketError> {
+        let inner = self.inner.lock();
+        let mut query = inner
+            .connection
+            .prepare_cached("SELECT key, value FROM pair WHERE plugin = ?1 AND (expires = 0 OR expires > ?2)")?;
+        let pairs = query.query_map(params![self.plugin, now], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(pairs.collect::<Result<_, _>>()?)
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&self) -> Result<(), BucketError> {
+        let mut inner = self.inner.lock();
+        inner.connection.execute("DELETE FROM pair WHERE plugin = ?1", params![self.plugin])?;
+        inner.used = 0;
+        Ok(())
+    }
+
     /// What is there and has not expired, and when it will.
     fn live(&self, connection: &Connection, key: &str, now: u32) -> Result<Option<(Vec<u8>, u64)>, BucketError> {
         let found = connection
@@ -189,6 +207,11 @@ mod tests {
         bucket.set("text", b"x", 0, 1).unwrap();
         assert!(matches!(bucket.increment("text", 1, 0, 1), Err(BucketError::Invalid(_))));
 
+        let all = |now| bucket.all(now).unwrap().into_keys().collect::<Vec<_>>();
+        assert_eq!(
+            (all(109), all(110)),
+            (vec!["a".into(), "b".into(), "n".into(), "text".into()], vec!["a".to_owned(), "n".into(), "text".into()])
+        );
         bucket.delete("a").unwrap();
         drop(bucket);
         let again = Bucket::open(&file, "one", 1000).unwrap();

@@ -80,6 +80,8 @@ pub(super) struct Transaction {
     /// Lines that may still be logged.
     pub(super) lines: Arc<std::sync::atomic::AtomicU32>,
     pub(super) notes: Option<Notes>,
+    /// Seconds since 1970; none: the machine's clock tells.
+    pub(super) now: Option<u32>,
 }
 
 /// One call of a hook.
