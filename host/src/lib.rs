@@ -20,6 +20,7 @@ pub mod plugin;
 pub mod queue;
 
 pub mod deliver;
+pub mod dsn;
 
 mod sandbox;
 
