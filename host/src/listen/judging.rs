@@ -150,6 +150,20 @@ pub(super) fn entries(
     one_for_each_place(all)
 }
 
+/// What an entry of the queue becomes that its plugins have judged again.
+pub(super) fn judged_again(policy: &Policy, entry: &NewEntry, outcome: &Outcome) -> Vec<NewEntry> {
+    let entry = NewEntry {
+        held: matches!(entry.route, Route::Relay).then(|| NEEDS_OUTBOUND.into()),
+        edits: Vec::new(),
+        pending: store::Pending::Nothing,
+        ..entry.clone()
+    };
+    let plain = Wanted { place: Place::of(&entry.recipient, &entry.route), entry, aside: false };
+    let mut all = Vec::new();
+    wanted(policy, plain, outcome, true, &mut all);
+    one_for_each_place(all)
+}
+
 /// What plugins make of an entry.
 fn wanted(policy: &Policy, mut plain: Wanted, outcome: &Outcome, held: bool, all: &mut Vec<Wanted>) {
     let wishes = &outcome.wishes;

@@ -9,6 +9,7 @@ mod answer;
 mod caps;
 mod drive;
 mod judging;
+mod rules;
 mod seal;
 mod socket;
 mod transaction;

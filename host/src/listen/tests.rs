@@ -19,8 +19,7 @@ use super::*;
 use crate::{
     engine::{EngineError, Session, types::*},
     store::{
-        Body, Counts, EntryId, Envelope, Incoming, Lease, Listed, MessageId, NewEntry, Pressure, Settlement,
-        StoreError, Verdicts,
+        Body, Counts, EntryId, Envelope, Incoming, Lease, Listed, MessageId, NewEntry, Pressure, StoreError, Verdicts,
     },
 };
 
@@ -317,7 +316,7 @@ impl Store for Memory {
     async fn claim(&self, _: u64, _: usize, _: Duration) -> Result<Vec<Lease>, StoreError> {
         Ok(Vec::new())
     }
-    async fn settle(&self, _: Vec<(Lease, Settlement)>) -> Result<Vec<EntryId>, StoreError> {
+    async fn settle(&self, _: Vec<crate::store::Outcome>) -> Result<Vec<EntryId>, StoreError> {
         Ok(Vec::new())
     }
     async fn bodies(&self, messages: Vec<MessageId>) -> Vec<Result<Body, StoreError>> {

@@ -130,6 +130,20 @@ impl Judging {
         outcomes
     }
 
+    /// A recipient whose envelope was judged in another transaction: here only its message is judged.
+    pub fn again(&mut self, given: &Address, route: &Route) {
+        let mailbox = match route {
+            Route::Local(mailbox) => Some(mailbox.clone()),
+            Route::Relay => None,
+        };
+        let forward = Forward { forward_path: given.to_string(), mailbox };
+        let chain = self.chains.of(given, route);
+        for link in chain.iter() {
+            self.members.entry(*link).or_default().recipients.push(forward.forward_path.clone());
+        }
+        self.recipients.push(Judged { forward, chain, outcome: Outcome::default() });
+    }
+
     async fn recipient(
         &mut self,
         instances: &mut Instances,

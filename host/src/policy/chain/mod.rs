@@ -102,6 +102,12 @@ impl Chains {
         chain.clone()
     }
 
+    /// Those who judge this recipient, in their order.
+    #[must_use]
+    pub fn plugins(&self, given: &Address, route: &Route) -> Vec<Arc<dyn Plugin>> {
+        self.of(given, route).iter().map(|link| self.links[*link].plugin.clone()).collect()
+    }
+
     /// The names of those who judge this recipient, in their order.
     #[must_use]
     pub fn names(&self, given: &Address, route: &Route) -> Vec<&str> {
