@@ -21,6 +21,7 @@ pub mod plugin;
 pub mod queue;
 
 pub mod deliver;
+pub mod dsn;
 
 pub mod dns;
 

@@ -228,7 +228,7 @@ const ROWS: [&[&str]; 9] = [
     &["cli"],
     &["listen", "trial"],
     &["policy", "queue"],
-    &["deliver"],
+    &["deliver", "dsn"],
     &["engine", "plugin", "store"],
     &["transport", "dns", "sandbox"],
     &["observe"],

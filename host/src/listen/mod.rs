@@ -11,6 +11,7 @@ mod drive;
 mod entries;
 mod judging;
 mod room;
+mod rules;
 mod seal;
 mod socket;
 mod transaction;
