@@ -55,7 +55,7 @@ pub use context::{
     scratch,
 };
 #[cfg(not(target_family = "wasm"))]
-pub use fake::{Edit, Fake, Forward, Level};
+pub use fake::{Edit, Fake, Forward, Level, Request};
 #[doc(hidden)]
 pub use hooks::Exported;
 pub use hooks::{
