@@ -20,8 +20,8 @@ use wasmtime::{
 use super::{
     VERSION,
     bindings::hermetic::plugin as wit,
-    context::{Guest, wasi},
-    database::{Bucket, BucketError},
+    context::{Guest, drafts::Draft, wasi},
+    database::{Bucket, BucketError, Buckets},
     grants::{self, Grant, Missing, Need, PACKAGE},
     hook::{Hook, Plugin},
     run::{Runtime, Settings, Wasm},
@@ -171,7 +171,7 @@ impl Loader {
         let engine = wasmtime::Engine::new(&config).map_err(|error| LoadError::Runtime(format!("{error:#}")))?;
         let ticker = Ticker::start(vec![engine.clone()]).map_err(|error| LoadError::Runtime(error.to_string()))?;
         Ok(Self {
-            runtime: Arc::new(Runtime { engine, _ticker: ticker }),
+            runtime: Arc::new(Runtime { buckets: Buckets::default(), engine, _ticker: ticker }),
             compiled: compiled.to_owned(),
             folder: folder.to_owned(),
         })
@@ -271,7 +271,11 @@ impl Loader {
                 && !name.starts_with(PACKAGE)
             {
                 let wrong = |error: wasmtime::Error| LoadError::WrongImport(format!("{error:#}"));
-                wasi::link(&mut linker, engine, name, instance).map_err(wrong)?;
+                match Draft::of(name) {
+                    Some(draft) => draft.link(&mut linker),
+                    None => wasi::link(&mut linker, engine, name, instance),
+                }
+                .map_err(wrong)?;
             }
         }
         Ok(linker)
@@ -281,7 +285,7 @@ impl Loader {
         let file = self.folder.join("plugins.sqlite");
         files::make_private_folder(&self.folder)
             .map_err(|error| LoadError::Unreadable { file: file.clone(), error })?;
-        Ok(Bucket::open(&file, &configured.name, configured.grants.keyvalue)?)
+        Ok(self.runtime.buckets.open(&file, &configured.name, configured.grants.keyvalue)?)
     }
 }
 

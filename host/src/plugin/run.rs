@@ -23,7 +23,7 @@ use super::{
     bindings::hermetic::plugin::types::{EnvelopeVerdict, MessageVerdict, Outcome},
     breaker::Breaker,
     context::{Call, Guest, Transaction},
-    database::Bucket,
+    database::{Bucket, Buckets},
     failure::{Failure, Limiter},
     hook::{Facts, Forward, Hook, Message, Phase, Plugin, Ran, Scratch, Verdict, Wishes},
     load::Description,
@@ -46,6 +46,7 @@ const LINES: u32 = 500;
 
 /// What all plugins share, for as long as one of them lives.
 pub(super) struct Runtime {
+    pub(super) buckets: Buckets,
     pub(super) engine: wasmtime::Engine,
     pub(super) _ticker: Ticker,
 }

@@ -3,8 +3,11 @@
 use super::{Code, Guest, fault};
 use crate::plugin::{
     bindings::hermetic::plugin::{keyvalue, types::Fault},
-    database::{Bucket, BucketError},
+    database::{Bucket, BucketError, Range},
 };
+
+/// What a counter may be.
+const RANGE: Range = i32::MIN as i128..=i32::MAX as i128;
 
 impl From<BucketError> for Fault {
     fn from(error: BucketError) -> Self {
@@ -18,7 +21,7 @@ impl From<BucketError> for Fault {
 }
 
 impl Guest {
-    fn bucket(&self) -> Result<&Bucket, Fault> {
+    pub(super) fn bucket(&self) -> Result<&Bucket, Fault> {
         let none = || fault(Code::NotGranted, "grants.keyvalue is not set");
         self.transaction.settings.bucket.as_ref().ok_or_else(none)
     }
@@ -38,6 +41,9 @@ impl keyvalue::Host for Guest {
     }
 
     fn increment(&mut self, key: String, by: i32, seconds: u32) -> wasmtime::Result<Result<i32, Fault>> {
-        self.seam("keyvalue.increment", |guest| Ok(guest.bucket()?.increment(&key, by, seconds, guest.call.now)?))
+        self.seam("keyvalue.increment", |guest| {
+            let sum = guest.bucket()?.increment(&key, by.into(), &RANGE, seconds, guest.call.now)?;
+            i32::try_from(sum).map_err(|error| fault(Code::Limit, error.to_string()))
+        })
     }
 }
