@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::VERSION;
+use super::{VERSION, context::drafts::Draft};
 use crate::config::plugins::Grants;
 
 /// The package that plugins are written against.
@@ -82,6 +82,9 @@ impl Grant {
 /// What this import needs.
 #[must_use]
 pub fn need(import: &str) -> Need {
+    if let Some(draft) = Draft::of(import) {
+        return if draft.keeps() { Need::Grant(Grant::KeyValue) } else { Need::Nothing };
+    }
     if import.starts_with("wasi:") {
         return Need::Inert;
     }
@@ -150,6 +153,9 @@ mod tests {
         check("hermetic:plugin/facts@1.1.0", Need::OtherVersion);
         check("hermetic:plugin/shell@0.1.0", Need::Unknown);
         check("wasi:cli/environment@0.2.6", Need::Inert);
+        check("wasi:keyvalue/store@0.2.0-draft", Need::Grant(Grant::KeyValue));
+        check("wasi:keyvalue/store@0.2.0-draft2", Need::Inert);
+        check("wasi:logging/logging@0.1.0-draft", Need::Nothing);
         check("evil:host/shell", Need::Unknown);
         check("run", Need::Unknown);
     }

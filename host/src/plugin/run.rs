@@ -24,7 +24,7 @@ use super::{
     bindings::hermetic::plugin::types::{EnvelopeVerdict, MessageVerdict, Outcome},
     breaker::Breaker,
     context::{Call, Guest, Transaction},
-    database::{Bucket, BucketError},
+    database::{Bucket, BucketError, Buckets},
     failure::{Failure, Limiter},
     hook::{Facts, Forward, Hook, Message, Phase, Plugin, Ran, Scratch, Verdict, Wishes},
     instance::Live,
@@ -50,6 +50,7 @@ const LINES: u32 = 500;
 
 /// What all plugins share, for as long as one of them lives.
 pub(super) struct Runtime {
+    pub(super) buckets: Buckets,
     pub(super) engine: wasmtime::Engine,
     pub(super) aside: Aside,
     pub(super) _ticker: Ticker,

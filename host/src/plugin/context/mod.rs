@@ -4,6 +4,7 @@
 //! know how instances are made. A mistake of the plugin is a fault that it can read; too many calls are a trap.
 
 mod attempt;
+pub(super) mod drafts;
 mod edit;
 mod facts;
 #[cfg(test)]
