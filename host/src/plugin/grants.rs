@@ -91,7 +91,7 @@ pub fn need(import: &str) -> Need {
         "forwarding" => Need::Grant(Grant::Forwarding),
         "quarantine" => Need::Grant(Grant::Quarantine),
         "keyvalue" => Need::Grant(Grant::KeyValue),
-        "resolver" | "http" => Need::NotYet,
+        "reply" | "resolver" | "http" => Need::NotYet,
         _ => Need::Unknown,
     }
 }
