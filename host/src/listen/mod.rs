@@ -9,6 +9,7 @@ mod answer;
 mod caps;
 mod drive;
 mod judging;
+mod reply;
 mod seal;
 mod socket;
 mod transaction;

@@ -13,7 +13,10 @@
 //! answer: positive if anybody accepts. Then the others' copies are held, with the plugin's reason, for the operator to
 //! see; that the queue judges them again is yet to come. Who was accepted gets the message once.
 
-use super::judging::{entries, verdicts};
+use super::{
+    judging::{entries, verdicts},
+    reply,
+};
 use crate::{
     config::Kind,
     engine::types::{
@@ -177,8 +180,11 @@ impl Transaction {
         if let Some(judgement) = judgement {
             incoming.judged(judgement);
         }
+        let replies = reply::wanted(&outcomes, &self.sender, facts, policy, log);
         let accepted = incoming.accept(envelope(facts, &self.sender, message, now), prefix, entries).await;
-        accepted.map(|id| Accepted { id: Some(id), refusals }).map_err(|error| refusal(&error, log))
+        let id = accepted.map_err(|error| refusal(&error, log))?;
+        Box::pin(reply::send(replies, store, log)).await;
+        Ok(Accepted { id: Some(id), refusals })
     }
 
     /// Accepted recipients.

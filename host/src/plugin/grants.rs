@@ -35,6 +35,7 @@ pub enum Grant {
     Edit,
     Forwarding,
     Quarantine,
+    Reply,
     KeyValue,
 }
 
@@ -46,6 +47,7 @@ impl Grant {
             Self::Edit => "edit = true",
             Self::Forwarding => "forwarding = [\"example.org\"]",
             Self::Quarantine => "quarantine = true",
+            Self::Reply => "reply = true",
             Self::KeyValue => "keyvalue = 1048576",
         }
     }
@@ -57,6 +59,7 @@ impl Grant {
             Self::Edit => "it may change header fields",
             Self::Forwarding => "it may send mail on to these domains; \"*\" is any",
             Self::Quarantine => "it may keep mail aside",
+            Self::Reply => "it may answer senders in the recipient's name",
             Self::KeyValue => "octets that it may keep",
         }
     }
@@ -68,6 +71,7 @@ impl Grant {
             Self::Edit => grants.edit,
             Self::Forwarding => !grants.forwarding.is_empty(),
             Self::Quarantine => grants.quarantine,
+            Self::Reply => grants.reply,
             Self::KeyValue => grants.keyvalue > 0,
         }
     }
@@ -90,8 +94,9 @@ pub fn need(import: &str) -> Need {
         "edit" => Need::Grant(Grant::Edit),
         "forwarding" => Need::Grant(Grant::Forwarding),
         "quarantine" => Need::Grant(Grant::Quarantine),
+        "reply" => Need::Grant(Grant::Reply),
         "keyvalue" => Need::Grant(Grant::KeyValue),
-        "reply" | "resolver" | "http" => Need::NotYet,
+        "resolver" | "http" => Need::NotYet,
         _ => Need::Unknown,
     }
 }

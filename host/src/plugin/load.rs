@@ -263,6 +263,7 @@ impl Loader {
             wit::edit::add_to_linker::<_, Of>(linker, |guest| guest)?;
             wit::forwarding::add_to_linker::<_, Of>(linker, |guest| guest)?;
             wit::quarantine::add_to_linker::<_, Of>(linker, |guest| guest)?;
+            wit::reply::add_to_linker::<_, Of>(linker, |guest| guest)?;
             wit::keyvalue::add_to_linker::<_, Of>(linker, |guest| guest)
         };
         offered(&mut linker).map_err(|error| LoadError::Runtime(format!("{error:#}")))?;

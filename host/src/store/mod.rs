@@ -150,6 +150,14 @@ pub struct NewEntry {
     pub edits: Vec<Edit>,
 }
 
+impl NewEntry {
+    /// Somebody who is due now, and of whom nothing more was said.
+    #[must_use]
+    pub fn to(recipient: Address, route: Route) -> Self {
+        Self { recipient, notify: None, orcpt: None, route, held: None, edits: Vec::new() }
+    }
+}
+
 /// How recipients of one message, or those of a batch that were refused, were judged: for `hermetic why`. One row, so
 /// that a message with many recipients costs little more than one with one.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@ mod edit;
 mod facts;
 mod keyvalue;
 mod message;
+mod reply;
 pub(super) mod wasi;
 mod wishes;
 
