@@ -79,6 +79,7 @@ pub struct Fake {
     edits: Vec<Edit>,
     forwards: Vec<Forward>,
     quarantined: Option<String>,
+    reply: Option<(String, String)>,
     lines: Vec<(Level, String)>,
     requests: Vec<(String, String, Vec<u8>)>,
     used: BTreeSet<&'static str>,
@@ -153,6 +154,7 @@ impl Fake {
             edits: Vec::new(),
             forwards: Vec::new(),
             quarantined: None,
+            reply: None,
             lines: Vec::new(),
             requests: Vec::new(),
             used: BTreeSet::new(),
@@ -358,6 +360,7 @@ impl Fake {
         self.edits.clear();
         self.forwards.clear();
         self.quarantined = None;
+        self.reply = None;
         self
     }
 
@@ -392,6 +395,12 @@ impl Fake {
     #[must_use]
     pub fn quarantined(&self) -> Option<&str> {
         self.quarantined.as_deref()
+    }
+
+    /// The answer to the sender: subject and text.
+    #[must_use]
+    pub fn reply(&self) -> Option<(&str, &str)> {
+        self.reply.as_ref().map(|(subject, text)| (&**subject, &**text))
     }
 
     /// The log.
