@@ -10,6 +10,7 @@ mod caps;
 mod drive;
 mod entries;
 mod judging;
+mod reply;
 mod room;
 mod rules;
 mod seal;

@@ -278,6 +278,7 @@ impl Loader {
             wit::edit::add_to_linker::<_, Of>(linker, |guest| guest)?;
             wit::forwarding::add_to_linker::<_, Of>(linker, |guest| guest)?;
             wit::quarantine::add_to_linker::<_, Of>(linker, |guest| guest)?;
+            wit::reply::add_to_linker::<_, Of>(linker, |guest| guest)?;
             wit::keyvalue::add_to_linker::<_, Of>(linker, |guest| guest)?;
             wit::resolver::add_to_linker::<_, Of>(linker, |guest| guest)?;
             wit::http::add_to_linker::<_, Of>(linker, |guest| guest)

@@ -175,6 +175,14 @@ pub enum Pending {
     },
 }
 
+impl NewEntry {
+    /// Somebody who is due now, and of whom nothing more was said.
+    #[must_use]
+    pub fn to(recipient: Address, route: Route) -> Self {
+        Self { recipient, notify: None, orcpt: None, route, held: None, edits: Vec::new(), pending: Pending::Nothing }
+    }
+}
+
 /// How recipients of one message, or those of a batch that were refused, were judged: for `hermetic why`. One row, so
 /// that a message with many recipients costs little more than one with one.
 #[derive(Clone, Debug, PartialEq, Eq)]

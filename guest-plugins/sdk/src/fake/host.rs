@@ -227,6 +227,40 @@ pub(crate) mod quarantine {
     }
 }
 
+pub(crate) mod reply {
+    use super::try_with;
+    use crate::Fault;
+
+    /// Octets of the text.
+    const TEXT: usize = 64 * 1024;
+    /// Octets of the subject.
+    const SUBJECT: usize = 400;
+
+    pub(crate) fn send(subject: &str, text: &str) -> Result<(), Fault> {
+        try_with("reply", |fake| {
+            let (Some(from), to) = (&fake.facts.forward_path, fake.facts.reverse_path.clone().unwrap_or_default())
+            else {
+                return Err(Fault::new(Fault::UNAVAILABLE, "this hook was not called for one recipient"));
+            };
+            if fake.reply.is_some() {
+                return Err(Fault::new(Fault::LIMIT, "this recipient has answered already"));
+            }
+            let no_text = text.len() > TEXT || text.trim().is_empty() || text.contains('\0');
+            if no_text || subject.len() > SUBJECT || subject.chars().any(char::is_control) {
+                return Err(Fault::new(Fault::INVALID, "no such subject or text"));
+            }
+            let by_hand =
+                |value: &String| value.split([';', '(']).next().unwrap_or_default().trim().eq_ignore_ascii_case("no");
+            let automatic = !fake.fields.text("Auto-Submitted").iter().all(by_hand);
+            if to.is_empty() || to.eq_ignore_ascii_case(from) || automatic {
+                return Err(Fault::new(Fault::NOT_FOUND, "there is nobody to answer"));
+            }
+            fake.reply = Some((subject.into(), text.into()));
+            Ok(())
+        })
+    }
+}
+
 pub(crate) mod scratch {
     use super::{SCRATCH, try_with, with};
     use crate::Fault;

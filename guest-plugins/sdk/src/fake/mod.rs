@@ -102,6 +102,7 @@ pub struct Fake {
     edits: Vec<Edit>,
     forwards: Vec<Forward>,
     quarantined: Option<String>,
+    reply: Option<(String, String)>,
     lines: Vec<(Level, String)>,
     requests: Vec<Request>,
     used: BTreeSet<&'static str>,
@@ -178,6 +179,7 @@ impl Fake {
             edits: Vec::new(),
             forwards: Vec::new(),
             quarantined: None,
+            reply: None,
             lines: Vec::new(),
             requests: Vec::new(),
             used: BTreeSet::new(),
@@ -389,6 +391,7 @@ impl Fake {
         self.edits.clear();
         self.forwards.clear();
         self.quarantined = None;
+        self.reply = None;
         self
     }
 
@@ -423,6 +426,12 @@ impl Fake {
     #[must_use]
     pub fn quarantined(&self) -> Option<&str> {
         self.quarantined.as_deref()
+    }
+
+    /// The answer to the sender: subject and text.
+    #[must_use]
+    pub fn reply(&self) -> Option<(&str, &str)> {
+        self.reply.as_ref().map(|(subject, text)| (&**subject, &**text))
     }
 
     /// The log.

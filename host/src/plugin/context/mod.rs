@@ -13,6 +13,7 @@ mod http;
 mod keyvalue;
 mod message;
 mod reach;
+mod reply;
 mod resolver;
 pub(super) mod wasi;
 mod wishes;
