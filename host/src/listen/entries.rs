@@ -106,7 +106,7 @@ pub(super) fn entries(
             held: outbound(route),
             route: route.clone(),
             edits: Vec::new(),
-            fate: Pending::Nothing,
+            pending: Pending::Nothing,
             recipient: recipient_address(recipient),
         };
         match outcomes.get(index) {
@@ -114,6 +114,15 @@ pub(super) fn entries(
             Some(outcome) => wanted(entry, outcome, terms, terms.one_reply, false, &mut all),
         }
     }
+    one_for_each_place(all)
+}
+
+/// What an entry of the queue becomes that its plugins have judged again. Nobody hears of it if it is refused.
+#[cfg_attr(not(test), allow(dead_code, reason = "for the queue's rules"))]
+pub(super) fn judged_again(entry: &NewEntry, outcome: &Outcome, terms: &Terms) -> Vec<NewEntry> {
+    let (held, edits, pending) = (outbound(&entry.route), Vec::new(), Pending::Nothing);
+    let mut all = Vec::new();
+    wanted(NewEntry { held, edits, pending, ..entry.clone() }, outcome, terms, true, false, &mut all);
     one_for_each_place(all)
 }
 
@@ -132,15 +141,20 @@ fn wanted(mut entry: NewEntry, outcome: &Outcome, terms: &Terms, unanswered: boo
     });
     match outcome.fate() {
         Fate::Discarded => {}
-        Fate::Accepted if quarantine.is_some() => {
-            all.push(Wanted { place, entry: NewEntry { held: quarantine, ..entry }, rank: Rank::Aside });
-        }
         Fate::Accepted => {
+            let mut copies = Vec::new();
             if !outcome.sent_away {
-                all.push(Wanted { place, entry: entry.clone(), rank: Rank::Now });
+                copies.push(Wanted { place, entry: entry.clone(), rank: Rank::Now });
             }
             let by = outcome.forwarded_by.as_deref().unwrap_or("(unknown)");
-            outcome.copies.iter().for_each(|one| sent_on(&entry, one, by, terms, all));
+            outcome.copies.iter().for_each(|one| sent_on(&entry, one, by, terms, &mut copies));
+            // Kept aside are those that would not be anyway.
+            for copy in copies.iter_mut().filter(|copy| quarantine.is_some() && copy.rank > Rank::Aside) {
+                copy.entry.held.clone_from(&quarantine);
+                copy.entry.pending = Pending::Nothing;
+                copy.rank = Rank::Aside;
+            }
+            all.append(&mut copies);
         }
         Fate::Deferred(..) | Fate::Refused(..) | Fate::Apart => {
             if unanswered && let Some(instead) = terms.instead(outcome, entry.notify, copy) {
@@ -179,12 +193,12 @@ fn sent_on(entry: &NewEntry, copy: &Copy, by: &str, terms: &Terms, all: &mut Vec
 }
 
 fn kept(place: Place, entry: NewEntry, instead: Instead) -> Wanted {
-    let (held, fate, rank) = match instead {
+    let (held, pending, rank) = match instead {
         Instead::Rejudged(pending) => (entry.held.clone(), pending, Rank::Later),
         Instead::Bounced(pending) => (None, pending, Rank::Aside),
         Instead::Quarantined(why) => (Some(why), Pending::Nothing, Rank::Aside),
     };
-    Wanted { place, entry: NewEntry { held, fate, ..entry }, rank }
+    Wanted { place, entry: NewEntry { held, pending, ..entry }, rank }
 }
 
 /// The first of each place among those that count most. Its address, ORCPT and edits count; NOTIFY is what any of them
@@ -291,6 +305,19 @@ mod tests {
         let nowhere = Copy { to: "what?".into(), landing: Landing::Nowhere("it is no address".into()) };
         let sent_on =
             |sent_away, copies| Outcome { copies, sent_away, forwarded_by: Some("f".into()), ..Outcome::default() };
+        let aside = Wishes { quarantine: Some("odd".into()), ..Wishes::default() };
+        let aside = Outcome {
+            wishes: aside,
+            quarantined_by: Some("q".into()),
+            ..sent_on(
+                true,
+                vec![
+                    copy("m", Outcome::default()),
+                    copy("n", fate(never(), Refused::Quarantine)),
+                    copy("o", fate(later(), Refused::Quarantine)),
+                ],
+            )
+        };
         let edited = Wishes { quarantine: Some("odd".into()), edits: vec![Edit::Remove(1)], ..Wishes::default() };
         let kept = Outcome { wishes: edited, quarantined_by: Some("q".into()), ..Outcome::default() };
         let never_is = Some(store::Notify::default());
@@ -320,6 +347,7 @@ mod tests {
                 ),
             ),
             ("c", None, kept),
+            ("l", None, aside),
             ("e", None, fate(Some(Fate::Discarded), Refused::Quarantine)),
             ("f", None, fate(later(), Refused::Bounce)),
             ("g", None, fate(never(), Refused::Quarantine)),
@@ -340,7 +368,7 @@ mod tests {
         let outcomes: Vec<_> = given.into_iter().map(|(_, _, outcome)| outcome).collect();
         let shown = |one_reply, known_sender| -> Vec<String> {
             let shown = |entry: &NewEntry| {
-                let fate = match &entry.fate {
+                let fate = match &entry.pending {
                     Pending::Nothing => entry.held.clone().unwrap_or_else(|| "-".into()),
                     Pending::Rejudge { transaction, reason } => format!("again {transaction} {reason}"),
                     Pending::Bounce { status, reason } => format!("told {status} {reason}"),
@@ -358,6 +386,9 @@ mod tests {
             "x@example.test quarantined: refused by plugin p: no 0",
             "w@example.test again s.1 deferred by plugin p: wait 0",
             "c@example.test quarantined by plugin q: odd 1",
+            "m@example.test quarantined by plugin q: odd 0",
+            "n@example.test quarantined: refused by plugin p: no 0",
+            "o@example.test quarantined by plugin q: odd 0",
         ];
         assert_eq!(shown(false, true), [&always[..], &["g@example.test - 0"]].concat());
         let quarantined = |local: &str| format!("{local}@example.test quarantined: refused by plugin p: no 0");
@@ -374,5 +405,13 @@ mod tests {
         assert_eq!(shown(true, false), expected);
         expected[always.len() + 2] = "h@example.test told 5.7.1 no 0".into();
         assert_eq!(shown(true, true), expected);
+        // From the queue, one by one, there is nobody to answer either.
+        let waiting = entries(&recipients, &routes, &outcomes, &terms(true, true)).swap_remove(always.len());
+        assert!(matches!(waiting.pending, Pending::Rejudge { .. }));
+        let again = |fate| judged_again(&waiting, &Outcome { fate, ..Outcome::default() }, &terms(true, true));
+        assert_eq!(again(None), [NewEntry { pending: Pending::Nothing, ..waiting.clone() }]);
+        assert_eq!(again(Some(Fate::Discarded)), []);
+        assert_eq!(again(later()), [waiting.clone()]);
+        assert_eq!(again(never())[0].held.as_deref(), Some("quarantined: refused by plugin p: no"));
     }
 }

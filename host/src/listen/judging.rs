@@ -14,7 +14,7 @@ use crate::{
         SessionFacts,
         chain::{Copy, Fate, Landing, Outcome, Record},
     },
-    store::{self, MessageId, Timestamp, Verdicts},
+    store::{self, MessageId, NewEntry, Timestamp, Verdicts},
 };
 
 /// What plugins are told of a transaction.
@@ -69,6 +69,15 @@ pub(super) fn verdicts<'a>(
     })
 }
 
+/// How an entry of the queue was judged again.
+#[allow(dead_code, reason = "for the queue's rules")]
+pub(super) fn again(entry: &NewEntry, message: MessageId, outcome: &Outcome, terms: &Terms, at: Timestamp) -> Verdicts {
+    let record = record(entry.recipient.to_string(), entry.notify, outcome, terms, None);
+    let record = Record { outcome: format!("judged again: {}", record.outcome), ..record };
+    let judged = serde_json::to_string(&[record]).unwrap_or_default();
+    Verdicts { transaction: terms.transaction.clone(), message: Some(message), recipients: 1, judged, at }
+}
+
 /// MAIL was answered for everybody.
 pub(super) fn early(transaction: &str, outcome: &Outcome, at: Timestamp) -> Verdicts {
     let record = Record {
@@ -118,7 +127,8 @@ fn describe(outcome: &Outcome, instead: Option<&Instead>) -> String {
         && let Some(why) = &wishes.quarantine
     {
         text.push_str(&format!("; quarantined{}: {why}", by(&outcome.quarantined_by)));
-    } else if fate == Fate::Accepted || !outcome.copies.is_empty() {
+    }
+    if fate == Fate::Accepted || !outcome.copies.is_empty() {
         if let Some(to) = wishes.redirect.as_ref().filter(|to| !to.is_empty()) {
             text.push_str(&format!("; redirected{} to {}", by(&outcome.forwarded_by), to.join(", ")));
         }

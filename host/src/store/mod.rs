@@ -148,9 +148,9 @@ pub struct NewEntry {
     /// Changes of the header in this recipient's copy alone, in their order.
     #[serde(default)]
     pub edits: Vec<Edit>,
-    /// What is still to be decided or told about it.
+    /// What comes before delivery.
     #[serde(default)]
-    pub fate: Pending,
+    pub pending: Pending,
 }
 
 /// What is still to be decided or told about an entry that was accepted for want of a reply of its own.
@@ -161,16 +161,16 @@ pub enum Pending {
     Nothing,
     /// A plugin deferred this recipient beside others that were accepted: its chain is asked again before delivery.
     Rejudge {
-        /// What the judges called the transaction.
+        /// What the plugins called the transaction.
         transaction: String,
-        /// Why.
+        /// What was said.
         reason: String,
     },
     /// A plugin refused this recipient beside others that were accepted, and the operator wants its sender told.
     Bounce {
-        /// The enhanced status (RFC 3463), such as `5.7.1`.
+        /// RFC 3463, class 5.
         status: String,
-        /// In the plugin's words.
+        /// For the sender.
         reason: String,
     },
 }
