@@ -106,7 +106,7 @@ pub(super) fn entries(
             held: outbound(route),
             route: route.clone(),
             edits: Vec::new(),
-            pending: Pending::Nothing,
+            fate: Pending::Nothing,
             recipient: recipient_address(recipient),
         };
         match outcomes.get(index) {
@@ -114,15 +114,6 @@ pub(super) fn entries(
             Some(outcome) => wanted(entry, outcome, terms, terms.one_reply, false, &mut all),
         }
     }
-    one_for_each_place(all)
-}
-
-/// What an entry of the queue becomes that its plugins have judged again. Nobody hears of it if it is refused.
-#[cfg_attr(not(test), allow(dead_code, reason = "for the queue's rules"))]
-pub(super) fn judged_again(entry: &NewEntry, outcome: &Outcome, terms: &Terms) -> Vec<NewEntry> {
-    let (held, edits, pending) = (outbound(&entry.route), Vec::new(), Pending::Nothing);
-    let mut all = Vec::new();
-    wanted(NewEntry { held, edits, pending, ..entry.clone() }, outcome, terms, true, false, &mut all);
     one_for_each_place(all)
 }
 
@@ -149,10 +140,10 @@ fn wanted(mut entry: NewEntry, outcome: &Outcome, terms: &Terms, unanswered: boo
             let by = outcome.forwarded_by.as_deref().unwrap_or("(unknown)");
             outcome.copies.iter().for_each(|one| sent_on(&entry, one, by, terms, &mut copies));
             // Kept aside are those that would not be anyway.
-            for copy in copies.iter_mut().filter(|copy| quarantine.is_some() && copy.rank > Rank::Aside) {
-                copy.entry.held.clone_from(&quarantine);
-                copy.entry.pending = Pending::Nothing;
-                copy.rank = Rank::Aside;
+            if let Some(why) = quarantine {
+                for copy in copies.iter_mut().filter(|copy| copy.rank > Rank::Aside) {
+                    *copy = kept(copy.place.clone(), copy.entry.clone(), Instead::Quarantined(why.clone()));
+                }
             }
             all.append(&mut copies);
         }
@@ -193,12 +184,12 @@ fn sent_on(entry: &NewEntry, copy: &Copy, by: &str, terms: &Terms, all: &mut Vec
 }
 
 fn kept(place: Place, entry: NewEntry, instead: Instead) -> Wanted {
-    let (held, pending, rank) = match instead {
+    let (held, fate, rank) = match instead {
         Instead::Rejudged(pending) => (entry.held.clone(), pending, Rank::Later),
         Instead::Bounced(pending) => (None, pending, Rank::Aside),
         Instead::Quarantined(why) => (Some(why), Pending::Nothing, Rank::Aside),
     };
-    Wanted { place, entry: NewEntry { held, pending, ..entry }, rank }
+    Wanted { place, entry: NewEntry { held, fate, ..entry }, rank }
 }
 
 /// The first of each place among those that count most. Its address, ORCPT and edits count; NOTIFY is what any of them
@@ -368,7 +359,7 @@ mod tests {
         let outcomes: Vec<_> = given.into_iter().map(|(_, _, outcome)| outcome).collect();
         let shown = |one_reply, known_sender| -> Vec<String> {
             let shown = |entry: &NewEntry| {
-                let fate = match &entry.pending {
+                let fate = match &entry.fate {
                     Pending::Nothing => entry.held.clone().unwrap_or_else(|| "-".into()),
                     Pending::Rejudge { transaction, reason } => format!("again {transaction} {reason}"),
                     Pending::Bounce { status, reason } => format!("told {status} {reason}"),
@@ -405,13 +396,5 @@ mod tests {
         assert_eq!(shown(true, false), expected);
         expected[always.len() + 2] = "h@example.test told 5.7.1 no 0".into();
         assert_eq!(shown(true, true), expected);
-        // From the queue, one by one, there is nobody to answer either.
-        let waiting = entries(&recipients, &routes, &outcomes, &terms(true, true)).swap_remove(always.len());
-        assert!(matches!(waiting.pending, Pending::Rejudge { .. }));
-        let again = |fate| judged_again(&waiting, &Outcome { fate, ..Outcome::default() }, &terms(true, true));
-        assert_eq!(again(None), [NewEntry { pending: Pending::Nothing, ..waiting.clone() }]);
-        assert_eq!(again(Some(Fate::Discarded)), []);
-        assert_eq!(again(later()), [waiting.clone()]);
-        assert_eq!(again(never())[0].held.as_deref(), Some("quarantined: refused by plugin p: no"));
     }
 }

@@ -14,7 +14,7 @@ use crate::{
         SessionFacts,
         chain::{Copy, Fate, Landing, Outcome, Record},
     },
-    store::{self, MessageId, NewEntry, Timestamp, Verdicts},
+    store::{self, MessageId, Timestamp, Verdicts},
 };
 
 /// What plugins are told of a transaction.
@@ -67,15 +67,6 @@ pub(super) fn verdicts<'a>(
         judged: serde_json::to_string(&records).unwrap_or_default(),
         at,
     })
-}
-
-/// How an entry of the queue was judged again.
-#[allow(dead_code, reason = "for the queue's rules")]
-pub(super) fn again(entry: &NewEntry, message: MessageId, outcome: &Outcome, terms: &Terms, at: Timestamp) -> Verdicts {
-    let record = record(entry.recipient.to_string(), entry.notify, outcome, terms, None);
-    let record = Record { outcome: format!("judged again: {}", record.outcome), ..record };
-    let judged = serde_json::to_string(&[record]).unwrap_or_default();
-    Verdicts { transaction: terms.transaction.clone(), message: Some(message), recipients: 1, judged, at }
 }
 
 /// MAIL was answered for everybody.

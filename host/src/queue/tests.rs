@@ -13,7 +13,7 @@ pub(super) fn places(config: &Config, mailbox: &str) -> Option<PathBuf> {
 pub(super) fn entry(mailbox: &str) -> NewEntry {
     let recipient = Address { local: mailbox.into(), domain: "example.test".into() };
     let route = Route::Local(recipient.to_string());
-    NewEntry { recipient, notify: None, orcpt: None, route, held: None, edits: vec![], pending: Pending::default() }
+    NewEntry { recipient, notify: None, orcpt: None, route, held: None, edits: vec![], fate: Pending::default() }
 }
 
 pub(super) async fn accept(store: &SqliteStore, content: &[u8], entries: Vec<NewEntry>) -> MessageId {

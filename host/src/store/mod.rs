@@ -148,9 +148,9 @@ pub struct NewEntry {
     /// Changes of the header in this recipient's copy alone, in their order.
     #[serde(default)]
     pub edits: Vec<Edit>,
-    /// What comes before delivery.
+    /// What is still to be decided or told about it.
     #[serde(default)]
-    pub pending: Pending,
+    pub fate: Pending,
 }
 
 /// What is still to be decided or told about an entry that was accepted for want of a reply of its own.
@@ -161,16 +161,16 @@ pub enum Pending {
     Nothing,
     /// A plugin deferred this recipient beside others that were accepted: its chain is asked again before delivery.
     Rejudge {
-        /// What the plugins called the transaction.
+        /// What the judges called the transaction.
         transaction: String,
-        /// What was said.
+        /// Why.
         reason: String,
     },
     /// A plugin refused this recipient beside others that were accepted, and the operator wants its sender told.
     Bounce {
-        /// RFC 3463, class 5.
+        /// The enhanced status (RFC 3463), such as `5.7.1`.
         status: String,
-        /// For the sender.
+        /// In the plugin's words.
         reason: String,
     },
 }

@@ -41,7 +41,7 @@ pub(super) fn entries(rig: &Rig) -> Vec<String> {
     let messages = rig.store.messages.lock();
     let all = messages.iter().flat_map(|(_, _, entries)| entries);
     let shown = all.map(|entry| {
-        let fate = match &entry.pending {
+        let fate = match &entry.fate {
             Pending::Nothing => entry.held.clone().unwrap_or_else(|| "-".into()),
             Pending::Rejudge { reason, .. } => format!("again: {reason}"),
             Pending::Bounce { status, reason } => format!("told {status} {reason}"),

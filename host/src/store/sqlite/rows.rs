@@ -69,7 +69,7 @@ pub(super) fn insert(connection: &Connection, message: &NewMessage) -> rusqlite:
             Route::Relay => None,
         };
         // What is pending is not done by the queue yet, so such an entry waits for an operator.
-        let held = entry.held.as_ref().or(match &entry.pending {
+        let held = entry.held.as_ref().or(match &entry.fate {
             Pending::Nothing => None,
             Pending::Rejudge { reason, .. } | Pending::Bounce { reason, .. } => Some(reason),
         });
@@ -242,7 +242,7 @@ fn read_entry(row: &Row<'_>) -> rusqlite::Result<NewEntry> {
         route: row.get::<_, Option<String>>(6)?.map_or(Route::Relay, Route::Local),
         held: None,
         edits: edits_from_text(row.get(7)?)?,
-        pending: Pending::default(),
+        fate: Pending::default(),
     })
 }
 
@@ -317,7 +317,7 @@ mod tests {
             route,
             held: None,
             edits: vec![],
-            pending: Pending::default(),
+            fate: Pending::default(),
         };
         let edits = vec![
             Edit::Prepend(4, "X-A".into(), "ä\t\"1".into()),
