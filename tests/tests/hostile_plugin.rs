@@ -137,6 +137,7 @@ async fn every_misdeed_is_the_failure_policys_verdict_and_the_next_recipient_has
         ("recurse", "trap"),
         ("flood", "budget"),
         ("nobytes", "trap"),
+        ("badedit", "trap"),
         ("giant", "trap"),
         ("exit", "trap: it called wasi:cli/exit#exit"),
         ("socket", "trap: it called wasi:sockets/instance-network#instance-network"),
