@@ -17,6 +17,7 @@ pub mod hook;
 mod instance;
 pub mod load;
 pub mod loaded;
+mod pool;
 mod reason;
 pub mod render;
 mod room;
