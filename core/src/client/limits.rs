@@ -44,7 +44,7 @@ pub struct Limits {
     pub message_timeout: u64,
     /// For the reply to QUIT.
     pub quit_timeout: u64,
-    /// A session that is ready and is given nothing to do.
+    /// A session that is ready and is given nothing to do: then it quits.
     pub idle_timeout: u64,
 }
 

@@ -1,13 +1,13 @@
 //! What is said, and what becomes of each recipient.
 
-use std::{format, string::ToString, vec};
+use std::{format, string::String, string::ToString, vec, vec::Vec};
 
-use super::rig::{Wish, changed, check, mail, options, transaction, with};
+use super::rig::{How, Rig, Wish, changed, check, mail, options, transaction, with};
 use crate::client::{ByMode, DeliverBy, Options, Protocol, TlsUse};
 use crate::command::{Notify, OriginalRecipient, ReturnContent, Submitter};
 
 /// A greeting and a reply to EHLO that offers these.
-fn hello(keywords: &[&str]) -> std::string::String {
+fn hello(keywords: &[&str]) -> String {
     let mut script = "S: 220 mail.test ESMTP\nC: EHLO me.test\n".to_string();
     script += if keywords.is_empty() { "S: 250 mail.test\n" } else { "S: 250-mail.test hi\n" };
     for (number, keyword) in keywords.iter().enumerate() {
@@ -16,7 +16,7 @@ fn hello(keywords: &[&str]) -> std::string::String {
     script
 }
 
-fn after(keywords: &[&str], rest: &str) -> std::string::String {
+fn after(keywords: &[&str], rest: &str) -> String {
     hello(keywords) + rest
 }
 
@@ -135,9 +135,12 @@ fn tls() {
         &after(&["PIPELINING", "STARTTLS"], rest),
         &["0 Permanent Reply@Mail 5.0.0"],
     );
+    for (end, told) in [("LOST", "Lost@Handshake"), ("WAIT 60000", "TimedOut@Handshake")] {
+        check(&options(), &[], &after(&["STARTTLS"], &format!("C: STARTTLS\nS: 220 go\n{end}")), &[told]);
+    }
     // RFC 3207 section 4: what comes before the handshake is not the peer's.
     let script = after(&["STARTTLS"], "C: STARTTLS\nS: 220 go\nS: 250-evil.test\nS: 250 AUTH PLAIN");
-    let mut rig = super::rig::Rig::new(&options(), &[], super::rig::PLAIN);
+    let mut rig = Rig::new(&options(), &[], super::rig::PLAIN);
     for line in script.lines().filter_map(|line| line.strip_prefix("S: ")).take(3) {
         rig.hear(format!("{line}\r\n").as_bytes());
     }
@@ -215,6 +218,37 @@ fn chunks() {
         &[],
     );
     check(&options(), &[binary], &hello(&["CHUNKING", "PIPELINING", "8BITMIME"]), &["0 Permanent NotLines@Mail 5.6.3"]);
+}
+
+/// A chunk is refused while others are on their way, or waited for.
+#[test]
+fn refused_chunks() {
+    let play = |keywords: &[&str], replies: &[&str]| {
+        let how = How { icy: true, piece: usize::MAX, content: 1 };
+        let mut rig = Rig::new(&options(), &[mail(&["a@b.test", "c@b.test"]), mail(&["d@b.test"])], how);
+        let hello = after(keywords, "");
+        let hello: Vec<String> =
+            hello.lines().filter_map(|line| line.strip_prefix("S: ")).map(|line| format!("{line}\r\n")).collect();
+        rig.hear(hello[0].as_bytes());
+        rig.hear(hello[1..].concat().as_bytes());
+        rig.work();
+        for reply in replies {
+            rig.hear(format!("{reply}\r\n").as_bytes());
+            rig.work();
+        }
+        (String::from_utf8_lossy(&rig.sent).replace("\r\n", "|").replace('\r', "CR").replace('\n', "LF"), rig.told())
+    };
+    let (sent, told) =
+        play(&["PIPELINING", "CHUNKING"], &["250 ok", "250 ok", "550 5.1.1 no", "250 ok", "452 4.3.1 full", "503 no"]);
+    let chunks = "BDAT 1|xBDAT 1|CRBDAT 1 LAST|LF";
+    let begin = "EHLO me.test|MAIL FROM:<s@me.test>|RCPT TO:<a@b.test>|RCPT TO:<c@b.test>|";
+    assert_eq!(sent, format!("{begin}{chunks}RSET|MAIL FROM:<s@me.test>|RCPT TO:<d@b.test>|"));
+    assert_eq!(told, ["1 Permanent Reply@Rcpt 5.1.1", "0 Temporary Reply@Content 4.3.1"]);
+    // One by one nothing more is sent.
+    let (sent, told) = play(&["CHUNKING"], &["250 ok", "250 ok", "250 ok", "250 ok", "552 5.3.4 big", "250 reset"]);
+    let begin = "EHLO me.test|MAIL FROM:<s@me.test>|RCPT TO:<a@b.test>|RCPT TO:<c@b.test>|";
+    assert_eq!(sent, format!("{begin}BDAT 1|xBDAT 1|CRRSET|MAIL FROM:<s@me.test>|"));
+    assert_eq!(told, ["0 Permanent Reply@Content 5.3.4", "1 Permanent Reply@Content 5.3.4"]);
 }
 
 #[test]
