@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -17,7 +17,7 @@ use hickory_resolver::proto::{
     op::{Message, Query, ResponseCode},
     rr::{
         DNSClass, Name, RData, Record, RecordSet, RecordType, SerialNumber,
-        rdata::{A, AAAA, CNAME, MX, PTR, SOA, TXT},
+        rdata::{A, AAAA, CNAME, MX, NS, PTR, SOA, TXT},
     },
 };
 use parking_lot::Mutex;
@@ -61,8 +61,8 @@ impl Zone {
         self.with(
             owner,
             match address.parse().expect("an address") {
-                std::net::IpAddr::V4(v4) => RData::A(A(v4)),
-                std::net::IpAddr::V6(v6) => RData::AAAA(AAAA(v6)),
+                IpAddr::V4(v4) => RData::A(A(v4)),
+                IpAddr::V6(v6) => RData::AAAA(AAAA(v6)),
             },
         )
     }
@@ -80,7 +80,7 @@ impl Zone {
     }
 
     pub(crate) fn ptr(self, address: &str, target: &str) -> Self {
-        let owner = Name::from(address.parse::<std::net::IpAddr>().expect("an address"));
+        let owner = Name::from(address.parse::<IpAddr>().expect("an address"));
         self.with(&owner.to_ascii(), RData::PTR(PTR(name(target))))
     }
 
@@ -97,7 +97,7 @@ impl Zone {
     /// A zone of its own without signatures.
     pub(crate) fn unsigned(mut self, below: &str) -> Self {
         self.open.push(name(below));
-        self.with(below, RData::NS(hickory_resolver::proto::rr::rdata::NS(name("ns.invalid"))))
+        self.with(below, RData::NS(NS(name("ns.invalid"))))
     }
 
     /// With a signature that does not fit, or without one.
@@ -115,10 +115,7 @@ impl Zone {
         anchors.insert(&public);
         self.records
             .insert((Name::root(), RecordType::DNSKEY), vec![RData::DNSSEC(DNSSECRData::DNSKEY(dnskey.clone()))]);
-        self.records.insert(
-            (Name::root(), RecordType::NS),
-            vec![RData::NS(hickory_resolver::proto::rr::rdata::NS(name("ns.invalid")))],
-        );
+        self.records.insert((Name::root(), RecordType::NS), vec![RData::NS(NS(name("ns.invalid")))]);
         self.records.insert((Name::root(), RecordType::SOA), vec![RData::SOA(soa())]);
         let day = std::time::Duration::from_secs(86_400);
         self.signer = Some(DnssecSigner::new(dnskey, Box::new(key), Name::root(), day));

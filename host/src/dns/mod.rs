@@ -12,7 +12,10 @@ pub(crate) mod fake;
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -108,6 +111,8 @@ struct Inner {
     timeout: Duration,
     under_way: Semaphore,
     cache: Mutex<Cache>,
+    /// It was found out why answers look forged.
+    explained: AtomicBool,
 }
 
 impl fmt::Debug for Resolver {
@@ -151,7 +156,16 @@ impl Resolver {
         let hickory = builder.build().map_err(|error| SetupError(error.to_string()))?;
         let cache = Mutex::new(Cache::new(dns.cache));
         let under_way = Semaphore::new(UNDER_WAY);
-        Ok(Self { inner: Arc::new(Inner { hickory, checks: dns.dnssec, timeout, under_way, cache }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                hickory,
+                checks: dns.dnssec,
+                timeout,
+                under_way,
+                cache,
+                explained: AtomicBool::new(false),
+            }),
+        })
     }
 
     /// MX, those to be tried first at the front.
@@ -249,7 +263,22 @@ impl Resolver {
             Err(_) => answer::failed(format!("no answer within {} s", inner.timeout.as_secs())),
         };
         inner.cache.lock().put(key, &answer, keep, Instant::now());
+        if answer == Err(NoAnswer::Bogus) && !inner.explained.swap(true, Ordering::Relaxed) {
+            tokio::spawn(self.clone().explain());
+        }
         answer
+    }
+
+    /// Name servers that leave signatures out make every answer look forged. The operator should hear of it, once.
+    async fn explain(self) {
+        let root = self.inner.hickory.lookup(Name::root(), RecordType::SOA);
+        let Ok(result) = tokio::time::timeout(self.inner.timeout, root).await else { return };
+        if !answer::read(&Name::root(), RecordType::SOA, result, true).0.is_ok_and(|found| found.secure) {
+            tracing::error!(
+                "the name servers leave signatures out, so that every answer looks forged; use others (dns.servers), or set \
+                 dns.dnssec = false"
+            );
+        }
     }
 }
 

@@ -209,14 +209,14 @@ where
         let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
         read(response).await
     };
-    // The connection moves the octets. Where it ends first it goes, which ends the wait for more, and what it has brought is
-    // still to be read.
-    let connection = async move { connection.await };
-    let (mut answered, mut connection) = (pin!(answered), pin!(connection));
+    let (mut answered, mut connection) = (pin!(answered), Box::pin(connection));
     let ended = tokio::select! {
         response = &mut answered => return response,
         ended = &mut connection => ended,
     };
+    // The connection moved the octets. Now that it has ended it has to go, which ends the wait for more; what it has brought is
+    // still to be read.
+    drop(connection);
     match (answered.await, ended) {
         (Err(HttpError::Broken(_)), Err(error)) => Err(broken(&error)),
         (response, _) => response,
