@@ -205,6 +205,7 @@ fn purpose(config: &Config, listener: &Listener) -> String {
     }
     say(listener.auth_without_tls, "passwords also without TLS".into());
     say(listener.strict_hello, "strict EHLO".into());
+    say(listener.early_refusal, "plugins may refuse at MAIL".into());
     say(listener.greeting_delay > 0, format!("greeting after {} ms", listener.greeting_delay));
     if let Some(proxies) = &listener.proxy {
         say(true, format!("only behind the proxies {}", listed(proxies)));

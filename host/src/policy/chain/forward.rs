@@ -32,8 +32,8 @@ use crate::{
 
 /// A message is sent on so many times one after the other.
 const STEPS: usize = 5;
-/// Copies of one message that are sent on, in all.
-const COPIES: usize = 1000;
+/// Addresses to which one message is sent on, in all, each as often as it is named.
+const NAMES: usize = 1000;
 
 /// What was done about an address that a plugin named.
 pub(super) enum Sent {
@@ -57,8 +57,6 @@ struct Sending {
     policy: Arc<Policy>,
     /// Where everybody is, by address.
     known: HashMap<String, usize>,
-    /// Copies so far, and names that lead nowhere.
-    copies: usize,
     /// For the hooks that judge an envelope.
     instances: Instances,
     until: Instant,
@@ -71,10 +69,8 @@ impl Judging {
         let begin = self.recipients.len();
         let any = self.recipients[range.clone()].iter().any(Judged::forwards);
         let Some(policy) = self.places.clone().filter(|_| any) else { return begin..begin };
-        let nowhere = |judged: &Judged| judged.sent.iter().filter(|sent| sent.place().is_none()).count();
-        let copies = self.recipients.iter().map(|judged| nowhere(judged) + usize::from(judged.depth > 0)).sum();
         let known = self.recipients.iter().enumerate().map(|(place, judged)| (judged.key(), place)).collect();
-        let mut sending = Sending { policy, known, copies, instances: Instances::new(), until };
+        let mut sending = Sending { policy, known, instances: Instances::new(), until };
         for from in range {
             if self.recipients[from].outcome.fate() == Fate::Accepted {
                 self.send_on_from(&mut sending, from).await;
@@ -92,16 +88,16 @@ impl Judging {
         let mut sent = Vec::new();
         let mut seen = HashSet::new();
         for (index, name) in names.iter().enumerate() {
-            if sending.copies >= COPIES {
+            if self.named >= NAMES {
                 let rest = names.len() - index;
-                let problem = format!("{COPIES} copies of the message are the most, so {rest} are left out");
+                let problem = format!("a message is sent on to {NAMES} addresses at most, so {rest} are left out");
                 sent.push(Sent::Nowhere { name: name.clone(), problem });
                 break;
             }
+            self.named += 1;
             let (address, route) = match sending.policy.place(name) {
                 Ok(found) => found,
                 Err(problem) => {
-                    sending.copies += 1;
                     sent.push(Sent::Nowhere { name: name.clone(), problem });
                     continue;
                 }
@@ -114,10 +110,7 @@ impl Judging {
                 match self.arrive(sending, from, address, route, key).await {
                     Ok(Some((place, first))) => sent.push(Sent::To { name: name.clone(), place, first }),
                     Ok(None) => {}
-                    Err(problem) => {
-                        sending.copies += 1;
-                        sent.push(Sent::Nowhere { name: name.clone(), problem });
-                    }
+                    Err(problem) => sent.push(Sent::Nowhere { name: name.clone(), problem }),
                 }
             }
         }
@@ -156,7 +149,6 @@ impl Judging {
         self.recipient(&mut sending.instances, &mut copy, sending.until).await;
         let place = self.recipients.len();
         sending.known.insert(key, place);
-        sending.copies += 1;
         match copy.outcome.fate().is_accepted() {
             true => self.admit(copy),
             false => self.recipients.push(copy),

@@ -35,6 +35,8 @@ pub struct Judging {
     pub(super) recipients: Vec<Judged>,
     /// How the addresses that plugins name are understood.
     pub(super) places: Option<Arc<Policy>>,
+    /// Addresses that plugins named so far, to send copies on.
+    pub(super) named: usize,
     /// Only where recipients may be told to come apart.
     group: Option<Group>,
 }
@@ -108,7 +110,7 @@ impl Judging {
     #[must_use]
     pub fn new(chains: Arc<Chains>, facts: Facts) -> Self {
         let (members, recipients) = (BTreeMap::new(), Vec::new());
-        Self { chains, facts: Arc::new(facts), members, recipients, places: None, group: None }
+        Self { chains, facts: Arc::new(facts), members, recipients, places: None, named: 0, group: None }
     }
 
     /// Copies that plugins send on are judged for their new recipients, whom `policy` finds.

@@ -181,7 +181,7 @@ async fn fan_out_is_bounded() {
     assert_eq!(copies, [601, 400, 1, 1]);
     for (outcome, left_out) in outcomes[1..].iter().zip([202, 601, 601]) {
         let last = &outcome.copies.last().unwrap().landing;
-        let problem = format!("1000 copies of the message are the most, so {left_out} are left out");
+        let problem = format!("a message is sent on to 1000 addresses at most, so {left_out} are left out");
         assert_eq!(last, &Landing::Nowhere(problem));
         assert!(outcome.sent_away && outcome.fate().is_accepted());
     }
