@@ -1,10 +1,11 @@
-//! Killed at random moments: what was acknowledged is in the store or in a Maildir, whole, exactly once.
+//! Killed at random moments: what was acknowledged is in the store or in a Maildir, whole, exactly once; and of what can not
+//! be delivered the sender is told exactly once.
 //!
 //! The victim is this very test executable, started again with [`VICTIM`] set. `HERMETIC_CRASH_ROUNDS` says how often.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     io::{BufRead as _, BufReader, Read as _},
     path::Path,
     process::{Command, Stdio},
@@ -16,6 +17,7 @@ use crate::store::{Content, sqlite::SqliteStore};
 /// The folder that the victim works in.
 const VICTIM: &str = "HERMETIC_CRASH_VICTIM";
 const MAILBOXES: [&str; 3] = ["anna", "berta", "carl"];
+const SENDER: &str = "sender@example.test";
 
 /// Sizes below, at and above the bound between row and file.
 fn size(n: u64) -> usize {
@@ -30,6 +32,18 @@ fn content(name: &str, n: u64) -> Vec<u8> {
     content
 }
 
+/// The recipients of the nth message; the last one of every other has no mailbox.
+fn recipients(n: u64) -> Vec<NewEntry> {
+    let lost = (n % 2 == 0).then_some("lost");
+    MAILBOXES[..usize::try_from(n % 3 + 1).unwrap()].iter().copied().chain(lost).map(entry).collect()
+}
+
+/// What can not be delivered at once is given up.
+fn config(data: &Path) -> Arc<ArcSwap<Config>> {
+    let queue = crate::config::Queue { expire: 0, ..crate::config::Queue::default() };
+    Arc::new(ArcSwap::from_pointee(Config { data: data.to_owned(), queue, ..Config::default() }))
+}
+
 /// Not a test: accepts and delivers until it is killed, and says what it accepted.
 #[test]
 fn victim() {
@@ -37,23 +51,15 @@ fn victim() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let store = SqliteStore::open(Path::new(&data), 0, Metrics::new()).unwrap();
-        let config = Config { data: data.into(), ..Config::default() };
+        let config = config(Path::new(&data));
         let (_stop, stopped) = watch::channel(false);
-        tokio::spawn(run(
-            store.clone(),
-            Arc::new(ArcSwap::from_pointee(config)),
-            places,
-            Arc::new(House::default()),
-            Metrics::new(),
-            stopped,
-        ));
+        tokio::spawn(run(store.clone(), config, places, Arc::new(House::default()), Metrics::new(), stopped));
         for task in 0..8 {
             let store = store.clone();
             tokio::spawn(async move {
                 for n in 0.. {
                     let name = format!("{}-{task}-{n}", std::process::id());
-                    let entries = MAILBOXES[..usize::try_from(n % 3 + 1).unwrap()].iter().map(|name| entry(name));
-                    let id = accept(&store, &content(&name, n), entries.collect()).await;
+                    let id = accept_from(&store, "sender", &content(&name, n), recipients(n)).await;
                     println!("accepted {id} {name} {n}");
                 }
             });
@@ -62,9 +68,28 @@ fn victim() {
     });
 }
 
-/// What is where: entry -> content, for each copy in a Maildir and each entry in the store.
-async fn found(data: &Path) -> HashMap<String, Vec<Vec<u8>>> {
-    let mut found: HashMap<String, Vec<Vec<u8>>> = HashMap::new();
+/// What is where.
+#[derive(Default)]
+struct Found {
+    /// Entry -> content, for each copy in a Maildir and each entry in the store.
+    copies: HashMap<String, Vec<Vec<u8>>>,
+    /// Entry that can not be delivered -> itself while it waits, and the entry of each notice that tells of it.
+    told: HashMap<String, BTreeSet<String>>,
+}
+
+/// The entry that a notice tells of.
+fn subject(notice: &[u8]) -> String {
+    let text = String::from_utf8_lossy(notice);
+    let id = text.split("Message-ID: <").nth(1).and_then(|rest| rest.split(".failed@").next());
+    id.unwrap_or_else(|| panic!("no notice: {text}")).to_owned()
+}
+
+async fn found(data: &Path) -> Found {
+    let Found { copies: mut found, mut told } = Found::default();
+    for (name, octets) in mail(data, SENDER) {
+        let notice = name.split('.').nth(1).unwrap().replace('_', ".");
+        told.entry(subject(&octets)).or_default().insert(notice);
+    }
     for mailbox in MAILBOXES {
         for (name, octets) in mail(data, &format!("{mailbox}@example.test")) {
             let entry = name.split('.').nth(1).unwrap().replace('_', ".");
@@ -79,14 +104,23 @@ async fn found(data: &Path) -> HashMap<String, Vec<Vec<u8>>> {
             Content::Inline(content) => octets = content,
             Content::File(mut file) => drop(file.read_to_end(&mut octets).unwrap()),
         }
-        let copies = found.entry(lease.entry.to_string()).or_default();
+        let id = lease.entry.to_string();
+        if lease.envelope.reverse_path.is_none() {
+            told.entry(subject(&octets)).or_default().insert(id);
+            continue;
+        }
+        if lease.recipient.recipient.local == "lost" {
+            told.entry(id.clone()).or_default().insert(id);
+            continue;
+        }
+        let copies = found.entry(id).or_default();
         // A copy of an entry that is not settled is what the next attempt finds, not a second one.
         if copies.is_empty() {
             copies.push(octets);
         }
     }
     store.close().await;
-    found
+    Found { copies: found, told }
 }
 
 #[tokio::test]
@@ -94,9 +128,14 @@ async fn nothing_is_lost_torn_or_doubled() {
     let rounds: u64 = std::env::var("HERMETIC_CRASH_ROUNDS").map_or(6, |rounds| rounds.parse().unwrap());
     let folder = tempfile::tempdir().unwrap();
     let mut accepted: HashMap<String, Vec<u8>> = HashMap::new();
-    let check = |found: &HashMap<String, Vec<Vec<u8>>>, accepted: &HashMap<String, Vec<u8>>, when: &str| {
+    let mut lost: BTreeSet<String> = BTreeSet::new();
+    let check = |found: &Found, accepted: &HashMap<String, Vec<u8>>, lost: &BTreeSet<String>, when: &str| {
+        for entry in lost {
+            let told = found.told.get(entry).cloned().unwrap_or_default();
+            assert_eq!(told.len(), 1, "{entry} can not be delivered, and is told of by {told:?}, {when}");
+        }
         for (entry, content) in accepted {
-            let copies = found.get(entry).map_or(&[][..], Vec::as_slice);
+            let copies = found.copies.get(entry).map_or(&[][..], Vec::as_slice);
             assert_eq!(copies.len(), 1, "{entry} of {} entries, {when}", accepted.len());
             assert!(copies[0] == *content, "{entry} is torn, {when}");
         }
@@ -125,23 +164,19 @@ async fn nothing_is_lost_torn_or_doubled() {
             for place in 0..=n % 3 {
                 accepted.insert(format!("{id}.{place}"), content(name, n));
             }
+            if n % 2 == 0 {
+                lost.insert(format!("{id}.{}", n % 3 + 1));
+            }
         }
-        check(&found(folder.path()).await, &accepted, &format!("after round {round}"));
+        check(&found(folder.path()).await, &accepted, &lost, &format!("after round {round}"));
     }
     assert!(accepted.len() as u64 > rounds, "too little happened: {} entries", accepted.len());
 
     // Recovery ends with every copy delivered, and nothing left over.
     let store = SqliteStore::open(folder.path(), 0, Metrics::new()).unwrap();
-    let config = Config { data: folder.path().to_owned(), ..Config::default() };
+    let config = config(folder.path());
     let (stop, stopped) = watch::channel(false);
-    let queue = tokio::spawn(run(
-        store.clone(),
-        Arc::new(ArcSwap::from_pointee(config)),
-        places,
-        Arc::new(House::default()),
-        Metrics::new(),
-        stopped,
-    ));
+    let queue = tokio::spawn(run(store.clone(), config, places, Arc::new(House::default()), Metrics::new(), stopped));
     while store.counts().await.unwrap().queued > 0 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -149,12 +184,15 @@ async fn nothing_is_lost_torn_or_doubled() {
     queue.await.unwrap();
     store.close().await;
     drop(store);
-    check(&found(folder.path()).await, &accepted, "at the end");
+    let found = found(folder.path()).await;
+    check(&found, &accepted, &lost, "at the end");
+    assert!(lost.iter().all(|entry| !found.told[entry].contains(entry)), "all of them are told of in the end");
     let mut copies: Vec<String> = Vec::new();
     for mailbox in MAILBOXES {
         copies.extend(mail(folder.path(), &format!("{mailbox}@example.test")).into_keys());
         let tmp = folder.path().join(format!("mail/{mailbox}@example.test/tmp"));
         assert_eq!(std::fs::read_dir(tmp).into_iter().flatten().count(), 0, "left in tmp of {mailbox}");
     }
-    println!("{} entries accepted, {} delivered, {rounds} rounds", accepted.len(), copies.len());
+    let (entries, told) = (accepted.len(), lost.len());
+    println!("{entries} entries accepted, {} delivered, {told} failures told of, {rounds} rounds", copies.len());
 }

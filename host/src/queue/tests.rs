@@ -63,6 +63,17 @@ pub(super) async fn accept(store: &SqliteStore, content: &[u8], entries: Vec<New
 async fn accept_at(store: &SqliteStore, at: Timestamp, content: &[u8], entries: Vec<NewEntry>) -> MessageId {
     let reverse_path = Some(Address { local: "a b".into(), domain: "far.test".into() });
     let envelope = Envelope { reverse_path, received_at: at, ..Envelope::default() };
+    accept_with(store, envelope, content, entries).await
+}
+
+/// From a sender here.
+pub(super) async fn accept_from(store: &SqliteStore, local: &str, content: &[u8], entries: Vec<NewEntry>) -> MessageId {
+    let reverse_path = Some(Address { local: local.into(), domain: "example.test".into() });
+    let envelope = Envelope { reverse_path, received_at: now(), ..Envelope::default() };
+    accept_with(store, envelope, content, entries).await
+}
+
+async fn accept_with(store: &SqliteStore, envelope: Envelope, content: &[u8], entries: Vec<NewEntry>) -> MessageId {
     let mut incoming = store.begin().unwrap();
     for piece in content.chunks(50_000) {
         if incoming.write(piece).unwrap() == Pressure::Flush {
