@@ -11,7 +11,7 @@ target=${CARGO_TARGET_DIR:-$root/target}
 [ "${1:-}" != --calls ] || exit 0
 export IDLE_PLUGIN=$target/bench/idle-plugin.wasm
 mkdir -p "$target/bench"
-"$target/release/examples/plugins" "$IDLE_PLUGIN"
+"$target/release/examples/plugins" --write "$IDLE_PLUGIN"
 export PEERS=${PEERS:-hermetic-discard,hermetic-plugins-1,hermetic-plugins-5,postfix-discard,postfix-milter,opensmtpd-discard,opensmtpd-filter}
 export BASE=${BASE:-hermetic-discard}
 exec "$root/tests/bench/run.sh" --measures M2,M4 --reps 3 --secs 2 "$@"
