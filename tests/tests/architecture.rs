@@ -230,7 +230,7 @@ const ROWS: [&[&str]; 9] = [
     &["policy", "queue"],
     &["deliver"],
     &["engine", "plugin", "store"],
-    &["transport", "dns", "sandbox"],
+    &["transport", "dns", "dkim", "sandbox"],
     &["observe"],
     &["config"],
     &["files", "edit"],

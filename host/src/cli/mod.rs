@@ -5,6 +5,7 @@
 //! command line is wrong.
 
 pub mod check;
+pub mod dkim;
 pub mod plugin;
 pub mod queue;
 pub mod serve;
@@ -94,6 +95,9 @@ enum Command {
     /// See what is waiting to be delivered.
     #[command(subcommand)]
     Queue(QueueCommand),
+    /// Manage the keys that sign what leaves (DKIM).
+    #[command(subcommand)]
+    Dkim(dkim::DkimCommand),
     /// Look at a plugin, and try it on a message.
     ///
     /// Neither wants a server or a configuration.
@@ -148,6 +152,7 @@ pub fn main() -> ExitCode {
             Err(error) => failed(error),
         },
         Command::User(command) => with(file.as_deref(), |config| done(user::run(&command, config))),
+        Command::Dkim(command) => with(file.as_deref(), |config| done(dkim::run(&command, config, print))),
         Command::Plugin(command) => done(plugin::run(&command, print)),
         Command::Why { id, json } => with(file.as_deref(), |config| done(why::why(config, &id, json))),
         Command::Queue(QueueCommand::List { json }) => with(file.as_deref(), |config| done(queue::list(config, json))),

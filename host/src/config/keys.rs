@@ -245,6 +245,16 @@ pub const TABLES: &[Table] = &[
         ],
     },
     Table {
+        name: "dkim",
+        many: Some(&[]),
+        doc: "A key that signs mail on its way to other servers (RFC 6376). `hermetic dkim new` makes one.",
+        keys: &[
+            required("domain", r#""example.org""#, "Mail whose From names this domain, or one below it, is signed."),
+            required("selector", r#""hermetic""#, "The public key is in the DNS at `SELECTOR._domainkey.DOMAIN`."),
+            required("key", r#""dkim/example.org.pem""#, "The private key, RSA or Ed25519, in PEM."),
+        ],
+    },
+    Table {
         name: "engine",
         many: None,
         doc: "The sealed engine: each session runs in a WebAssembly sandbox with these bounds.",
@@ -427,7 +437,7 @@ mod tests {
 
     use super::*;
     use crate::config::{
-        Config, Domain, Engine, Limits, Listener, Observe, Plugin, PluginRoute, Queue, Relay, Tls, Users,
+        Config, Dkim, Domain, Engine, Limits, Listener, Observe, Plugin, PluginRoute, Queue, Relay, Tls, Users,
     };
 
     #[test]
@@ -464,6 +474,7 @@ mod tests {
             ("relay", fields::<Relay>()),
             ("limits", fields::<Limits>()),
             ("queue", fields::<Queue>()),
+            ("dkim", fields::<Dkim>()),
             ("engine", fields::<Engine>()),
             ("observe", fields::<Observe>()),
             ("plugin", fields::<Plugin>()),
@@ -476,7 +487,7 @@ mod tests {
             assert_eq!(documented, expected, "[{}]", table.name);
         }
         let names: Vec<_> = TABLES.iter().map(|table| table.name).collect();
-        assert_eq!(names.len(), 12, "a table without a struct in this test: {names:?}");
+        assert_eq!(names.len(), 13, "a table without a struct in this test: {names:?}");
     }
 
     /// If this fails, put the table that it prints between the two marks in `host/README.md`.

@@ -89,6 +89,9 @@ impl Config {
         for plugin in &mut self.plugins {
             plugin.file = absolute(&plugin.file);
         }
+        for dkim in &mut self.dkim {
+            dkim.key = absolute(&dkim.key);
+        }
         for listener in &mut self.listeners {
             if let Ok(Endpoint::Unix(path)) = listener.endpoint() {
                 listener.address = Endpoint::Unix(absolute(&path)).to_string();
