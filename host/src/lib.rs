@@ -21,6 +21,8 @@ pub mod queue;
 
 pub mod deliver;
 
+pub mod dns;
+
 mod sandbox;
 
 pub mod config;

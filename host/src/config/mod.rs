@@ -4,6 +4,7 @@
 //! ([`validate`]). Refuses to act on it. Fails with [`ConfigError`]: one sentence that names the file, the line, the
 //! key and the fix.
 
+pub mod dns;
 pub mod domain;
 pub mod error;
 pub mod keys;
@@ -21,6 +22,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use dns::Dns;
 pub use error::ConfigError;
 pub use load::Loaded;
 pub use mailboxes::{Found, Mailboxes};
@@ -51,6 +53,8 @@ pub struct Config {
     pub limits: Limits,
     /// Retries and expiry.
     pub queue: Queue,
+    /// Questions to the DNS.
+    pub dns: Dns,
     /// The sealed engine.
     pub engine: Engine,
     /// Logs, metrics, health.
@@ -421,6 +425,7 @@ impl Default for Config {
             relay: Relay::default(),
             limits: Limits::default(),
             queue: Queue::default(),
+            dns: Dns::default(),
             engine: Engine::default(),
             observe: Observe::default(),
             plugins: Vec::new(),
