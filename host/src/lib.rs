@@ -22,6 +22,7 @@ pub mod queue;
 pub mod deliver;
 
 pub mod dkim;
+pub mod dns;
 
 mod sandbox;
 

@@ -255,6 +255,25 @@ pub const TABLES: &[Table] = &[
         ],
     },
     Table {
+        name: "dns",
+        many: None,
+        doc: "Questions to the DNS, for plugins that may ask. Names are asked as they are, without search domains, and /etc/hosts is not read.",
+        keys: &[
+            key(
+                "servers",
+                "[]",
+                "Recursive name servers, each an address and a port such as `\"127.0.0.1:53\"`. Empty: those of /etc/resolv.conf, read at the start.",
+            ),
+            key(
+                "dnssec",
+                "true",
+                "Check signatures, from the root on. What is forged is then no answer. Turn it off if the name servers leave signatures out, for then every answer looks forged; best is a validating name server on the same machine.",
+            ),
+            key("timeout", "10", "Seconds for one question with all attempts."),
+            key("cache", "10_000", "Answers that are kept for as long as they say, at most a day."),
+        ],
+    },
+    Table {
         name: "engine",
         many: None,
         doc: "The sealed engine: each session runs in a WebAssembly sandbox with these bounds.",
@@ -437,7 +456,7 @@ mod tests {
 
     use super::*;
     use crate::config::{
-        Config, Dkim, Domain, Engine, Limits, Listener, Observe, Plugin, PluginRoute, Queue, Relay, Tls, Users,
+        Config, Dkim, Dns, Domain, Engine, Limits, Listener, Observe, Plugin, PluginRoute, Queue, Relay, Tls, Users,
     };
 
     #[test]
@@ -475,6 +494,7 @@ mod tests {
             ("limits", fields::<Limits>()),
             ("queue", fields::<Queue>()),
             ("dkim", fields::<Dkim>()),
+            ("dns", fields::<Dns>()),
             ("engine", fields::<Engine>()),
             ("observe", fields::<Observe>()),
             ("plugin", fields::<Plugin>()),
@@ -487,7 +507,7 @@ mod tests {
             assert_eq!(documented, expected, "[{}]", table.name);
         }
         let names: Vec<_> = TABLES.iter().map(|table| table.name).collect();
-        assert_eq!(names.len(), 13, "a table without a struct in this test: {names:?}");
+        assert_eq!(names.len(), 14, "a table without a struct in this test: {names:?}");
     }
 
     /// If this fails, put the table that it prints between the two marks in `host/README.md`.

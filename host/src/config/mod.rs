@@ -5,6 +5,7 @@
 //! key and the fix.
 
 pub mod dkim;
+pub mod dns;
 pub mod domain;
 pub mod error;
 pub mod keys;
@@ -23,6 +24,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub use dkim::Dkim;
+pub use dns::Dns;
 pub use error::ConfigError;
 pub use load::Loaded;
 pub use mailboxes::{Found, Mailboxes};
@@ -55,6 +57,8 @@ pub struct Config {
     pub queue: Queue,
     /// Keys that sign what leaves.
     pub dkim: Vec<Dkim>,
+    /// Questions to the DNS.
+    pub dns: Dns,
     /// The sealed engine.
     pub engine: Engine,
     /// Logs, metrics, health.
@@ -426,6 +430,7 @@ impl Default for Config {
             limits: Limits::default(),
             queue: Queue::default(),
             dkim: Vec::new(),
+            dns: Dns::default(),
             engine: Engine::default(),
             observe: Observe::default(),
             plugins: Vec::new(),

@@ -8,7 +8,7 @@ use std::{collections::HashSet, fmt};
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    Config, ConfigError, Domain, Endpoint, Found, Kind, Limits, Listener, Mailboxes, dkim, domain, error::Place,
+    Config, ConfigError, Domain, Endpoint, Found, Kind, Limits, Listener, Mailboxes, dkim, dns, domain, error::Place,
     mailboxes::target, plugins,
 };
 
@@ -56,6 +56,7 @@ pub fn validate(config: &Config) -> Vec<Finding> {
     found.0.extend(domains(config));
     limits(&config.limits, &mut found);
     operation(config, &mut found);
+    found.0.extend(dns::findings(&config.dns));
     found.0.extend(plugins::findings(config));
     found.0.extend(dkim::findings(config));
     found.0

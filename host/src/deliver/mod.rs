@@ -5,6 +5,7 @@
 
 mod edits;
 pub mod maildir;
+pub mod smtp;
 
 use std::{io, path::PathBuf, sync::Arc};
 

@@ -47,8 +47,17 @@ pub fn init(settings: &Observe, data: &Path) -> Result<(), LogError> {
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Twice)
 }
 
+/// What the resolver's library says of others' broken zones is for whoever asks for it.
 fn filter(settings: &Observe) -> Result<EnvFilter, LogError> {
-    EnvFilter::builder().parse(&settings.level).map_err(|_| LogError::Level { level: settings.level.clone() })
+    let wrong = |_| LogError::Level { level: settings.level.clone() };
+    let filter = EnvFilter::builder().parse(&settings.level).map_err(wrong)?;
+    if settings.level.contains("hickory") {
+        return Ok(filter);
+    }
+    let mut quiet = ["hickory_net=off", "hickory_resolver=off", "hickory_proto=off"].into_iter();
+    quiet
+        .try_fold(filter, |filter, directive| directive.parse().map(|directive| filter.add_directive(directive)))
+        .map_err(wrong)
 }
 
 fn subscriber<W>(settings: &Observe, writer: W, colours: bool) -> Result<Box<dyn Subscriber + Send + Sync>, LogError>

@@ -5,6 +5,7 @@
 
 pub mod proxy;
 pub mod tls;
+pub mod trust;
 
 use std::{
     cell::RefCell,

@@ -1,0 +1,5 @@
+//! Mail on its way to other servers: who takes it, how they are reached and believed, and what they said.
+//!
+//! Owns one attempt. Refuses to speak SMTP (the sealed engine does) and to know when an attempt is made (the queue does).
+
+pub mod route;
