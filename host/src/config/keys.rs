@@ -245,6 +245,48 @@ pub const TABLES: &[Table] = &[
         ],
     },
     Table {
+        name: "outbound",
+        many: None,
+        doc: "Mail to other servers. Times in seconds.",
+        keys: &[
+            key("hold", "false", "Nothing leaves: it waits, and `hermetic queue list` shows it."),
+            key("port", "25", "The port of the servers that the DNS names."),
+            key("source", "[]", "Addresses of this machine to connect from, at most one of each family."),
+            absent("roots", r#""/etc/hermetic/roots.pem""#, "Certificates to believe instead of the system's."),
+            key("connections", "10", "Connections to one destination at a time."),
+            key("most-connections", "200", "Connections in all."),
+            key("connect-timeout", "30", "For a connection to be established."),
+        ],
+    },
+    Table {
+        name: "destination",
+        many: Some(&[]),
+        doc: "What is different for some domains' mail; the first table that matches counts.",
+        keys: &[
+            required(
+                "domains",
+                r#"["example.org", "*.example.net"]"#,
+                "Their names; `*.` stands for all below, `\"*\"` for all.",
+            ),
+            key(
+                "hosts",
+                "[]",
+                "Where their mail goes instead of where the DNS says, in order: `\"smtp.example.net:587\"`, `\"[2001:db8::1]:25\"`, `\"unix:/run/dovecot/lmtp\"`.",
+            ),
+            key(
+                "tls",
+                r#""published""#,
+                "`published`: what the domain publishes (DANE, MTA-STS), else TLS where it is offered; `none`; `opportunistic`: TLS where it is offered; `encrypted`: always, with any certificate; `verified`: always, with one that is trusted for the server's name; `dane`: as DANE says and never otherwise.",
+            ),
+            key("implicit-tls", "false", "TLS from the first octet on, as on port 465."),
+            key("protocol", r#""smtp""#, "`smtp` or `lmtp`."),
+            absent("login", r#""relay@example.org""#, "Log in as this user."),
+            absent("password-file", r#""relay.password""#, "The first line of this file is the password."),
+            key("ignore", "[]", "EHLO keywords that count as not offered, for servers that do not keep their word."),
+            absent("connections", "2", "Connections at a time, instead of `outbound.connections`."),
+        ],
+    },
+    Table {
         name: "dkim",
         many: Some(&[]),
         doc: "A key that signs mail on its way to other servers (RFC 6376). `hermetic dkim new` makes one.",
@@ -456,7 +498,8 @@ mod tests {
 
     use super::*;
     use crate::config::{
-        Config, Dkim, Dns, Domain, Engine, Limits, Listener, Observe, Plugin, PluginRoute, Queue, Relay, Tls, Users,
+        Config, Destination, Dkim, Dns, Domain, Engine, Limits, Listener, Observe, Outbound, Plugin, PluginRoute,
+        Queue, Relay, Tls, Users,
     };
 
     #[test]
@@ -493,6 +536,8 @@ mod tests {
             ("relay", fields::<Relay>()),
             ("limits", fields::<Limits>()),
             ("queue", fields::<Queue>()),
+            ("outbound", fields::<Outbound>()),
+            ("destination", fields::<Destination>()),
             ("dkim", fields::<Dkim>()),
             ("dns", fields::<Dns>()),
             ("engine", fields::<Engine>()),
@@ -507,7 +552,7 @@ mod tests {
             assert_eq!(documented, expected, "[{}]", table.name);
         }
         let names: Vec<_> = TABLES.iter().map(|table| table.name).collect();
-        assert_eq!(names.len(), 14, "a table without a struct in this test: {names:?}");
+        assert_eq!(names.len(), 16, "a table without a struct in this test: {names:?}");
     }
 
     /// If this fails, put the table that it prints between the two marks in `host/README.md`.

@@ -12,6 +12,7 @@ pub mod keys;
 pub mod load;
 pub mod mailboxes;
 pub mod network;
+pub mod outbound;
 pub mod plugins;
 pub mod validate;
 
@@ -29,6 +30,7 @@ pub use error::ConfigError;
 pub use load::Loaded;
 pub use mailboxes::{Found, Mailboxes};
 pub use network::{Endpoint, Network};
+pub use outbound::{Destination, Outbound};
 pub use plugins::{Plugin, PluginRoute};
 
 /// The whole configuration.
@@ -55,6 +57,11 @@ pub struct Config {
     pub limits: Limits,
     /// Retries and expiry.
     pub queue: Queue,
+    /// Mail to other servers.
+    pub outbound: Outbound,
+    /// What is different for some of them; the first one that matches counts.
+    #[serde(rename = "destination")]
+    pub destinations: Vec<Destination>,
     /// Keys that sign what leaves.
     pub dkim: Vec<Dkim>,
     /// Questions to the DNS.
@@ -429,6 +436,8 @@ impl Default for Config {
             relay: Relay::default(),
             limits: Limits::default(),
             queue: Queue::default(),
+            outbound: Outbound::default(),
+            destinations: Vec::new(),
             dkim: Vec::new(),
             dns: Dns::default(),
             engine: Engine::default(),
