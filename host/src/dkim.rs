@@ -137,18 +137,21 @@ pub fn generate(kind: Kind) -> Result<String, DkimError> {
     Ok(pem)
 }
 
+/// Hands out a message's octets, piece by piece and from the start each time it is called.
+pub type Feed<'a> = dyn FnMut(&mut dyn FnMut(&[u8])) -> io::Result<()> + 'a;
+
 /// One key that signs for one domain.
 struct Signer {
     domain: String,
-    sign: Box<dyn Fn(&[&[u8]]) -> Result<Vec<u8>, DkimError> + Send + Sync>,
+    sign: Box<dyn Fn(&mut Feed<'_>) -> Result<Vec<u8>, DkimError> + Send + Sync>,
 }
 
 fn signer<K: SigningKey + Send + Sync + 'static>(key: K, domain: &str, selector: &str) -> Signer {
     let signer: DkimSigner<K, Done> =
         DkimSigner::from_key(key).domain(domain).selector(selector).headers(FIELDS).reporting(false);
-    let sign = move |message: &[&[u8]]| {
+    let sign = move |feed: &mut Feed<'_>| {
         let mut stream = signer.sign_streaming();
-        message.iter().for_each(|piece| stream.write(piece));
+        feed(&mut |piece| stream.write(piece)).map_err(|error| DkimError::Message(error.to_string()))?;
         stream
             .finish()
             .map(|signature| signature.to_header().into_bytes())
@@ -196,24 +199,24 @@ impl Signers {
         self.0.is_empty()
     }
 
-    /// The fields to put above the message, each with its CRLF; empty where no key is for its author. `message`: its
-    /// pieces in their order, the header as far as `From` in the first one.
+    /// The fields to put above the message, each with its CRLF; empty where no key is for its author. `top`: the
+    /// message's beginning, as far as `From` at least.
     ///
     /// # Errors
     /// [`DkimError::Message`].
-    pub fn sign(&self, message: &[&[u8]]) -> Result<Vec<u8>, DkimError> {
+    pub fn sign(&self, top: &[u8], feed: &mut Feed<'_>) -> Result<Vec<u8>, DkimError> {
         let mut fields = Vec::new();
         if self.is_empty() {
             return Ok(fields);
         }
-        let Some(author) = message.first().and_then(|header| author(header)) else { return Ok(fields) };
+        let Some(author) = author(top) else { return Ok(fields) };
         // The closest domain's keys sign, not those of domains above it as well.
         let ours = |signer: &&Signer| {
             author == signer.domain || author.strip_suffix(&signer.domain).is_some_and(|rest| rest.ends_with('.'))
         };
         let longest = self.0.iter().filter(ours).map(|signer| signer.domain.len()).max();
         for signer in self.0.iter().filter(ours).filter(|signer| Some(signer.domain.len()) == longest) {
-            fields.extend_from_slice(&(signer.sign)(message)?);
+            fields.extend_from_slice(&(signer.sign)(feed)?);
         }
         Ok(fields)
     }
@@ -251,6 +254,14 @@ mod tests {
         (Signers::load(&config).unwrap(), records)
     }
 
+    fn sign(signers: &Signers, pieces: &[&[u8]]) -> String {
+        let mut feed = |to: &mut dyn FnMut(&[u8])| {
+            pieces.iter().for_each(|piece| to(piece));
+            Ok(())
+        };
+        String::from_utf8(signers.sign(&pieces.concat(), &mut feed).unwrap()).unwrap()
+    }
+
     #[test]
     fn the_closest_domain_signs_with_all_its_keys() {
         let keys = [
@@ -260,7 +271,7 @@ mod tests {
             ("ample.org", "d", Kind::Ed25519),
         ];
         let (signers, records) = signers(&keys);
-        let said = String::from_utf8(signers.sign(&[MESSAGE]).unwrap()).unwrap();
+        let said = sign(&signers, &[MESSAGE]);
         assert_eq!(said.matches("DKIM-Signature:").count(), 2, "{said}");
         for word in ["d=sub.example.org", "s=b", "s=c", "a=rsa-sha256", "a=ed25519-sha256", "c=relaxed/relaxed"] {
             assert!(said.contains(word), "{word} in {said}");
@@ -273,21 +284,21 @@ mod tests {
             (b"From: a@example.org\r\nFrom: b@example.org\r\n\r\nx\r\n", "two"),
             (b"", "nothing"),
         ] {
-            assert!(signers.sign(&[message]).unwrap().is_empty(), "{why}");
+            assert!(sign(&signers, &[message]).is_empty(), "{why}");
         }
     }
 
     #[test]
     fn pieces_are_one_message() {
         let (signers, _) = signers(&[("example.org", "a", Kind::Ed25519)]);
-        let strip = |field: Vec<u8>| {
-            let text = String::from_utf8(field).unwrap().replace(['\r', '\n', '\t', ' '], "");
+        let strip = |field: String| {
+            let text = field.replace(['\r', '\n', '\t', ' '], "");
             text.split(';').filter(|tag| !tag.starts_with("t=") && !tag.starts_with("b=")).collect::<Vec<_>>().join(";")
         };
-        let whole = strip(signers.sign(&[MESSAGE]).unwrap());
+        let whole = strip(sign(&signers, &[MESSAGE]));
         let body = MESSAGE.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
         for at in body - 10..MESSAGE.len() {
-            assert_eq!(strip(signers.sign(&[&MESSAGE[..at], &MESSAGE[at..]]).unwrap()), whole, "split at {at}");
+            assert_eq!(strip(sign(&signers, &[&MESSAGE[..at], &MESSAGE[at..]])), whole, "split at {at}");
         }
     }
 

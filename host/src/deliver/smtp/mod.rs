@@ -2,4 +2,7 @@
 //!
 //! Owns one attempt. Refuses to speak SMTP (the sealed engine does) and to know when an attempt is made (the queue does).
 
+pub mod connect;
+pub mod content;
 pub mod route;
+pub mod security;
