@@ -4,5 +4,9 @@
 
 pub mod connect;
 pub mod content;
+pub mod conversation;
+pub mod courier;
+pub mod plan;
 pub mod route;
 pub mod security;
+mod transaction;
