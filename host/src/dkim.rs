@@ -140,10 +140,12 @@ pub fn generate(kind: Kind) -> Result<String, DkimError> {
 /// Hands out a message's octets, piece by piece and from the start each time it is called.
 pub type Feed<'a> = dyn FnMut(&mut dyn FnMut(&[u8])) -> io::Result<()> + 'a;
 
+type Sign = dyn Fn(&mut Feed<'_>) -> Result<Vec<u8>, DkimError> + Send + Sync;
+
 /// One key that signs for one domain.
 struct Signer {
     domain: String,
-    sign: Box<dyn Fn(&mut Feed<'_>) -> Result<Vec<u8>, DkimError> + Send + Sync>,
+    sign: Box<Sign>,
 }
 
 fn signer<K: SigningKey + Send + Sync + 'static>(key: K, domain: &str, selector: &str) -> Signer {

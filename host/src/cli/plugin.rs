@@ -17,7 +17,10 @@ use std::{
 use clap::{Args, Subcommand};
 
 use crate::{
-    config::plugins::{Grants, OnFailure, Plugin as Configured, PluginLimits},
+    config::{
+        HttpHost,
+        plugins::{Grants, OnFailure, Plugin as Configured, PluginLimits},
+    },
     files,
     plugin::{
         LoadError, Loader, VERSION,
@@ -193,7 +196,6 @@ fn inspected(file: &Path, description: &Description) -> String {
             Need::Nothing => "",
             Need::Grant(_) => "needs a grant",
             Need::Inert => "gives nothing",
-            Need::NotYet => "not offered yet: this version can not load it",
             Need::OtherVersion => "another version: can not be loaded",
             Need::Unknown => "unknown: can not be loaded",
         };
@@ -231,6 +233,11 @@ fn granted(grants: &[String]) -> Result<Grants, PluginError> {
         match (name, value) {
             ("edit", None) => granted.edit = true,
             ("quarantine", None) => granted.quarantine = true,
+            ("resolver", None) => granted.resolver = true,
+            ("http", Some(server)) => {
+                server.parse::<HttpHost>().map_err(|problem| PluginError::Usage(format!("--grant http: {problem}")))?;
+                granted.http.push(server.to_owned());
+            }
             ("forwarding", domain) => granted.forwarding.push(domain.unwrap_or("*").to_owned()),
             ("keyvalue", None) => granted.keyvalue = 1 << 20,
             ("keyvalue", Some(octets)) => {
@@ -239,7 +246,7 @@ fn granted(grants: &[String]) -> Result<Grants, PluginError> {
             }
             _ => {
                 return Err(PluginError::Usage(format!(
-                    "--grant {grant}: there are edit, quarantine, keyvalue, keyvalue=OCTETS, forwarding and forwarding=DOMAIN"
+                    "--grant {grant}: there are edit, quarantine, keyvalue, keyvalue=OCTETS, forwarding, forwarding=DOMAIN, resolver and http=SERVER"
                 )));
             }
         }

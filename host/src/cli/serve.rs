@@ -155,7 +155,7 @@ impl Server {
         }
         raise_descriptor_limit();
         make_private_folder(&config.data).map_err(|error| ServeError::Data { path: config.data.clone(), error })?;
-        let plugins = Plugins::none(config.data.join("plugins")).become_these(&config.plugins)?;
+        let plugins = Plugins::none(config.data.join("plugins"), config.dns.clone()).become_these(&config.plugins)?;
         let current = current(config.clone(), &plugins, None)?;
         let metrics = Metrics::new();
         let store = SqliteStore::open(&config.data, config.limits.free_space, metrics.clone())?;
@@ -277,6 +277,7 @@ impl Server {
 fn needs_restart<'a>(old: &Config, new: &Config) -> impl Iterator<Item = &'a str> {
     [
         ("data", old.data != new.data),
+        ("dns", old.dns != new.dns),
         ("engine.deadline", old.engine.deadline != new.engine.deadline),
         ("engine.memory", old.engine.memory != new.engine.memory),
         ("limits.free-space", old.limits.free_space != new.limits.free_space),

@@ -363,12 +363,12 @@ pub const TABLES: &[Table] = &[
             key(
                 "grants",
                 "{}",
-                "What it may do besides judging: `edit` (header fields, true or false), `forwarding` (the domains to which it may redirect, `\"*\"` is any), `quarantine` (true or false), `keyvalue` (octets that it may keep), `resolver` (true or false), `http` (the hosts that it may ask). A component that imports more is not loaded.",
+                "What it may do besides judging: `edit` (header fields, true or false), `forwarding` (the domains to which it may redirect, `\"*\"` is any), `quarantine` (true or false), `keyvalue` (octets that it may keep), `resolver` (true or false), `http` (the servers that it may send requests to: `\"hooks.example.org\"` is HTTPS at port 443, `\"hooks.example.org:8080\"` HTTPS and HTTP at that port; an address that is not public, such as `\"127.0.0.1:8080\"`, has to be listed itself, even if a listed name leads there). A component that imports more is not loaded.",
             ),
             key(
                 "limits",
                 "{}",
-                "Its bounds: `deadline` (100, milliseconds of CPU time of a call), `timeout` (10_000, milliseconds of a call with all waiting), `memory` (67_108_864, octets of an instance), `host-calls` (10_000 in a call), `instances` (64 at a time).",
+                "Its bounds: `deadline` (100, milliseconds of CPU time of a call), `timeout` (10_000, milliseconds of a call with all waiting), `memory` (67_108_864, octets of an instance), `host-calls` (10_000 in a call), `dns-questions` (100 in a call), `http-requests` (10 in a call), `instances` (64 at a time).",
             ),
             key(
                 "on-failure",

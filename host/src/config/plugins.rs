@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Config, domain, validate::Finding};
+use super::{Config, HttpHost, domain, validate::Finding};
 
 /// A plugin.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -51,7 +51,8 @@ pub struct Grants {
     pub keyvalue: u64,
     /// Ask the DNS.
     pub resolver: bool,
-    /// Hosts that it may send requests to: `hooks.example.org`, `127.0.0.1:8080`.
+    /// Servers that it may send requests to, each an [`HttpHost`]. An address that is not public has to be listed itself,
+    /// whatever name it has.
     pub http: Vec<String>,
 }
 
@@ -67,13 +68,25 @@ pub struct PluginLimits {
     pub memory: usize,
     /// Calls of the host in one call.
     pub host_calls: u32,
+    /// Questions to the DNS in one call.
+    pub dns_questions: u32,
+    /// HTTP requests in one call.
+    pub http_requests: u32,
     /// Instances at a time.
     pub instances: u32,
 }
 
 impl Default for PluginLimits {
     fn default() -> Self {
-        Self { deadline: 100, timeout: 10_000, memory: 64 << 20, host_calls: 10_000, instances: 64 }
+        Self {
+            deadline: 100,
+            timeout: 10_000,
+            memory: 64 << 20,
+            host_calls: 10_000,
+            dns_questions: 100,
+            http_requests: 10,
+            instances: 64,
+        }
     }
 }
 
@@ -191,12 +204,17 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
                 );
             }
         }
+        for problem in plugin.grants.http.iter().filter_map(|host| host.parse::<HttpHost>().err()) {
+            error("grants", format!("http: {problem}"));
+        }
         let limits = &plugin.limits;
         for (key, value, least, most) in [
             ("deadline", limits.deadline, 1, 60_000),
             ("timeout", limits.timeout, 1, 240_000),
             ("memory", limits.memory as u64, 65_536, 4 << 30),
             ("host-calls", limits.host_calls.into(), 1, u32::MAX.into()),
+            ("dns-questions", limits.dns_questions.into(), 0, 10_000),
+            ("http-requests", limits.http_requests.into(), 0, 10_000),
             ("instances", limits.instances.into(), 1, 10_000),
         ] {
             if !(least..=most).contains(&value) {
@@ -330,6 +348,10 @@ mod tests {
             (
                 "[[plugin]]\nname = \"b\"\nfile = \"b.wasm\"\ngrants = { forwarding = [\"-\"] }\n",
                 "h.toml:16: plugin.grants: forwarding: \"-\" is no domain",
+            ),
+            (
+                "[[plugin]]\nname = \"b\"\nfile = \"b.wasm\"\ngrants = { http = [\"https://a.example\"] }\n",
+                "h.toml:16: plugin.grants: http: \"https://a.example\" is no server; write it like",
             ),
             ("[[plugin]]\nname = \"b\"\nfile = \"b.wasm\"\ngrants = { edits = true }\n", "unknown field `edits`"),
             (

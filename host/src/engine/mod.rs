@@ -3,6 +3,7 @@
 //! Owns the boundary to `engine.wasm`. Refuses to know SMTP. Fails by [`EngineError`]: a misuse is our fault, anything
 //! else ends this one session and no other.
 
+pub mod client;
 pub mod pool;
 
 /// What `wit/engine` says, in Rust.

@@ -20,8 +20,6 @@ pub enum Need {
     Grant(Grant),
     /// It is linked and gives nothing, for the runtimes of many languages import it.
     Inert,
-    /// Part of the interface, and not offered by this version of the host.
-    NotYet,
     /// The same package in another version.
     OtherVersion,
     /// Nobody knows it.
@@ -36,6 +34,8 @@ pub enum Grant {
     Forwarding,
     Quarantine,
     KeyValue,
+    Resolver,
+    Http,
 }
 
 impl Grant {
@@ -47,6 +47,8 @@ impl Grant {
             Self::Forwarding => "forwarding = [\"example.org\"]",
             Self::Quarantine => "quarantine = true",
             Self::KeyValue => "keyvalue = 1048576",
+            Self::Resolver => "resolver = true",
+            Self::Http => "http = [\"hooks.example.org\"]",
         }
     }
 
@@ -58,6 +60,8 @@ impl Grant {
             Self::Forwarding => "it may send mail on to these domains; \"*\" is any",
             Self::Quarantine => "it may keep mail aside",
             Self::KeyValue => "octets that it may keep",
+            Self::Resolver => "it may ask the DNS",
+            Self::Http => "it may send requests to these servers, with all that it knows of the mail",
         }
     }
 
@@ -69,6 +73,8 @@ impl Grant {
             Self::Forwarding => !grants.forwarding.is_empty(),
             Self::Quarantine => grants.quarantine,
             Self::KeyValue => grants.keyvalue > 0,
+            Self::Resolver => grants.resolver,
+            Self::Http => !grants.http.is_empty(),
         }
     }
 }
@@ -91,7 +97,8 @@ pub fn need(import: &str) -> Need {
         "forwarding" => Need::Grant(Grant::Forwarding),
         "quarantine" => Need::Grant(Grant::Quarantine),
         "keyvalue" => Need::Grant(Grant::KeyValue),
-        "resolver" | "http" => Need::NotYet,
+        "resolver" => Need::Grant(Grant::Resolver),
+        "http" => Need::Grant(Grant::Http),
         _ => Need::Unknown,
     }
 }
@@ -137,7 +144,8 @@ mod tests {
         check("hermetic:plugin/types@0.1.0", Need::Nothing);
         check("hermetic:plugin/facts@0.1.3", Need::Nothing);
         check("hermetic:plugin/edit@0.1.0", Need::Grant(Grant::Edit));
-        check("hermetic:plugin/http@0.1.0", Need::NotYet);
+        check("hermetic:plugin/resolver@0.1.0", Need::Grant(Grant::Resolver));
+        check("hermetic:plugin/http@0.1.0", Need::Grant(Grant::Http));
         check("hermetic:plugin/facts@0.2.0", Need::OtherVersion);
         check("hermetic:plugin/facts@1.1.0", Need::OtherVersion);
         check("hermetic:plugin/shell@0.1.0", Need::Unknown);

@@ -24,10 +24,14 @@ use super::{
     database::{Bucket, BucketError},
     grants::{self, Grant, Missing, Need, PACKAGE},
     hook::{Hook, Plugin},
+    network::Network,
     run::{Runtime, Settings, Wasm},
 };
 use crate::{
-    config::plugins::{Grants, Plugin as Configured},
+    config::{
+        Dns,
+        plugins::{Grants, Plugin as Configured},
+    },
     files,
     sandbox::{
         cache::{self, Purpose},
@@ -94,9 +98,6 @@ pub enum LoadError {
     /// It wants what the operator has not granted.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     NotGranted(Vec<Missing>),
-    /// It wants what is announced.
-    #[error("it imports {0}, which this version of Hermetic does not offer yet")]
-    NotYet(String),
     /// It wants what nobody offers.
     #[error("it imports {0}, which Hermetic does not offer")]
     UnknownImport(String),
@@ -132,6 +133,7 @@ pub struct Loader {
     compiled: PathBuf,
     /// For what plugins write.
     folder: PathBuf,
+    network: Network,
 }
 
 impl std::fmt::Debug for Loader {
@@ -174,7 +176,14 @@ impl Loader {
             runtime: Arc::new(Runtime { engine, _ticker: ticker }),
             compiled: compiled.to_owned(),
             folder: folder.to_owned(),
+            network: Network::new(&Dns::default()).map_err(|error| LoadError::Runtime(error.to_string()))?,
         })
+    }
+
+    /// With another way to the network than the system's name servers and root certificates.
+    #[must_use]
+    pub fn reaching(self, network: Network) -> Self {
+        Self { network, ..self }
     }
 
     /// Reads, compiles and checks. The first time this takes seconds for components of Python or JavaScript, so call it
@@ -205,7 +214,7 @@ impl Loader {
         let instances = linker.instantiate_pre(&component).map_err(wrong)?;
         let keeps = description.imports.iter().any(|(_, need)| *need == Need::Grant(Grant::KeyValue));
         let bucket = if keeps { Some(self.bucket(configured)?) } else { None };
-        let settings = Settings::new(configured, bucket);
+        let settings = Settings::new(configured, bucket, self.network.clone());
         Ok(Arc::new(Wasm::new(Arc::clone(&self.runtime), instances, exports, description, settings)))
     }
 
@@ -263,7 +272,9 @@ impl Loader {
             wit::edit::add_to_linker::<_, Of>(linker, |guest| guest)?;
             wit::forwarding::add_to_linker::<_, Of>(linker, |guest| guest)?;
             wit::quarantine::add_to_linker::<_, Of>(linker, |guest| guest)?;
-            wit::keyvalue::add_to_linker::<_, Of>(linker, |guest| guest)
+            wit::keyvalue::add_to_linker::<_, Of>(linker, |guest| guest)?;
+            wit::resolver::add_to_linker::<_, Of>(linker, |guest| guest)?;
+            wit::http::add_to_linker::<_, Of>(linker, |guest| guest)
         };
         offered(&mut linker).map_err(|error| LoadError::Runtime(format!("{error:#}")))?;
         for (name, item) in component.component_type().imports(engine) {
@@ -374,9 +385,6 @@ fn check(description: &Description, grants: &Grants) -> Result<(), LoadError> {
     if let Some(names) = of(Need::OtherVersion) {
         return Err(LoadError::OtherVersion(names));
     }
-    if let Some(names) = of(Need::NotYet) {
-        return Err(LoadError::NotYet(names));
-    }
     let missing: Vec<_> = description
         .imports
         .iter()
@@ -408,7 +416,7 @@ mod tests {
         assert_eq!(text(&[edit], Grants::default()), wanted);
         let unknown = "it imports evil:host/shell@1.0.0, which Hermetic does not offer";
         assert_eq!(text(&[edit, "evil:host/shell@1.0.0"], Grants::default()), unknown);
-        assert!(text(&["hermetic:plugin/http@0.1.0"], granted.clone()).contains("does not offer yet"));
+        assert!(text(&["hermetic:plugin/http@0.1.0"], granted.clone()).contains("write `http = ["));
         assert!(text(&["hermetic:plugin/edit@0.2.0"], granted).contains("this host offers 0.1.0"));
     }
 

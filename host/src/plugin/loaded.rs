@@ -8,8 +8,9 @@ use std::{collections::HashMap, fs, path::PathBuf, sync::Arc};
 use super::{
     hook::Plugin,
     load::{self, LoadError, Loader},
+    network::Network,
 };
-use crate::config::plugins::Plugin as Configured;
+use crate::config::{Dns, plugins::Plugin as Configured};
 
 /// A configured plugin that can not be used.
 #[derive(Debug, thiserror::Error)]
@@ -27,16 +28,17 @@ pub struct NotLoaded {
 #[derive(Clone, Default)]
 pub struct Plugins {
     folder: PathBuf,
+    dns: Dns,
     /// Made with the first plugin: a server without plugins has no engine for them.
     loader: Option<Loader>,
     loaded: Vec<(Configured, Arc<dyn Plugin>)>,
 }
 
 impl Plugins {
-    /// None yet. `folder` is theirs: compiled components and `plugins.sqlite`.
+    /// None yet. `folder` is theirs: compiled components and `plugins.sqlite`. `dns`: how they resolve names.
     #[must_use]
-    pub fn none(folder: PathBuf) -> Self {
-        Self { folder, loader: None, loaded: Vec::new() }
+    pub fn none(folder: PathBuf, dns: Dns) -> Self {
+        Self { folder, dns, loader: None, loaded: Vec::new() }
     }
 
     /// These, as they are configured now: what has changed, in the configuration or on the disk, is loaded, the rest is
@@ -54,7 +56,7 @@ impl Plugins {
                 None => {
                     let loader = match &loader {
                         Some(loader) => loader,
-                        None => loader.insert(Loader::new(&self.folder).map_err(failed)?),
+                        None => loader.insert(self.loader().map_err(failed)?),
                     };
                     let plugin = loader.load(configured).map_err(failed)?;
                     tracing::info!(plugin = plugin.name(), hash = plugin.hash(), "plugin loaded");
@@ -63,7 +65,12 @@ impl Plugins {
             };
             loaded.push((configured.clone(), plugin));
         }
-        Ok(Self { folder: self.folder.clone(), loader, loaded })
+        Ok(Self { folder: self.folder.clone(), dns: self.dns.clone(), loader, loaded })
+    }
+
+    fn loader(&self) -> Result<Loader, LoadError> {
+        let network = Network::new(&self.dns).map_err(|error| LoadError::Runtime(error.to_string()))?;
+        Ok(Loader::new(&self.folder)?.reaching(network))
     }
 
     /// The loaded one, if it would be loaded the same way again.

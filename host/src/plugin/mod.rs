@@ -15,11 +15,13 @@ pub mod header;
 pub mod hook;
 pub mod load;
 pub mod loaded;
+mod network;
 mod reason;
 pub mod render;
 pub mod run;
 
 pub use load::{LoadError, Loader};
+pub use network::Network;
 
 /// What `wit/plugin` says, in Rust.
 #[allow(missing_docs, unreachable_pub, dead_code, clippy::all, reason = "generated; documented in wit/plugin")]
@@ -27,7 +29,11 @@ pub(crate) mod bindings {
     wasmtime::component::bindgen!({
         path: "../wit/plugin",
         world: "everything",
-        imports: { default: trappable },
+        imports: {
+            "hermetic:plugin/resolver": async | trappable,
+            "hermetic:plugin/http": async | trappable,
+            default: trappable,
+        },
     });
 }
 

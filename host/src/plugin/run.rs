@@ -27,10 +27,14 @@ use super::{
     failure::{Failure, Limiter},
     hook::{Facts, Forward, Hook, Message, Phase, Plugin, Ran, Scratch, Verdict, Wishes},
     load::Description,
+    network::Network,
     reason::on_failure,
 };
 use crate::{
-    config::plugins::{Grants, OnFailure, Plugin as Configured, PluginLimits},
+    config::{
+        HttpHost,
+        plugins::{Grants, OnFailure, Plugin as Configured, PluginLimits},
+    },
     sandbox::{
         ticker::{self, Ticker},
         watch::Watch,
@@ -62,10 +66,13 @@ pub(super) struct Settings {
     /// All of them.
     pub(super) json: String,
     pub(super) bucket: Option<Bucket>,
+    /// Those of `grants.http`.
+    pub(super) servers: Vec<HttpHost>,
+    pub(super) network: Network,
 }
 
 impl Settings {
-    pub(super) fn new(configured: &Configured, bucket: Option<Bucket>) -> Self {
+    pub(super) fn new(configured: &Configured, bucket: Option<Bucket>, network: Network) -> Self {
         let json: BTreeMap<_, _> = configured.settings.iter().map(|(key, value)| (key.clone(), json(value))).collect();
         let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         Self {
@@ -76,6 +83,9 @@ impl Settings {
             values: json.iter().map(|(key, value)| (key.clone(), text(value))).collect(),
             json: serde_json::Value::Object(json.into_iter().collect()).to_string(),
             bucket,
+            // A validated configuration has none that is wrong; what can not be read admits nothing.
+            servers: configured.grants.http.iter().filter_map(|host| host.parse().ok()).collect(),
+            network,
         }
     }
 }
@@ -234,6 +244,9 @@ impl Phase for WasmPhase {
                 view: None,
                 rendered: None,
                 calls: 0,
+                questions: 0,
+                requests: 0,
+                until: started + Duration::from_millis(self.shared.settings.limits.timeout) * 9 / 10,
                 now: now(),
             };
             self.attempt(export, call, &mut memory).await
@@ -296,7 +309,9 @@ impl WasmPhase {
         };
         let shared = Arc::clone(&self.shared);
         let transaction = self.transaction.clone();
-        let work = tokio::task::spawn_blocking(move || shared.run(place, transaction, &export, call));
+        let here = tokio::runtime::Handle::current();
+        let run = move || here.block_on(shared.run(place, transaction, &export, call));
+        let work = tokio::task::spawn_blocking(run);
         let (live, said) = match tokio::time::timeout_at(until, work).await {
             // The call ends at its deadline, with nobody listening; the instance and its place go then.
             Err(_) => return Err(Failure::Timeout(limits.timeout)),
@@ -319,7 +334,7 @@ enum Place {
 
 impl Shared {
     /// Blocks until the call is over. The instance comes back even if it is of no use, for its memory to be counted.
-    fn run(
+    async fn run(
         &self,
         place: Place,
         transaction: Transaction,
@@ -344,14 +359,14 @@ impl Shared {
                 store.epoch_deadline_callback(move |mut context| Ok(context.data_mut().watch.look(half, epochs)));
                 store.set_hostcall_fuel(HAND_OVER);
                 self.wind(&mut store);
-                match self.instances.instantiate(&mut store) {
+                match self.instances.instantiate_async(&mut store).await {
                     Ok(instance) => Live { store, instance, _permit: permit },
                     Err(error) => return (None, Err(Failure::of(&error, deadline))),
                 }
             }
         };
         let hook = live.store.data().call.hook;
-        let said = judge(&mut live, hook, export).map_err(|error| Failure::of(&error, deadline));
+        let said = judge(&mut live, hook, export).await.map_err(|error| Failure::of(&error, deadline));
         let wishes = std::mem::take(&mut live.store.data_mut().call.wishes);
         (Some(live), said.map(|(verdict, retry_after)| Said { verdict, retry_after, wishes }))
     }
@@ -364,22 +379,26 @@ impl Shared {
 }
 
 /// The verdict, and when a delivery wants to be tried again.
-fn judge(live: &mut Live, hook: Hook, export: &ComponentExportIndex) -> wasmtime::Result<(Verdict, Option<u32>)> {
+async fn judge(live: &mut Live, hook: Hook, export: &ComponentExportIndex) -> wasmtime::Result<(Verdict, Option<u32>)> {
     let Live { store, instance, .. } = live;
     let verdict = match hook {
-        Hook::Connection | Hook::Sender | Hook::Recipient => {
-            instance.get_typed_func::<(), (EnvelopeVerdict,)>(&mut *store, export)?.call(store, ())?.0.into()
-        }
+        Hook::Connection | Hook::Sender | Hook::Recipient => instance
+            .get_typed_func::<(), (EnvelopeVerdict,)>(&mut *store, export)?
+            .call_async(store, ())
+            .await?
+            .0
+            .into(),
         Hook::Message | Hook::RecipientMessage => {
-            instance.get_typed_func::<(), (MessageVerdict,)>(&mut *store, export)?.call(store, ())?.0.into()
+            instance.get_typed_func::<(), (MessageVerdict,)>(&mut *store, export)?.call_async(store, ()).await?.0.into()
         }
         Hook::Delivery => {
-            let outcome = instance.get_typed_func::<(), (Outcome,)>(&mut *store, export)?.call(store, ())?.0;
+            let outcome =
+                instance.get_typed_func::<(), (Outcome,)>(&mut *store, export)?.call_async(store, ()).await?.0;
             let after = if let Outcome::Retry(retry) = &outcome { retry.after_seconds } else { None };
             return Ok((outcome.into(), after));
         }
         Hook::Report => {
-            instance.get_typed_func::<(), ()>(&mut *store, export)?.call(store, ())?;
+            instance.get_typed_func::<(), ()>(&mut *store, export)?.call_async(store, ()).await?;
             Verdict::Proceed
         }
     };

@@ -3,6 +3,7 @@
 //! Owns the connection as one type, [`Stream`], and the read buffers, which only a connection with something to read
 //! holds. Refuses to know what the octets mean. Fails with `io::Error`, always the end of the connection.
 
+pub mod http;
 pub mod proxy;
 pub mod tls;
 pub mod trust;

@@ -79,7 +79,7 @@ impl Outgoing {
 
     /// Octets of all of it.
     #[must_use]
-    pub fn len(&self) -> u64 {
+    pub fn size(&self) -> u64 {
         self.head.len() as u64 + self.stored()
     }
 
@@ -144,7 +144,7 @@ impl Outgoing {
     /// # Errors
     /// As the file does.
     pub fn facts(&self) -> io::Result<Facts> {
-        let mut facts = Facts { size: self.len(), ..Facts::default() };
+        let mut facts = Facts { size: self.size(), ..Facts::default() };
         let mut header = true;
         let (mut line, mut cr) = (0_u64, false);
         self.each(|piece| {
@@ -205,7 +205,7 @@ mod tests {
                 let message = outgoing(b"R: x\r\n", &content[..length], in_file);
                 let mut all = Vec::new();
                 message.each(|piece| all.extend_from_slice(piece)).unwrap();
-                assert_eq!(all.len() as u64, message.len());
+                assert_eq!(all.len() as u64, message.size());
                 assert!(all == [b"R: x\r\n", &content[..length]].concat(), "{in_file} {length}");
             }
         }

@@ -107,7 +107,8 @@ struct Gathered {
 /// Where the engine has got to.
 enum Stop {
     Ready(Peer),
-    Challenge(Vec<u8>),
+    /// Of a mechanism whose answers do not depend on it.
+    Challenge,
     Closed,
 }
 
@@ -123,7 +124,7 @@ impl Conversation {
         secrets: &Secrets<'_>,
     ) -> Result<Self, Broken> {
         let now = Instant::now();
-        let peer = Peer::default();
+        let peer = nobody();
         let mut conversation = Self { session, wire: Some(wire), begun: now, tls: None, peer, used: now };
         if options.implicit_tls {
             conversation.encrypt(secrets).await?;
@@ -186,7 +187,7 @@ impl Conversation {
                         None => Err(ended(gathered)),
                     };
                 }
-                Stop::Challenge(_) => {
+                Stop::Challenge => {
                     step = match rest.pop() {
                         Some(response) => self.session.respond(self.now(), &response)?,
                         None => self.session.cancel(self.now())?,
@@ -287,7 +288,7 @@ impl Conversation {
             given.clear();
             step = match step.need {
                 Need::Ready(peer) => return Ok(Stop::Ready(peer)),
-                Need::Response(challenge) => return Ok(Stop::Challenge(challenge)),
+                Need::Response(_) => return Ok(Stop::Challenge),
                 Need::StartTls => {
                     let Some(secrets) = secrets else {
                         return Err(EngineError::Trap("the engine wants TLS where there can be none".into()).into());
@@ -303,7 +304,7 @@ impl Conversation {
                         };
                         given = message.read(offset).map_err(Broken::Content)?;
                         offset += given.len() as u64;
-                        let last = offset >= message.len();
+                        let last = offset >= message.size();
                         self.session.content(self.now(), &given, last)?
                     }
                 },
@@ -363,6 +364,21 @@ impl Conversation {
             }
         }
         wire.flush().await
+    }
+}
+
+/// Before the server has said anything.
+fn nobody() -> Peer {
+    Peer {
+        name: String::new(),
+        tls: false,
+        authenticated: false,
+        extensions: Vec::new(),
+        mechanisms: Vec::new(),
+        size: None,
+        messages_left: None,
+        recipients_max: None,
+        domains_max: None,
     }
 }
 

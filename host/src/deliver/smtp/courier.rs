@@ -23,12 +23,12 @@ use tracing::{debug, info};
 
 use super::{
     connect::{Whereabouts, connect},
-    content::Outgoing,
+    content::{Facts, Outgoing},
     conversation::{Broken, Conversation, Secrets},
     plan::{Plan, Target, Unsuitable},
     route::Unroutable,
     security::Protection,
-    transaction::{Verdict, options, transaction, verdict},
+    transaction::{Verdict, never_begun, options, transaction, verdict},
 };
 use crate::{
     config::{Config, domain},
@@ -141,8 +141,14 @@ impl Courier {
             Ok(message) => message,
             Err(error) => return all(shipment, &Sent::Later { status: (3, 0), text: error.to_string() }),
         };
+        let facts = match message.facts() {
+            Ok(facts) => facts,
+            Err(error) => return all(shipment, &Sent::Later { status: (3, 0), text: error.to_string() }),
+        };
         let _slot = self.slot(&plan).await;
-        Delivery { courier: self, plan, means, shipment, message, sent: vec![None; shipment.leases.len()] }.run().await
+        Delivery { courier: self, plan, means, shipment, message, facts, sent: vec![None; shipment.leases.len()] }
+            .run()
+            .await
     }
 
     /// A place among the connections.
@@ -209,6 +215,7 @@ struct Delivery<'a> {
     means: Arc<Means>,
     shipment: &'a Shipment,
     message: Outgoing,
+    facts: Facts,
     sent: Vec<Option<Sent>>,
 }
 
@@ -351,16 +358,12 @@ impl Delivery<'_> {
             if waiting.is_empty() || !conversation.is_open() {
                 return;
             }
-            let facts = match self.message.facts() {
-                Ok(facts) => facts,
-                Err(error) => return self.everybody(&Sent::Later { status: (3, 0), text: error.to_string() }),
-            };
             let leases: Vec<&Lease> = waiting.iter().map(|index| &self.shipment.leases[*index]).collect();
-            let transaction = transaction(&leases, &facts);
+            let transaction = transaction(&leases, &self.facts);
             match conversation.deliver(&transaction, &self.message).await {
                 Ok(outcomes) => {
                     // Nothing but the news that the connection was dead.
-                    if kept && outcomes.iter().all(|outcome| super::transaction::never_begun(outcome)) {
+                    if kept && outcomes.iter().all(never_begun) {
                         return;
                     }
                     for outcome in outcomes {

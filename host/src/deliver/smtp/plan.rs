@@ -118,10 +118,9 @@ impl Plan {
             return Ok(found.into_iter().map(|host| Target { host, socket: None }).collect());
         }
         let target = |named: &NamedHost| match named {
-            NamedHost::Name(name, port) => Target {
-                host: Host { name: name.clone(), address: None, port: *port, secure: true },
-                socket: None,
-            },
+            NamedHost::Name(name, port) => {
+                Target { host: Host { name: name.clone(), address: None, port: *port, secure: true }, socket: None }
+            }
             NamedHost::At(endpoint) => {
                 let (name, port) = match endpoint {
                     Endpoint::Tcp(address) => (format!("[{}]", address.ip()), address.port()),

@@ -27,6 +27,7 @@ pub(super) fn options(plan: &Plan, tls: TlsUse) -> Options {
             reply_lines: 128,
             reply_size: 64 << 10,
             reply_text: 1024,
+            auth_line: 12_288,
             received: 1 << 20,
             recipients: RECIPIENTS,
             pipeline: 128,
@@ -84,16 +85,12 @@ fn recipient(lease: &Lease) -> Recipient {
     Recipient {
         path: ForwardPath::Mailbox(mailbox(&entry.recipient)),
         notify: entry.notify.map(|notify| {
-            let mut flags = Notify::empty();
-            flags.set(Notify::SUCCESS, notify.success);
-            flags.set(Notify::FAILURE, notify.failure);
-            flags.set(Notify::DELAY, notify.delay);
-            flags
+            let flag = |is: bool, flag| if is { flag } else { Notify::empty() };
+            flag(notify.success, Notify::SUCCESS)
+                | flag(notify.failure, Notify::FAILURE)
+                | flag(notify.delay, Notify::DELAY)
         }),
-        orcpt: entry
-            .orcpt
-            .clone()
-            .map(|(address_type, address)| OriginalRecipient { address_type, address }),
+        orcpt: entry.orcpt.clone().map(|(address_type, address)| OriginalRecipient { address_type, address }),
     }
 }
 
@@ -122,7 +119,8 @@ pub(super) fn verdict(host: &str, outcome: &Outcome) -> Verdict {
     let status = (outcome.status.subject, outcome.status.detail);
     let said = match &outcome.reply {
         Some(reply) => {
-            let given = reply.status.as_ref().map(|s| format!("{}.{}.{} ", s.class, s.subject, s.detail)).unwrap_or_default();
+            let given =
+                reply.status.as_ref().map(|s| format!("{}.{}.{} ", s.class, s.subject, s.detail)).unwrap_or_default();
             format!("{host} said: {} {given}{}", reply.code, reply.text)
         }
         None => format!("{host}: {}", why(outcome.cause)),

@@ -58,7 +58,7 @@ impl Guest {
     }
 
     /// The top of the message as the recipient gets it, and the rest of the content.
-    fn rendered(&mut self) -> Option<(&[u8], std::sync::Arc<Message>, usize)> {
+    pub(super) fn rendered(&mut self) -> Option<(&[u8], std::sync::Arc<Message>, usize)> {
         let message = self.content()?;
         if self.call.rendered.is_none() {
             let whole = if self.call.wishes.edits.is_empty() {

@@ -6,12 +6,16 @@
 mod attempt;
 mod edit;
 mod facts;
+mod http;
 mod keyvalue;
 mod message;
+mod reach;
+mod resolver;
 pub(super) mod wasi;
 mod wishes;
 
 use std::{
+    future::Future,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
@@ -90,6 +94,12 @@ pub(super) struct Call {
     pub(super) rendered: Option<(Vec<u8>, usize)>,
     /// Calls of the host so far.
     pub(super) calls: u32,
+    /// Questions to the DNS so far.
+    pub(super) questions: u32,
+    /// HTTP requests so far.
+    pub(super) requests: u32,
+    /// When no call of the host goes on waiting, so that the plugin has time left to say something.
+    pub(super) until: Instant,
     /// Seconds since 1970.
     pub(super) now: u32,
 }
@@ -104,18 +114,45 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    /// Every call of the host comes through here: it is counted, bounded and, if somebody watches, noted.
-    fn seam<T>(&mut self, name: &'static str, run: impl FnOnce(&mut Self) -> T) -> wasmtime::Result<T> {
+    fn count(&mut self) -> wasmtime::Result<()> {
         let most = self.transaction.settings.limits.host_calls;
         self.call.calls = self.call.calls.saturating_add(1);
-        if self.call.calls > most {
-            return Err(Failure::Budget(most).into());
-        }
+        if self.call.calls > most { Err(Failure::Budget(most).into()) } else { Ok(()) }
+    }
+
+    /// Every call of the host comes through here: it is counted, bounded and, if somebody watches, noted.
+    fn seam<T>(&mut self, name: &'static str, run: impl FnOnce(&mut Self) -> T) -> wasmtime::Result<T> {
+        self.count()?;
         let Some(notes) = self.transaction.notes.clone() else { return Ok(run(self)) };
         let started = Instant::now();
         let value = run(self);
         notes.lock().push(Note::Call(name, started.elapsed()));
         Ok(value)
+    }
+
+    /// The same for calls that wait. `begin` says what for; then the guest is left alone, and not for longer than this
+    /// call of the hook has time.
+    async fn waiting_seam<T, F>(
+        &mut self,
+        name: &'static str,
+        begin: impl FnOnce(&mut Self) -> Result<F, Fault>,
+    ) -> wasmtime::Result<Result<T, Fault>>
+    where
+        F: Future<Output = Result<T, Fault>> + Send,
+    {
+        self.count()?;
+        let (started, until) = (Instant::now(), self.call.until);
+        let answer = match begin(self) {
+            Ok(waiting) => match tokio::time::timeout_at(until.into(), waiting).await {
+                Ok(answer) => answer,
+                Err(_) => Err(fault(Code::Unavailable, "no answer in the time that this call has")),
+            },
+            Err(fault) => Err(fault),
+        };
+        if let Some(notes) = &self.transaction.notes {
+            notes.lock().push(Note::Call(name, started.elapsed()));
+        }
+        Ok(answer)
     }
 
     /// The message's content; empty before there is one.
