@@ -75,7 +75,8 @@ async fn whom_to_believe() {
     let roots = Roots(Arc::new(store));
     let names = |name: &str| vec![name.to_owned()];
     let dane = |records: Vec<Tlsa>, name: &str| Trust::Dane(records, names(name));
-    let cases: Vec<(&str, &Pki, Trust, &Roots, Result<(), &str>)> = vec![
+    type Case<'a> = (&'a str, &'a Pki, Trust, &'a Roots, Result<(), &'a str>);
+    let cases: Vec<Case<'_>> = vec![
         ("anything", &expired, Trust::Anything, &nobody, Ok(())),
         ("roots", &good, Trust::Roots(names("mx.example")), &roots, Ok(())),
         ("any of the names", &good, Trust::Roots(vec!["a.example".into(), "mx.example".into()]), &roots, Ok(())),
