@@ -31,14 +31,14 @@ const DRAIN: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 struct Sent {
     to: BTreeSet<&'static str>,
-    /// Answered 250.
-    promised: bool,
+    /// Answered 250, so long after the transaction began.
+    promised: Option<Duration>,
     size: usize,
 }
 
 impl fmt::Display for Sent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let answer = if self.promised { "answered 250" } else { "not answered" };
+        let answer = if self.promised.is_some() { "answered 250" } else { "not answered" };
         write!(f, "of {} octets to {:?}, {answer}", self.size, self.to)
     }
 }
@@ -53,23 +53,29 @@ pub struct Ledger {
 impl Ledger {
     /// Messages that were answered 250.
     pub fn promised(&self) -> usize {
-        self.lock().values().filter(|s| s.promised).count()
+        self.lock().values().filter(|s| s.promised.is_some()).count()
     }
 
     /// Messages whose final dot was perhaps sent, without an answer.
     pub fn unanswered(&self) -> usize {
-        self.lock().values().filter(|s| !s.promised).count()
+        self.lock().values().filter(|s| s.promised.is_none()).count()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Sent>> {
         self.sent.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Sends until `meanwhile` returns, which may kill the server.
+    /// Eight clients send until `meanwhile` returns, which may kill the server.
     pub fn send_while(&self, port: u16, meanwhile: impl FnOnce()) {
+        self.clients_send_while(CLIENTS, port, meanwhile);
+    }
+
+    /// So many clients send until `meanwhile` returns.
+    pub fn clients_send_while<T>(&self, clients: usize, port: u16, meanwhile: impl FnOnce() -> T) -> T {
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            for _ in 0..CLIENTS {
+            let _stops = Stops(&stop);
+            for _ in 0..clients {
                 scope.spawn(|| {
                     while !stop.load(Ordering::Relaxed) {
                         // Until the connection breaks: that is how the server's death is seen.
@@ -79,9 +85,20 @@ impl Ledger {
                     }
                 });
             }
-            meanwhile();
-            stop.store(true, Ordering::Relaxed);
-        });
+            meanwhile()
+        })
+    }
+
+    /// Copies in the Maildirs of the load: whose, and their octets.
+    pub fn copies(server: &Server) -> Vec<(&'static str, Vec<u8>)> {
+        BOXES.into_iter().flat_map(|name| server.maildir(name).messages().into_iter().map(move |m| (name, m))).collect()
+    }
+
+    /// From MAIL to the 250 after the final dot, of every message so far, the shortest first.
+    pub fn waits(&self) -> Vec<Duration> {
+        let mut waits: Vec<_> = self.lock().values().filter_map(|s| s.promised).collect();
+        waits.sort();
+        waits
     }
 
     fn client(&self, port: u16, stop: &AtomicBool) -> std::io::Result<()> {
@@ -94,10 +111,11 @@ impl Ledger {
             let to: BTreeSet<_> =
                 (0..random.random_range(1..=3)).map(|_| BOXES[random.random_range(0..BOXES.len())]).collect();
             let addresses: Vec<_> = to.iter().map(|b| format!("{b}@{DOMAIN}")).collect();
-            self.lock().insert(token.clone(), Sent { to, promised: false, size });
+            self.lock().insert(token.clone(), Sent { to, promised: None, size });
+            let start = Instant::now();
             let reply = session.send("sender@example.org", &addresses, &Message::sealed(&token, size))?;
             if reply.code == 250 {
-                self.lock().get_mut(&token).expect("inserted above").promised = true;
+                self.lock().get_mut(&token).expect("inserted above").promised = Some(start.elapsed());
             }
         }
         Ok(())
@@ -154,7 +172,7 @@ impl Ledger {
         }
         for (token, s) in sent.iter() {
             let there = s.to.iter().filter(|b| copies.contains_key(&(token.clone(), (**b).to_owned()))).count();
-            if s.promised && there < s.to.len() {
+            if s.promised.is_some() && there < s.to.len() {
                 let _ = writeln!(wrong, "lost although answered 250: {token}, {there} of {} copies, {s}", s.to.len());
             } else if there != 0 && there < s.to.len() {
                 let _ = writeln!(wrong, "in part: {token}, {there} of {} copies, {s}", s.to.len());
@@ -173,6 +191,15 @@ impl Ledger {
                 fs::remove_file(file).expect("ours");
             }
         }
+    }
+}
+
+/// Stops the clients, even if the test panics.
+struct Stops<'a>(&'a AtomicBool);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

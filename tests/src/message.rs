@@ -106,7 +106,12 @@ impl Message {
 
 /// Hex SHA-256 with every line end counted as LF.
 pub fn digest(octets: &[u8]) -> String {
-    Sha256::digest(newlines(octets)).iter().fold(String::new(), |mut s, b| {
+    sha256(&newlines(octets))
+}
+
+/// Hex SHA-256.
+pub fn sha256(octets: &[u8]) -> String {
+    Sha256::digest(octets).iter().fold(String::new(), |mut s, b| {
         let _ = write!(s, "{b:02x}");
         s
     })

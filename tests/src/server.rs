@@ -8,7 +8,7 @@ use std::{
     collections::HashMap,
     fmt::Write as _,
     fs::{self, File, Permissions},
-    io::{Read, Write as _},
+    io::{Read, Seek, SeekFrom, Write as _},
     net::{TcpListener, TcpStream},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -223,6 +223,11 @@ impl Server {
         &self.data
     }
 
+    /// Its configuration, which it reads again at SIGHUP.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
     /// The process's id.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("the server runs").id()
@@ -311,6 +316,26 @@ impl Server {
                 let _ = child.wait();
                 panic!("the server did not end within {STOP:?} of SIGTERM");
             }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// SIGHUP, and waits for what it comes to: the line of the log that says so. Only for one at a time.
+    pub fn reload(&self) -> String {
+        let before = fs::metadata(&self.log).map_or(0, |log| log.len());
+        self.signal(Signal::HUP);
+        let end = Instant::now() + START;
+        loop {
+            let mut log = File::open(&self.log).expect("the log opens");
+            log.seek(SeekFrom::Start(before)).expect("a file");
+            let mut new = Vec::new();
+            log.read_to_end(&mut new).expect("the log is read");
+            let new = String::from_utf8_lossy(&new);
+            let whole = new.rsplit_once('\n').map_or("", |(whole, _)| whole);
+            if let Some(line) = whole.lines().find(|l| l.contains("reloaded") || l.contains("reload failed")) {
+                return line.to_owned();
+            }
+            assert!(Instant::now() < end, "SIGHUP came to nothing within {START:?}");
             std::thread::sleep(Duration::from_millis(10));
         }
     }

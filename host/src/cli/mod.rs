@@ -8,6 +8,7 @@ pub mod check;
 pub mod dkim;
 pub mod plugin;
 pub mod queue;
+mod reload;
 pub mod serve;
 pub mod user;
 pub mod why;

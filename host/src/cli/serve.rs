@@ -3,9 +3,10 @@
 //! Owns the start, the reload and the end of the server. Refuses to know what any of its parts do. Fails with
 //! [`ServeError`]: the operator reads one sentence, and nothing has been announced.
 //!
-//! At the start: certificates, logins, store, engine, sockets; only then is anything said. SIGHUP reads the
-//! configuration again: what can not be used is refused as a whole, and the old one stays. SIGTERM and SIGINT close the
-//! sockets, let messages arrive that are on their way, and close the store; a second one does not wait.
+//! At the start: plugins, certificates, logins, store, engine, sockets; only then is anything said. SIGHUP reads the
+//! configuration again and loads plugins that changed, aside ([`super::reload`]): what can not be used is refused as a
+//! whole, and the old one stays. SIGTERM and SIGINT close the sockets, let messages arrive that are on their way, and close
+//! the store; a second one does not wait.
 
 use std::{
     io::{self, Write},
@@ -43,6 +44,8 @@ use crate::{
     transport::tls::{Certificates, TlsError},
 };
 
+use super::reload::{self, Fresh, Reload};
+
 /// How often certificates and logins are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
@@ -72,6 +75,8 @@ pub enum ServeError {
     NoListener,
     #[error(transparent)]
     Plugins(#[from] NotLoaded),
+    #[error("what was read aside never came back, which is a bug; the old configuration goes on")]
+    Aside,
     #[error("the queue stopped, which is a bug; start again, no mail is lost")]
     Queue,
 }
@@ -82,7 +87,13 @@ pub async fn run(config: Arc<Config>, path: Option<PathBuf>, defaults: bool) -> 
     events::starting(env!("CARGO_PKG_VERSION"), &config.name);
     let mut signals = Signals::new().map_err(ServeError::Signals)?;
     let engine = sealed_engine(&config)?;
-    let server = Server::start(config, path, engine).await?;
+    let server = tokio::select! {
+        server = Server::start(config, path, engine) => server?,
+        () = signals.end.comes() => {
+            events::stopped(0);
+            return Ok(());
+        }
+    };
     server.announce(defaults).await;
     server.until(&mut signals).await
 }
@@ -136,6 +147,7 @@ struct Server {
     path: Option<PathBuf>,
     shared: Arc<Shared>,
     plugins: Plugins,
+    reload: Reload,
     listeners: Listeners,
     health: Arc<Health>,
     queue: Queue,
@@ -155,7 +167,7 @@ impl Server {
         }
         raise_descriptor_limit();
         make_private_folder(&config.data).map_err(|error| ServeError::Data { path: config.data.clone(), error })?;
-        let plugins = Plugins::none(config.data.join("plugins"), config.dns.clone()).become_these(&config.plugins)?;
+        let plugins = reload::plugins(config.clone()).await?;
         let current = current(config.clone(), &plugins, None)?;
         let metrics = Metrics::new();
         let store = SqliteStore::open(&config.data, config.limits.free_space, metrics.clone())?;
@@ -171,7 +183,8 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let config = Arc::new(ArcSwap::new(config));
         let task = tokio::spawn(queue::run(store, config.clone(), Config::maildir, metrics, stopped));
-        Ok(Self { path, shared, plugins, listeners, health, queue: Queue { config, stop, task } })
+        let reload = Reload::default();
+        Ok(Self { path, shared, plugins, reload, listeners, health, queue: Queue { config, stop, task } })
     }
 
     /// The addresses, what waits in the queue, and, for a newcomer, how to see mail arrive.
@@ -210,7 +223,8 @@ impl Server {
         loop {
             tokio::select! {
                 () = signals.end.comes() => break,
-                _ = signals.hangup.recv() => self.reload(),
+                _ = signals.hangup.recv() => self.begin_reload(),
+                fresh = self.reload.ready() => self.end_reload(fresh),
                 _ = files.tick() => look(&self.shared),
                 _ = &mut self.queue.task => return Err(ServeError::Queue),
             }
@@ -234,33 +248,27 @@ impl Server {
         Ok(())
     }
 
+    fn begin_reload(&mut self) {
+        let old = self.shared.current.load().config.clone();
+        self.reload.wanted(self.path.clone(), old, self.plugins.clone());
+    }
+
     /// All of the new configuration, or none of it.
-    fn reload(&mut self) {
-        const ALL: &str = "configuration, users and certificates";
-        let result = self.try_reload();
+    fn end_reload(&mut self, fresh: Result<Fresh, ServeError>) {
+        const ALL: &str = "configuration, plugins, users and certificates";
+        let result = fresh.and_then(|fresh| self.put_into_place(fresh));
         self.shared.metrics.reloaded(result.is_ok());
         match result {
             Ok(()) => events::reloaded(ALL),
             Err(error) => events::reload_failed(ALL, error),
         }
+        if self.reload.again() {
+            self.begin_reload();
+        }
     }
 
-    fn try_reload(&mut self) -> Result<(), ServeError> {
+    fn put_into_place(&mut self, Fresh { config, plugins }: Fresh) -> Result<(), ServeError> {
         let old = self.shared.current.load_full();
-        let config = match &self.path {
-            Some(path) => {
-                let loaded = Config::load(path)?;
-                for warning in loaded.warnings {
-                    tracing::warn!("{warning}");
-                }
-                Arc::new(loaded.config)
-            }
-            None => old.config.clone(),
-        };
-        if config.listeners.is_empty() {
-            return Err(ServeError::NoListener);
-        }
-        let plugins = self.plugins.become_these(&config.plugins)?;
         let new = current(config.clone(), &plugins, Some(&old))?;
         self.listeners.become_these(&self.shared, &config.listeners)?;
         self.plugins = plugins;
@@ -281,6 +289,7 @@ fn needs_restart<'a>(old: &Config, new: &Config) -> impl Iterator<Item = &'a str
         ("engine.deadline", old.engine.deadline != new.engine.deadline),
         ("engine.memory", old.engine.memory != new.engine.memory),
         ("limits.free-space", old.limits.free_space != new.limits.free_space),
+        ("limits.judged-content", old.limits.judged_content != new.limits.judged_content),
         ("limits.sessions, beyond what it was", old.limits.sessions < new.limits.sessions),
         ("observe", old.observe != new.observe),
     ]

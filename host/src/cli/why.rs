@@ -95,15 +95,19 @@ fn print_text(out: &mut impl io::Write, found: &[Verdicts]) -> io::Result<()> {
             writeln!(out, "transaction {}, {message}, {}", v.transaction, time(v.at))?;
             last = about;
         }
-        for Record { recipient, outcome, steps } in records(v) {
-            writeln!(out, "  {recipient}: {}", outcome.escape_debug())?;
-            steps.iter().try_for_each(|step| print_step(out, step))?;
-        }
+        records(v).iter().try_for_each(|record| print_record(out, record, 2))?;
     }
     Ok(())
 }
 
-fn print_step(out: &mut impl io::Write, Step { ran, edits }: &Step) -> io::Result<()> {
+/// A recipient, and further in the copies that plugins sent on.
+fn print_record(out: &mut impl io::Write, record: &Record, indent: usize) -> io::Result<()> {
+    writeln!(out, "{:indent$}{}: {}", "", record.recipient, record.outcome.escape_debug())?;
+    record.steps.iter().try_for_each(|step| print_step(out, step, indent + 2))?;
+    record.copies.iter().try_for_each(|copy| print_record(out, copy, indent + 2))
+}
+
+fn print_step(out: &mut impl io::Write, Step { ran, edits }: &Step, indent: usize) -> io::Result<()> {
     let hash = ran.hash.get(..12).unwrap_or(&ran.hash);
     let edits = match edits {
         0 => String::new(),
@@ -112,7 +116,8 @@ fn print_step(out: &mut impl io::Write, Step { ran, edits }: &Step) -> io::Resul
     };
     writeln!(
         out,
-        "    {} ({hash}) {}: {}{edits}; {}, {} KiB",
+        "{:indent$}{} ({hash}) {}: {}{edits}; {}, {} KiB",
+        "",
         ran.plugin,
         ran.hook.as_str(),
         said(&ran.verdict).escape_debug(),
@@ -120,7 +125,7 @@ fn print_step(out: &mut impl io::Write, Step { ran, edits }: &Step) -> io::Resul
         ran.memory / 1024
     )?;
     match &ran.failure {
-        Some(failure) => writeln!(out, "      it failed: {}", failure.escape_debug()),
+        Some(failure) => writeln!(out, "{:indent$}  it failed: {}", "", failure.escape_debug()),
         None => Ok(()),
     }
 }
@@ -177,6 +182,12 @@ mod tests {
             recipient: recipient.to_string(),
             outcome: "deferred by plugin greylist: in 5 minutes".into(),
             steps: steps.clone(),
+            copies: vec![Record {
+                recipient: "c@example.test".into(),
+                outcome: "accepted".into(),
+                steps: vec![Step { ran: ran(Hook::RecipientMessage, Verdict::Proceed, None, 7), edits: 0 }],
+                copies: Vec::new(),
+            }],
         };
         let records: Vec<_> = recipients.iter().map(record).collect();
         Verdicts {
@@ -196,7 +207,9 @@ mod tests {
         let each = "deferred by plugin greylist: in 5 minutes\n    \
              greylist (0123456789ab) recipient: proceed, 2 edits; 12 µs, 64 KiB\n    \
              greylist (0123456789ab) recipient-message: defer, in 5 minutes\\u{7} (4.7.1); 1.2 ms, 64 KiB\n      \
-             it failed: trap: unreachable\n";
+             it failed: trap: unreachable\n    \
+             c@example.test: accepted\n      \
+             greylist (0123456789ab) recipient-message: proceed; 7 µs, 64 KiB\n";
         let expected = format!(
             "transaction abc.1, nothing stored, 2023-11-14T22:13:20Z\n  a@example.test: {each}  b@example.test: {each}"
         );

@@ -127,6 +127,11 @@ pub const TABLES: &[Table] = &[
                 "0",
                 "Wait so many milliseconds before the greeting, and refuse clients that speak first.",
             ),
+            key(
+                "early-refusal",
+                "false",
+                "At MAIL, ask the `connection` and `sender` hooks of the plugins of the first route for `\"*\"`. What they defer or refuse is answered there, for all recipients, postmaster and those of other routes included.",
+            ),
             key("discard", "false", "Answer 250 and throw every message away. For measuring only."),
         ],
     },
@@ -229,6 +234,11 @@ pub const TABLES: &[Table] = &[
             key("sessions-per-client", "100", "Sessions at a time of one client address."),
             key("received-fields", "100", "Received fields in a message; more is a loop (554 5.4.6)."),
             key("free-space", "67_108_864", "Octets that must stay free on the disk of `data` (452 4.3.1 below it)."),
+            key(
+                "judged-content",
+                "268_435_456",
+                "Octets of messages in memory for plugins at a time, over all sessions. Who waits for room for longer than 30 seconds is told to come again (451 4.3.1).",
+            ),
             key("drain", "30", "After SIGTERM: how long open transactions may take to finish."),
         ],
     },
@@ -368,7 +378,7 @@ pub const TABLES: &[Table] = &[
             key(
                 "limits",
                 "{}",
-                "Its bounds: `deadline` (100, milliseconds of CPU time of a call), `timeout` (10_000, milliseconds of a call with all waiting), `memory` (67_108_864, octets of an instance), `host-calls` (10_000 in a call), `dns-questions` (100 in a call), `http-requests` (10 in a call), `instances` (64 at a time).",
+                "Its bounds: `deadline` (100, milliseconds of CPU time of a call), `timeout` (10_000, milliseconds of a call with all waiting), `memory` (67_108_864, octets of an instance), `host-calls` (10_000 in a call), `dns-questions` (100 in a call), `http-requests` (10 in a call), `instances` (64 at a time), `calls` (2_500 of its hooks for one message; recipients beyond are deferred).",
             ),
             key(
                 "on-failure",
@@ -393,6 +403,11 @@ pub const TABLES: &[Table] = &[
                 "plugins",
                 r#"["greylist"]"#,
                 "Their names, in the order in which they are asked. Empty: none, whatever later routes say.",
+            ),
+            key(
+                "refused",
+                r#""quarantine""#,
+                "What becomes of a recipient that is refused after the content beside others that are accepted, in plain SMTP. `quarantine`: its copy is held. `bounce`: its sender is told, if it has logged in and wants to be; else held. `split`: on `mx`, recipients with other plugins than the first one's are told to come apart (452 4.5.3).",
             ),
         ],
     },

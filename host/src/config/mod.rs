@@ -146,6 +146,9 @@ pub struct Listener {
     /// Wait so long before the greeting and refuse clients that speak first. Milliseconds; 0: no wait.
     #[serde(default)]
     pub greeting_delay: u64,
+    /// Ask the `connection` and `sender` hooks of the plugins of the route for all recipients at MAIL, for everybody.
+    #[serde(default)]
+    pub early_refusal: bool,
     /// Answer 250 and throw the message away. For measuring only.
     #[serde(default)]
     pub discard: bool,
@@ -166,6 +169,7 @@ impl Listener {
             require_tls: false,
             strict_hello: false,
             greeting_delay: 0,
+            early_refusal: false,
             discard: false,
         }
     }
@@ -292,6 +296,8 @@ pub struct Limits {
     pub received_fields: usize,
     /// Octets that must stay free on the disk (452 4.3.1 below it).
     pub free_space: u64,
+    /// Octets of messages that are in memory for plugins at a time, over all sessions (451 4.3.1 if there is no room).
+    pub judged_content: u64,
     /// How long open transactions may take to finish at the end.
     pub drain: u64,
 }
@@ -470,6 +476,7 @@ impl Default for Limits {
             sessions_per_client: 100,
             received_fields: 100,
             free_space: 64 * 1024 * 1024,
+            judged_content: 256 * 1024 * 1024,
             drain: 30,
         }
     }

@@ -74,6 +74,8 @@ pub struct PluginLimits {
     pub http_requests: u32,
     /// Instances at a time.
     pub instances: u32,
+    /// Calls of its hooks for one message. Recipients that it could be asked about only beyond are deferred.
+    pub calls: u32,
 }
 
 impl Default for PluginLimits {
@@ -86,6 +88,7 @@ impl Default for PluginLimits {
             dns_questions: 100,
             http_requests: 10,
             instances: 64,
+            calls: 2_500,
         }
     }
 }
@@ -111,6 +114,24 @@ pub struct PluginRoute {
     pub recipients: Vec<String>,
     /// By name, in the order in which they are asked.
     pub plugins: Vec<String>,
+    /// What becomes of a recipient that they refuse beside others that were accepted, where one reply stands for all.
+    #[serde(default)]
+    pub refused: Refused,
+}
+
+/// What becomes of a recipient that was refused after the content, where others were accepted and plain SMTP has one
+/// reply for all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Refused {
+    /// Its copy is held for the operator.
+    #[default]
+    Quarantine,
+    /// Its sender is told, if it logged in; otherwise it is held.
+    Bounce,
+    /// It does not come to that: recipients with other plugins are told at RCPT to come apart (452). What is refused all
+    /// the same is held.
+    Split,
 }
 
 /// Whom a route is for, in the form in which mailboxes are compared: lower case, the domain in A-labels.
@@ -141,6 +162,12 @@ impl Pattern {
             Some(host) => Ok(Self(format!("{local}@{host}"))),
             None => wrong("has no valid domain"),
         }
+    }
+
+    /// Does it mean everybody?
+    #[must_use]
+    pub fn is_everybody(&self) -> bool {
+        self.0 == "*"
     }
 
     /// Does it mean this address? `address` is `local@domain`, the local part unquoted, in lower case.
@@ -216,6 +243,7 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
             ("dns-questions", limits.dns_questions.into(), 0, 10_000),
             ("http-requests", limits.http_requests.into(), 0, 10_000),
             ("instances", limits.instances.into(), 1, 10_000),
+            ("calls", limits.calls.into(), 1, u32::MAX.into()),
         ] {
             if !(least..=most).contains(&value) {
                 error("limits", format!("{key}: {value} is too little or too much; use {least} to {most}"));
@@ -233,6 +261,12 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
             found.push(finding(false, "plugin", index, "name", text));
         }
     }
+    if !config.routes.iter().flat_map(|route| &route.recipients).any(|text| text == "*") {
+        for (index, _) in config.listeners.iter().enumerate().filter(|(_, listener)| listener.early_refusal) {
+            let text = "no route is for all recipients (\"*\"), so nobody is asked early; add one, or leave this out";
+            found.push(finding(false, "listener", index, "early-refusal", text.into()));
+        }
+    }
     let mut all = false;
     for (index, route) in config.routes.iter().enumerate() {
         if all {
@@ -248,7 +282,7 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
         }
         for text in &route.recipients {
             match Pattern::parse(text) {
-                Ok(pattern) => all |= pattern.0 == "*",
+                Ok(pattern) => all |= pattern.is_everybody(),
                 Err(problem) => error("recipients", problem),
             }
         }
@@ -357,6 +391,10 @@ mod tests {
             (
                 "[[plugin]]\nname = \"b\"\nfile = \"b.wasm\"\nlimits = { deadline = 0 }\n",
                 "h.toml:16: plugin.limits: deadline: 0 is too little",
+            ),
+            (
+                "[[route]]\nrecipients = [\"*\"]\nplugins = [\"a\"]\nrefused = \"drop\"\n",
+                "unknown variant `drop`, expected one of `quarantine`, `bounce`, `split`",
             ),
             ("[[plugin]]\nname = \"b\"\n", "plugin.file: this key is missing"),
         ] {

@@ -331,6 +331,7 @@ fn limits(limits: &Limits, found: &mut Findings) {
             found.error(&["limits", key], format!("{value} is too little; {why}the least is {least}"));
         }
     };
+    least("judged-content", limits.judged_content, 65_536, "");
     if limits.message_size != 0 {
         least("message-size", limits.message_size, 65_536, &format!("by {SIZE} "));
     }

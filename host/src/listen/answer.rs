@@ -10,12 +10,17 @@ use super::{
     transaction::{Accepted, Transaction, address, recipient_address, refusal, trouble},
 };
 use crate::{
+    config::Kind,
     engine::types::{
         Answer, Decision, Event, GreetingVerb, Hello, MessageFacts, Occasion, Question, Recipient, Refusal, SaslAnswer,
         SaslStep, Sender, Step, XclientAttribute,
     },
     observe::{Address, Login, SessionLog},
-    policy::{Policy, SessionFacts, auth::Exchange, chain::Judging},
+    policy::{
+        Policy, SessionFacts,
+        auth::Exchange,
+        chain::{Chains, Judging},
+    },
     store,
 };
 
@@ -180,22 +185,39 @@ impl Answers {
         self.shared.metrics.login(false);
     }
 
-    async fn sender(&mut self, policy: &Policy, sender: Sender) -> Decision {
+    async fn sender(&mut self, policy: &Arc<Policy>, sender: Sender) -> Decision {
         self.transaction = None;
         let decision = policy.sender(&self.facts, &sender).await;
         let from = reverse_path(&sender);
         match &decision {
             Ok(_) => {
-                self.log.sender(shown(from.as_ref()));
                 let chains = self.shared.current.load().chains.clone();
                 self.transactions = self.transactions.wrapping_add(1);
-                let judging =
-                    chains.map(|chains| Judging::new(chains, judging::facts(&self.facts, &sender, self.transactions)));
-                self.transaction = Some(Box::new(Transaction::new(sender, judging)));
+                let judging = chains.map(|chains| self.judging(policy, chains, &sender));
+                let mut transaction = Box::new(Transaction::new(sender, judging));
+                if self.facts.listener.early_refusal
+                    && let Err(refusal) = Box::pin(transaction.early(&*self.shared.store)).await
+                {
+                    self.log.sender_refused(shown(from.as_ref()), refusal.code, &refusal.text);
+                    return Err(refusal);
+                }
+                self.log.sender(shown(from.as_ref()));
+                self.transaction = Some(transaction);
             }
             Err(refusal) => self.log.sender_refused(shown(from.as_ref()), refusal.code, &refusal.text),
         }
         decision
+    }
+
+    fn judging(&self, policy: &Arc<Policy>, chains: Arc<Chains>, sender: &Sender) -> Judging {
+        let facts = judging::facts(&self.facts, sender, self.transactions);
+        let judging = Judging::new(chains, facts).sending_on(policy.clone());
+        // A user's mail program does not come again by itself, and with PRDR each recipient has its own answer.
+        let splits = self.facts.listener.kind == Kind::Mx && self.facts.identity.is_none();
+        match splits && !sender.parameters.prdr {
+            true => judging.splitting(self.shared.returns.clone()),
+            false => judging,
+        }
     }
 
     async fn recipients(&mut self, policy: &Policy, recipients: Vec<Recipient>) -> Vec<Decision> {
@@ -258,7 +280,8 @@ impl Answers {
     async fn store(&mut self, policy: &Policy, transaction: Transaction, message: &MessageFacts) -> Vec<Decision> {
         let from = reverse_path(&transaction.sender);
         let recipients = transaction.len();
-        let accepted = transaction.accept(policy, &self.facts, message, &self.log, &*self.shared.store).await;
+        let accepted =
+            transaction.accept(policy, &self.facts, message, &self.log, &*self.shared.store, &self.shared.room).await;
         let Accepted { id, mut refusals } = match accepted {
             Ok(accepted) => accepted,
             Err(refusal) => Accepted { id: None, refusals: vec![Some(refusal); recipients] },

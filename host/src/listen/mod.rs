@@ -8,7 +8,9 @@
 mod answer;
 mod caps;
 mod drive;
+mod entries;
 mod judging;
+mod room;
 mod seal;
 mod socket;
 mod transaction;
@@ -24,11 +26,17 @@ use tokio::{sync::watch, task::JoinHandle, time::sleep};
 pub use caps::Caps;
 pub use socket::{BindError, Bound};
 
+use room::Room;
+
 use crate::{
     config::{Config, Kind, Listener},
     engine::Engine,
     observe::{ListenerMetrics, Metrics, events},
-    policy::{Policy, auth::Users, chain::Chains},
+    policy::{
+        Policy,
+        auth::Users,
+        chain::{Chains, Returns},
+    },
     store::Store,
     transport::{Socket, tls::Certificates},
 };
@@ -62,6 +70,10 @@ pub struct Shared {
     pub current: ArcSwap<Current>,
     /// Who sits here.
     pub caps: Arc<Caps>,
+    /// Clients that were told to send to some recipients apart.
+    returns: Arc<Returns>,
+    /// For messages that plugins look at.
+    room: Room,
     phase: watch::Sender<Phase>,
 }
 
@@ -83,6 +95,8 @@ impl Shared {
             engine,
             store,
             metrics,
+            room: Room::new(current.config.limits.judged_content),
+            returns: Arc::default(),
             current: ArcSwap::from_pointee(current),
             caps: Arc::default(),
             phase: watch::Sender::new(Phase::Open),

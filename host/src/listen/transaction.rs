@@ -10,10 +10,15 @@
 //! # Where plugins differ about the recipients of one message
 //!
 //! LMTP and PRDR answer each recipient by itself, so whoever is deferred or refused has no entry. Plain SMTP has one
-//! answer: positive if anybody accepts. Then the others' copies are held, with the plugin's reason, for the operator to
-//! see; that the queue judges them again is yet to come. Who was accepted gets the message once.
+//! answer: positive if anybody accepts. Then whoever is deferred has an entry that the queue judges again before it is
+//! delivered, and of whoever is refused its route says what becomes (`config::plugins::Refused`). Who was accepted gets
+//! the message once.
 
-use super::judging::{entries, verdicts};
+use super::{
+    entries::{Terms, entries},
+    judging::{self, verdicts},
+    room::Room,
+};
 use crate::{
     config::Kind,
     engine::types::{
@@ -79,9 +84,20 @@ impl Transaction {
             }
         }
         let refused = refused.iter().map(|(recipient, outcome)| (*recipient, outcome));
-        if let Some(verdicts) = verdicts(judging.transaction(), None, refused, false, now()) {
+        // At RCPT each recipient hears of its own fate.
+        let terms = Terms { transaction: judging.transaction().to_owned(), known_sender: false, one_reply: false };
+        if let Some(verdicts) = verdicts(&terms, None, refused, now()) {
             store.record(verdicts);
         }
+    }
+
+    /// Asks plugins about the client and the sender, before there is a recipient. Fails with what everybody is told.
+    pub(super) async fn early(&mut self, store: &dyn Store) -> Result<(), Refusal> {
+        let Some(judging) = &mut self.judging else { return Ok(()) };
+        let outcome = judging.early().await;
+        let Some(refusal) = outcome.fate().refusal() else { return Ok(()) };
+        store.record(judging::early(judging.transaction(), &outcome, now()));
+        Err(refusal)
     }
 
     /// RCPT was accepted.
@@ -138,6 +154,7 @@ impl Transaction {
         message: &MessageFacts,
         log: &SessionLog,
         store: &dyn Store,
+        room: &Room,
     ) -> Result<Accepted, Refusal> {
         if let Some(refusal) = self.failure {
             return Err(refusal);
@@ -149,11 +166,17 @@ impl Transaction {
         let id = incoming.id();
         let prefix = policy.message(facts, &self.sender, &id, &self.recipients, incoming.header(), message, now)?;
         let mut outcomes = Vec::new();
-        let (mut transaction, mut held) = (String::new(), false);
+        let known_sender = facts.identity.is_some() && self.sender.mailbox.is_some();
+        let mut terms = Terms { transaction: String::new(), known_sender, one_reply: false };
         if let Some(judging) = self.judging {
-            transaction = judging.transaction().to_owned();
+            terms.transaction = judging.transaction().to_owned();
+            // Until the plugins are done.
+            let mut _room = None;
             let content = match judging.wants_content() {
-                true => Some(incoming.content().await.map_err(|error| refusal(&error, log))?),
+                true => {
+                    _room = Some(room.take(message.size).await.ok_or_else(crowded)?);
+                    Some(incoming.content().await.map_err(|error| refusal(&error, log))?)
+                }
                 false => None,
             };
             let content = content.map(|content| hook::Message { prefix: prefix.clone(), content });
@@ -161,12 +184,12 @@ impl Transaction {
             // RFC 2033 section 4.2 and PRDR: each recipient hears of its own fate.
             let each = facts.listener.kind == Kind::Lmtp || self.sender.parameters.prdr;
             let fates: Vec<Fate> = outcomes.iter().map(Outcome::fate).collect();
-            held = !each && mixed(&fates);
+            terms.one_reply = !each && mixed(&fates);
         }
         let refusals = outcomes.iter().map(|outcome| outcome.fate().refusal()).collect();
-        let entries = entries(policy, &self.recipients, &self.routes, &outcomes, held);
+        let entries = entries(&self.recipients, &self.routes, &outcomes, &terms);
         let kept = (!entries.is_empty()).then_some(id);
-        let judgement = verdicts(&transaction, kept, self.recipients.iter().zip(&outcomes), held, now);
+        let judgement = verdicts(&terms, kept, self.recipients.iter().zip(&outcomes), now);
         if entries.is_empty() {
             // All were refused or discarded: there is nobody to keep it for.
             if let Some(judgement) = judgement {
@@ -196,6 +219,12 @@ pub(super) fn refusal(error: &StoreError, log: &SessionLog) -> Refusal {
         }
         _ => trouble(),
     }
+}
+
+/// 451: other messages are being judged, and there is no room for this one.
+fn crowded() -> Refusal {
+    let text = "Too much mail is being looked at just now; please try again later.".into();
+    Refusal { code: 451, subject: 3, detail: 1, text }
 }
 
 /// 451: nothing that the peer did.

@@ -3,7 +3,7 @@
 //! Owns the file, the quota and expiry. Refuses to know what values mean. It is no part of the mail store: a flood here
 //! waits for itself, and what was written in the last moment before a power failure may be lost.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -35,6 +35,7 @@ pub(super) struct Bucket {
     plugin: String,
     quota: u64,
     inner: Mutex<Inner>,
+    turns: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug)]
@@ -61,7 +62,13 @@ impl Bucket {
              ) WITHOUT ROWID",
         )?;
         let used = used(&connection, plugin)?;
-        Ok(Self { plugin: plugin.to_owned(), quota, inner: Mutex::new(Inner { connection, used, swept: 0 }) })
+        let inner = Mutex::new(Inner { connection, used, swept: 0 });
+        Ok(Self { plugin: plugin.to_owned(), quota, inner, turns: Arc::default() })
+    }
+
+    /// Waits until nobody else is at it, so that at most one thread is: the others are needed for mail.
+    pub(super) async fn turn(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        Arc::clone(&self.turns).lock_owned().await
     }
 
     pub(super) fn get(&self, key: &str, now: u32) -> Result<Option<Vec<u8>>, BucketError> {

@@ -19,6 +19,7 @@ use wasmtime::{
 
 use super::{
     VERSION,
+    aside::Aside,
     bindings::hermetic::plugin as wit,
     context::{Guest, wasi},
     database::{Bucket, BucketError},
@@ -173,7 +174,7 @@ impl Loader {
         let engine = wasmtime::Engine::new(&config).map_err(|error| LoadError::Runtime(format!("{error:#}")))?;
         let ticker = Ticker::start(vec![engine.clone()]).map_err(|error| LoadError::Runtime(error.to_string()))?;
         Ok(Self {
-            runtime: Arc::new(Runtime { engine, _ticker: ticker }),
+            runtime: Arc::new(Runtime { engine, aside: Aside::default(), _ticker: ticker }),
             compiled: compiled.to_owned(),
             folder: folder.to_owned(),
             network: Network::new(&Dns::default()).map_err(|error| LoadError::Runtime(error.to_string()))?,
@@ -288,11 +289,11 @@ impl Loader {
         Ok(linker)
     }
 
-    fn bucket(&self, configured: &Configured) -> Result<Bucket, LoadError> {
+    fn bucket(&self, configured: &Configured) -> Result<Arc<Bucket>, LoadError> {
         let file = self.folder.join("plugins.sqlite");
         files::make_private_folder(&self.folder)
             .map_err(|error| LoadError::Unreadable { file: file.clone(), error })?;
-        Ok(Bucket::open(&file, &configured.name, configured.grants.keyvalue)?)
+        Ok(Arc::new(Bucket::open(&file, &configured.name, configured.grants.keyvalue)?))
     }
 }
 

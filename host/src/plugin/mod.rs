@@ -6,6 +6,7 @@
 //!
 //! Plugins have a wasmtime engine of their own: what they need is many times what a session needs.
 
+mod aside;
 mod breaker;
 mod context;
 mod database;
@@ -13,11 +14,13 @@ mod failure;
 pub mod grants;
 pub mod header;
 pub mod hook;
+mod instance;
 pub mod load;
 pub mod loaded;
 mod network;
 mod reason;
 pub mod render;
+mod room;
 pub mod run;
 
 pub use load::{LoadError, Loader};
@@ -32,6 +35,7 @@ pub(crate) mod bindings {
         imports: {
             "hermetic:plugin/resolver": async | trappable,
             "hermetic:plugin/http": async | trappable,
+            "hermetic:plugin/keyvalue": async | trappable,
             default: trappable,
         },
     });

@@ -1,9 +1,9 @@
 //! Calls of a plugin's hooks, each bounded, none of them fatal.
 //!
-//! Owns instances, limits in force and the failure policy. Refuses to know who asks. An instance serves one phase of one
-//! transaction and is never used after it failed. A call runs on a thread for blocking work, so that one that is busy
-//! holds up no session; where it outlasts its timeout the answer is the failure policy's at once, and the thread ends at the
-//! deadline.
+//! Owns limits in force and the failure policy. Refuses to know who asks. An instance serves one phase of one transaction
+//! and is never used after it failed; between two calls it may give way to others, and then the next call gets a fresh one.
+//! A call runs on the task of whoever asks, and where it is busy for longer than a slice, elsewhere ([`super::aside`]). Where it
+//! outlasts its timeout the answer is the failure policy's, and the call is dropped with its instance.
 
 use std::{
     collections::BTreeMap,
@@ -13,32 +13,32 @@ use std::{
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::{
     Store,
-    component::{ComponentExportIndex, Instance, InstancePre, types::ComponentFunc},
+    component::{ComponentExportIndex, InstancePre, types::ComponentFunc},
 };
 
 use super::{
+    aside::Aside,
     bindings::hermetic::plugin::types::{EnvelopeVerdict, MessageVerdict, Outcome},
     breaker::Breaker,
     context::{Call, Guest, Transaction},
     database::Bucket,
     failure::{Failure, Limiter},
     hook::{Facts, Forward, Hook, Message, Phase, Plugin, Ran, Scratch, Verdict, Wishes},
+    instance::Live,
     load::Description,
     network::Network,
     reason::on_failure,
+    room::Room,
 };
 use crate::{
     config::{
         HttpHost,
         plugins::{Grants, OnFailure, Plugin as Configured, PluginLimits},
     },
-    sandbox::{
-        ticker::{self, Ticker},
-        watch::Watch,
-    },
+    sandbox::{meter::Meter, ticker::Ticker},
 };
 
 pub use super::context::{Level, Note, Notes};
@@ -51,6 +51,7 @@ const LINES: u32 = 500;
 /// What all plugins share, for as long as one of them lives.
 pub(super) struct Runtime {
     pub(super) engine: wasmtime::Engine,
+    pub(super) aside: Aside,
     pub(super) _ticker: Ticker,
 }
 
@@ -65,14 +66,14 @@ pub(super) struct Settings {
     pub(super) values: BTreeMap<String, String>,
     /// All of them.
     pub(super) json: String,
-    pub(super) bucket: Option<Bucket>,
+    pub(super) bucket: Option<Arc<Bucket>>,
     /// Those of `grants.http`.
     pub(super) servers: Vec<HttpHost>,
     pub(super) network: Network,
 }
 
 impl Settings {
-    pub(super) fn new(configured: &Configured, bucket: Option<Bucket>, network: Network) -> Self {
+    pub(super) fn new(configured: &Configured, bucket: Option<Arc<Bucket>>, network: Network) -> Self {
         let json: BTreeMap<_, _> = configured.settings.iter().map(|(key, value)| (key.clone(), json(value))).collect();
         let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         Self {
@@ -141,7 +142,7 @@ struct Shared {
     exports: Vec<(Hook, ComponentExportIndex)>,
     description: Description,
     settings: Arc<Settings>,
-    room: Arc<Semaphore>,
+    room: Room<Live>,
     breaker: Mutex<Breaker>,
 }
 
@@ -159,7 +160,7 @@ impl Wasm {
         description: Description,
         settings: Settings,
     ) -> Self {
-        let room = Arc::new(Semaphore::new((settings.limits.instances as usize).clamp(1, Semaphore::MAX_PERMITS)));
+        let room = Room::new(settings.limits.instances as usize);
         let settings = Arc::new(settings);
         let breaker = Mutex::default();
         Self { shared: Arc::new(Shared { runtime, instances, exports, description, settings, room, breaker }) }
@@ -183,7 +184,7 @@ impl Wasm {
             lines: Arc::new(AtomicU32::new(LINES)),
             notes,
         };
-        Box::new(WasmPhase { shared: Arc::clone(&self.shared), transaction, live: None })
+        Box::new(WasmPhase { shared: Arc::clone(&self.shared), transaction, parked: None })
     }
 }
 
@@ -205,17 +206,17 @@ impl Plugin for Wasm {
     }
 }
 
-/// An instance and its place among those that may live at a time. The instance goes first.
-struct Live {
-    store: Store<Guest>,
-    instance: Instance,
-    _permit: OwnedSemaphorePermit,
-}
-
 struct WasmPhase {
     shared: Arc<Shared>,
     transaction: Transaction,
-    live: Option<Live>,
+    /// The instance of the last call, if it was good.
+    parked: Option<u64>,
+}
+
+impl Drop for WasmPhase {
+    fn drop(&mut self) {
+        drop(self.parked.and_then(|number| self.shared.room.take(number)));
+    }
 }
 
 /// What a call brought.
@@ -295,32 +296,26 @@ impl WasmPhase {
         let limits = &self.shared.settings.limits;
         let timeout = Duration::from_millis(limits.timeout);
         let until = tokio::time::Instant::now() + timeout;
-        let place = match self.live.take() {
-            Some(live) => Place::Taken(Box::new(live)),
+        let parked = self.parked.take().and_then(|number| self.shared.room.take(number));
+        let place = match parked {
+            Some(live) => Place::Taken(live),
             None => {
-                let room = Arc::clone(&self.shared.room).acquire_owned();
-                let permit = tokio::time::timeout_at(until, room).await;
-                Place::Free(
-                    permit
-                        .map_err(|_| Failure::Busy(limits.instances))?
-                        .map_err(|error| Failure::Host(error.to_string()))?,
-                )
+                let place = tokio::time::timeout_at(until, self.shared.room.enter()).await;
+                let place = place.map_err(|_| Failure::Busy(limits.instances))?;
+                Place::Free(place.map_err(|error| Failure::Host(error.to_string()))?)
             }
         };
-        let shared = Arc::clone(&self.shared);
-        let transaction = self.transaction.clone();
-        let here = tokio::runtime::Handle::current();
-        let run = move || here.block_on(shared.run(place, transaction, &export, call));
-        let work = tokio::task::spawn_blocking(run);
+        let meter = Arc::new(Meter::new(Duration::from_millis(limits.deadline)));
+        let run = Arc::clone(&self.shared).run(place, self.transaction.clone(), export, call, Arc::clone(&meter));
+        let work = self.shared.runtime.aside.run(run, &meter);
         let (live, said) = match tokio::time::timeout_at(until, work).await {
-            // The call ends at its deadline, with nobody listening; the instance and its place go then.
             Err(_) => return Err(Failure::Timeout(limits.timeout)),
-            Ok(Err(broken)) => return Err(Failure::Host(broken.to_string())),
+            Ok(Err(broken)) => return Err(Failure::Host(broken)),
             Ok(Ok(done)) => done,
         };
         *memory = live.as_ref().map_or(0, |live| live.store.data().limiter.memory as u64);
         if said.is_ok() {
-            self.live = live;
+            self.parked = live.and_then(|live| self.shared.room.park(live));
         }
         said
     }
@@ -328,81 +323,46 @@ impl WasmPhase {
 
 /// Where a call runs.
 enum Place {
-    Taken(Box<Live>),
+    Taken(Live),
     Free(OwnedSemaphorePermit),
 }
 
 impl Shared {
-    /// Blocks until the call is over. The instance comes back even if it is of no use, for its memory to be counted.
+    /// The instance comes back even if it is of no use, for its memory to be counted.
     async fn run(
-        &self,
+        self: Arc<Self>,
         place: Place,
         transaction: Transaction,
-        export: &ComponentExportIndex,
+        export: ComponentExportIndex,
         call: Call,
+        meter: Arc<Meter>,
     ) -> (Option<Live>, Result<Said, Failure>) {
         let limits = &self.settings.limits;
-        let deadline = limits.deadline;
+        let hook = call.hook;
         let mut live = match place {
             Place::Taken(mut live) => {
-                live.store.data_mut().call = call;
-                self.wind(&mut live.store);
-                *live
+                let guest = live.store.data_mut();
+                (guest.call, guest.meter) = (call, meter);
+                live.store.set_epoch_deadline(1);
+                live
             }
-            Place::Free(permit) => {
+            Place::Free(place) => {
                 let limiter = Limiter::new(limits.memory);
-                let guest = Guest { limiter, watch: Watch::default(), transaction, call };
-                let mut store = Store::new(&self.runtime.engine, guest);
+                let mut store = Store::new(&self.runtime.engine, Guest { limiter, meter, transaction, call });
                 store.limiter(|guest| &mut guest.limiter);
-                let half = Duration::from_millis(deadline) / 2;
-                let epochs = ticker::epochs(half);
-                store.epoch_deadline_callback(move |mut context| Ok(context.data_mut().watch.look(half, epochs)));
+                store.epoch_deadline_callback(|context| Ok(context.data().meter.look()));
                 store.set_hostcall_fuel(HAND_OVER);
-                self.wind(&mut store);
+                store.set_epoch_deadline(1);
                 match self.instances.instantiate_async(&mut store).await {
-                    Ok(instance) => Live { store, instance, _permit: permit },
-                    Err(error) => return (None, Err(Failure::of(&error, deadline))),
+                    Ok(instance) => Live::new(store, instance, place),
+                    Err(error) => return (None, Err(Failure::of(&error, limits.deadline))),
                 }
             }
         };
-        let hook = live.store.data().call.hook;
-        let said = judge(&mut live, hook, export).await.map_err(|error| Failure::of(&error, deadline));
+        let said = live.judge(hook, &export).await.map_err(|error| Failure::of(&error, limits.deadline));
         let wishes = std::mem::take(&mut live.store.data_mut().call.wishes);
         (Some(live), said.map(|(verdict, retry_after)| Said { verdict, retry_after, wishes }))
     }
-
-    /// The whole deadline is before it.
-    fn wind(&self, store: &mut Store<Guest>) {
-        store.data_mut().watch = Watch::default();
-        store.set_epoch_deadline(ticker::epochs(Duration::from_millis(self.settings.limits.deadline) / 2));
-    }
-}
-
-/// The verdict, and when a delivery wants to be tried again.
-async fn judge(live: &mut Live, hook: Hook, export: &ComponentExportIndex) -> wasmtime::Result<(Verdict, Option<u32>)> {
-    let Live { store, instance, .. } = live;
-    let verdict = match hook {
-        Hook::Connection | Hook::Sender | Hook::Recipient => instance
-            .get_typed_func::<(), (EnvelopeVerdict,)>(&mut *store, export)?
-            .call_async(store, ())
-            .await?
-            .0
-            .into(),
-        Hook::Message | Hook::RecipientMessage => {
-            instance.get_typed_func::<(), (MessageVerdict,)>(&mut *store, export)?.call_async(store, ()).await?.0.into()
-        }
-        Hook::Delivery => {
-            let outcome =
-                instance.get_typed_func::<(), (Outcome,)>(&mut *store, export)?.call_async(store, ()).await?.0;
-            let after = if let Outcome::Retry(retry) = &outcome { retry.after_seconds } else { None };
-            return Ok((outcome.into(), after));
-        }
-        Hook::Report => {
-            instance.get_typed_func::<(), ()>(&mut *store, export)?.call_async(store, ()).await?;
-            Verdict::Proceed
-        }
-    };
-    Ok((verdict, None))
 }
 
 /// Seconds since 1970.

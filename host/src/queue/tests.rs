@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::Path, time::Instant};
 
 use super::*;
-use crate::store::{Address, Counts, Envelope, NewEntry, Pressure, Timestamp, sqlite::SqliteStore};
+use crate::store::{Address, Counts, Envelope, NewEntry, Pending, Pressure, Timestamp, sqlite::SqliteStore};
 
 /// Everything below `mail`; `lost` is configured no more.
 pub(super) fn places(config: &Config, mailbox: &str) -> Option<PathBuf> {
@@ -13,7 +13,7 @@ pub(super) fn places(config: &Config, mailbox: &str) -> Option<PathBuf> {
 pub(super) fn entry(mailbox: &str) -> NewEntry {
     let recipient = Address { local: mailbox.into(), domain: "example.test".into() };
     let route = Route::Local(recipient.to_string());
-    NewEntry { recipient, notify: None, orcpt: None, route, held: None, edits: vec![] }
+    NewEntry { recipient, notify: None, orcpt: None, route, held: None, edits: vec![], pending: Pending::Nothing }
 }
 
 pub(super) async fn accept(store: &SqliteStore, content: &[u8], entries: Vec<NewEntry>) -> MessageId {

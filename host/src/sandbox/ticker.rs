@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// How often the epoch advances: the grain of every deadline.
-const PERIOD: Duration = Duration::from_millis(10);
+pub(super) const PERIOD: Duration = Duration::from_millis(10);
 
 /// How many epochs make sure that at least `deadline` passes. One is added because the current one may be about to end.
 pub(crate) fn epochs(deadline: Duration) -> u64 {

@@ -42,7 +42,7 @@ impl Watch {
 }
 
 /// How long this thread has run. The first number of `schedstat`, nanoseconds; Linux keeps it up to date by the tick.
-fn on_the_processor() -> Option<Duration> {
+pub(super) fn on_the_processor() -> Option<Duration> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
 }

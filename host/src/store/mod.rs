@@ -148,6 +148,31 @@ pub struct NewEntry {
     /// Changes of the header in this recipient's copy alone, in their order.
     #[serde(default)]
     pub edits: Vec<Edit>,
+    /// What comes before delivery.
+    #[serde(default)]
+    pub pending: Pending,
+}
+
+/// What is still to be decided or told about an entry that was accepted for want of a reply of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Pending {
+    /// Nothing: deliver it.
+    #[default]
+    Nothing,
+    /// A plugin deferred this recipient beside others that were accepted: its chain is asked again before delivery.
+    Rejudge {
+        /// What the plugins called the transaction.
+        transaction: String,
+        /// What was said.
+        reason: String,
+    },
+    /// A plugin refused this recipient beside others that were accepted, and the operator wants its sender told.
+    Bounce {
+        /// RFC 3463, class 5.
+        status: String,
+        /// For the sender.
+        reason: String,
+    },
 }
 
 /// How recipients of one message, or those of a batch that were refused, were judged: for `hermetic why`. One row, so

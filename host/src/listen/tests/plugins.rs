@@ -7,7 +7,7 @@ use crate::{
         Record,
         fake::{Fake, Log, append, chains, defer, reject},
     },
-    store::Edit,
+    store::{Edit, Pending},
 };
 
 const MX: &str = "[[listener]]\nkind = \"mx\"\naddress = \"127.0.0.1:0\"";
@@ -41,8 +41,12 @@ fn entries(rig: &Rig) -> Vec<String> {
     let messages = rig.store.messages.lock();
     let all = messages.iter().flat_map(|(_, _, entries)| entries);
     let shown = all.map(|entry| {
-        let (to, held) = (&entry.recipient.local, entry.held.as_deref().unwrap_or("-"));
-        format!("{to} {held} {}", entry.edits.len())
+        let fate = match &entry.pending {
+            Pending::Nothing => entry.held.clone().unwrap_or_else(|| "-".into()),
+            Pending::Rejudge { reason, .. } => format!("again: {reason}"),
+            Pending::Bounce { status, reason } => format!("told {status} {reason}"),
+        };
+        format!("{} {fate} {}", entry.recipient.local, entry.edits.len())
     });
     shown.collect()
 }
@@ -104,11 +108,11 @@ async fn one_answer_for_all() {
             vec![
                 "fine - 0",
                 "edited - 1",
-                "later deferred by plugin judge: come again 0",
-                "never refused by plugin judge: go away 0",
+                "later again: deferred by plugin judge: come again 0",
+                "never quarantined: refused by plugin judge: go away 0",
             ],
         ),
-        ("thrown never", format!("{QUEUED}550 5.7.1\n"), vec!["never refused by plugin judge: go away 0"]),
+        ("thrown never", format!("{QUEUED}550 5.7.1\n"), vec!["never quarantined: refused by plugin judge: go away 0"]),
         ("later never", "451 4.7.1\n550 5.7.1\n".into(), vec![]),
         ("never never", "550 5.7.1\n550 5.7.1\n".into(), vec![]),
         ("thrown thrown", "ok accepted\nok accepted\n".into(), vec![]),
@@ -320,7 +324,7 @@ mod sealed {
             held,
             [
                 "held later@example.test deferred by plugin judge: come again",
-                "held never@example.test refused by plugin judge: go away",
+                "held never@example.test quarantined: refused by plugin judge: go away",
             ]
         );
         let message = listed[0].entry.split('.').next().unwrap();
@@ -331,8 +335,8 @@ mod sealed {
                 "accepted",
                 "accepted",
                 "accepted and discarded",
-                "accepted with the others and held: deferred by plugin judge: come again",
-                "accepted with the others and held: refused by plugin judge: go away",
+                "accepted with others and judged again later: deferred by plugin judge: come again",
+                "accepted with others and quarantined: refused by plugin judge: go away",
             ]
         );
         // Nobody accepts: one reply, the better of the two.

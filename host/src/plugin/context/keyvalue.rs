@@ -1,5 +1,7 @@
 //! The plugin's own small database.
 
+use std::sync::Arc;
+
 use super::{Code, Guest, fault};
 use crate::plugin::{
     bindings::hermetic::plugin::{keyvalue, types::Fault},
@@ -18,26 +20,43 @@ impl From<BucketError> for Fault {
 }
 
 impl Guest {
-    fn bucket(&self) -> Result<&Bucket, Fault> {
-        let none = || fault(Code::NotGranted, "grants.keyvalue is not set");
-        self.transaction.settings.bucket.as_ref().ok_or_else(none)
+    /// Something for the database, where it holds up nobody: a plugin's instances wait there for each other.
+    async fn keep<T: Send + 'static>(
+        &mut self,
+        name: &'static str,
+        work: impl FnOnce(&Bucket, u32) -> Result<T, BucketError> + Send + 'static,
+    ) -> wasmtime::Result<Result<T, Fault>> {
+        self.waiting_seam(name, |guest| {
+            let none = || fault(Code::NotGranted, "grants.keyvalue is not set");
+            let bucket = Arc::clone(guest.transaction.settings.bucket.as_ref().ok_or_else(none)?);
+            let now = guest.call.now;
+            Ok(async move {
+                let turn = bucket.turn().await;
+                let work = tokio::task::spawn_blocking(move || {
+                    let _turn = turn;
+                    work(&bucket, now)
+                });
+                work.await.map_err(|error| fault(Code::Unavailable, error.to_string()))?.map_err(Fault::from)
+            })
+        })
+        .await
     }
 }
 
 impl keyvalue::Host for Guest {
-    fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<Vec<u8>>, Fault>> {
-        self.seam("keyvalue.get", |guest| Ok(guest.bucket()?.get(&key, guest.call.now)?))
+    async fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<Vec<u8>>, Fault>> {
+        self.keep("keyvalue.get", move |bucket, now| bucket.get(&key, now)).await
     }
 
-    fn set(&mut self, key: String, value: Vec<u8>, seconds: u32) -> wasmtime::Result<Result<(), Fault>> {
-        self.seam("keyvalue.set", |guest| Ok(guest.bucket()?.set(&key, &value, seconds, guest.call.now)?))
+    async fn set(&mut self, key: String, value: Vec<u8>, seconds: u32) -> wasmtime::Result<Result<(), Fault>> {
+        self.keep("keyvalue.set", move |bucket, now| bucket.set(&key, &value, seconds, now)).await
     }
 
-    fn delete(&mut self, key: String) -> wasmtime::Result<Result<(), Fault>> {
-        self.seam("keyvalue.delete", |guest| Ok(guest.bucket()?.delete(&key)?))
+    async fn delete(&mut self, key: String) -> wasmtime::Result<Result<(), Fault>> {
+        self.keep("keyvalue.delete", move |bucket, _| bucket.delete(&key)).await
     }
 
-    fn increment(&mut self, key: String, by: i32, seconds: u32) -> wasmtime::Result<Result<i32, Fault>> {
-        self.seam("keyvalue.increment", |guest| Ok(guest.bucket()?.increment(&key, by, seconds, guest.call.now)?))
+    async fn increment(&mut self, key: String, by: i32, seconds: u32) -> wasmtime::Result<Result<i32, Fault>> {
+        self.keep("keyvalue.increment", move |bucket, now| bucket.increment(&key, by, seconds, now)).await
     }
 }

@@ -29,7 +29,7 @@ use super::{
     hook::{Facts, Forward, Hook, Message, Scratch, Wishes},
     run::Settings,
 };
-use crate::sandbox::watch::Watch;
+use crate::sandbox::meter::Meter;
 
 /// `not granted`, `invalid argument`, ... as in `wit/plugin/types.wit`.
 #[derive(Clone, Copy)]
@@ -107,7 +107,8 @@ pub(super) struct Call {
 /// What a store holds beside its instance.
 pub(super) struct Guest {
     pub(super) limiter: Limiter,
-    pub(super) watch: Watch,
+    /// Of the call under way.
+    pub(super) meter: Arc<Meter>,
     pub(super) transaction: Transaction,
     /// None while an instance is being made: its start has nobody to ask about.
     pub(super) call: Call,

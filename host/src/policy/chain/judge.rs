@@ -1,4 +1,4 @@
-//! The judging of one transaction, from its first recipient to the answer after the final dot.
+//! The judging of one transaction before its content: at MAIL where the operator wants that, and at RCPT.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -8,96 +8,143 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Chains, Fate, Step};
+use super::{Chain, Chains, Fate, Link, Outcome, Returns, Step, forward::Sent, split::Group};
 use crate::{
-    plugin::hook::{Edit, Facts, Forward, Hook, Message, Phase, Reason, Scratch, Verdict, Wishes},
+    config::plugins::comparable,
+    plugin::hook::{Facts, Forward, Hook, Phase, Reason, Scratch, Wishes},
+    policy::Policy,
     store::{Address, Route},
 };
 
 /// The last call for a batch of RCPTs begins before this: with the longest timeout of a plugin clients wait for less than
-/// the 5 minutes of RFC 5321 section 4.5.3.2.3.
+/// the 5 minutes of RFC 5321 section 4.5.3.2.3. MAIL has as long (section 4.5.3.2.2).
 const ENVELOPE: Duration = Duration::from_secs(45);
-/// The same after the content, for the 10 minutes of section 4.5.3.2.6.
-const CONTENT: Duration = Duration::from_secs(300);
 
 /// The fate of a recipient whose turn did not come in time.
-fn late(plugin: &str) -> Fate {
+pub(super) fn late(plugin: &str) -> Fate {
     let text = "There is too much to find out about this message; please try again later.".into();
     Fate::Deferred(plugin.to_owned(), Reason { subject: 3, detail: 0, text })
 }
 
 /// What is known of a transaction's judging.
 pub struct Judging {
-    chains: Arc<Chains>,
-    facts: Arc<Facts>,
-    members: BTreeMap<usize, Member>,
-    recipients: Vec<Judged>,
+    pub(super) chains: Arc<Chains>,
+    pub(super) facts: Arc<Facts>,
+    pub(super) members: BTreeMap<usize, Member>,
+    /// Those that were accepted at RCPT, in their order; behind them those to whom plugins send copies on.
+    pub(super) recipients: Vec<Judged>,
+    /// How the addresses that plugins name are understood.
+    pub(super) places: Option<Arc<Policy>>,
+    /// Only where recipients may be told to come apart.
+    group: Option<Group>,
 }
 
 /// A plugin in this transaction.
 #[derive(Default)]
-struct Member {
-    scratch: Scratch,
+pub(super) struct Member {
+    pub(super) scratch: Scratch,
     /// What `connection` and `sender` said together, with their steps, once they were asked.
-    begun: Option<(Verdict, Vec<Step>)>,
+    begun: Option<(Option<Fate>, Vec<Step>)>,
     /// Its recipients that were accepted.
-    recipients: Vec<String>,
+    pub(super) recipients: Vec<String>,
+    /// Calls of its hooks.
+    calls: u32,
 }
 
-/// A recipient that was accepted at RCPT.
-struct Judged {
-    forward: Forward,
-    chain: Arc<[usize]>,
-    outcome: Outcome,
+impl Member {
+    /// Counts a call, or says why there is none.
+    pub(super) fn count(&mut self, link: &Link) -> Result<(), Fate> {
+        if self.calls >= link.calls {
+            // RFC 3463: X.5.3, too many recipients.
+            let text = "There are too many recipients to judge; please send to fewer at a time.".into();
+            return Err(Fate::Deferred(link.plugin.name().to_owned(), Reason { subject: 5, detail: 3, text }));
+        }
+        self.calls += 1;
+        Ok(())
+    }
 }
 
-/// What became of a recipient.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// None: nobody said anything final, which is an acceptance.
-    pub fate: Option<Fate>,
-    /// What was asked for.
-    pub wishes: Wishes,
-    /// Who asked for it to be kept aside.
-    pub quarantined_by: Option<String>,
-    /// Who asked for other recipients.
-    pub forwarded_by: Option<String>,
-    /// Every hook that ran.
-    pub steps: Vec<Step>,
+/// A recipient, or somebody to whom a copy is sent on.
+pub(super) struct Judged {
+    pub(super) address: Address,
+    pub(super) route: Route,
+    pub(super) forward: Forward,
+    pub(super) chain: Chain,
+    pub(super) outcome: Outcome,
+    /// What was done about those whom its plugins named.
+    pub(super) sent: Vec<Sent>,
+    /// How often the message was sent on until it came here.
+    pub(super) depth: usize,
 }
 
-impl Outcome {
-    /// An acceptance if nobody said anything else.
-    #[must_use]
-    pub fn fate(&self) -> Fate {
-        self.fate.clone().unwrap_or(Fate::Accepted)
+impl Judged {
+    pub(super) fn new(address: Address, route: Route, chain: Chain, wishes: Wishes, depth: usize) -> Self {
+        let mailbox = match &route {
+            Route::Local(mailbox) => Some(mailbox.clone()),
+            Route::Relay => None,
+        };
+        let forward = Forward { forward_path: address.to_string(), mailbox };
+        let outcome = Outcome { wishes, refused: chain.refused, ..Outcome::default() };
+        Self { address, route, forward, chain, outcome, sent: Vec::new(), depth }
     }
 
-    /// Remembers who asked for what was not there before.
-    fn attribute(&mut self, plugin: &str, before: &Wishes) {
-        if self.wishes.quarantine != before.quarantine {
-            self.quarantined_by = Some(plugin.to_owned());
-        }
-        if self.wishes.redirect != before.redirect || self.wishes.add != before.add {
-            self.forwarded_by = Some(plugin.to_owned());
-        }
+    /// As addresses are compared.
+    pub(super) fn key(&self) -> String {
+        comparable(&self.address.local, &self.address.domain)
     }
 }
 
 /// The instances of one phase; they are gone with it.
-type Instances = HashMap<usize, Box<dyn Phase>>;
+pub(super) type Instances = HashMap<usize, Box<dyn Phase>>;
 
 impl Judging {
     /// MAIL was accepted. `facts` are as they are now; of the message nothing is known yet.
     #[must_use]
     pub fn new(chains: Arc<Chains>, facts: Facts) -> Self {
-        Self { chains, facts: Arc::new(facts), members: BTreeMap::new(), recipients: Vec::new() }
+        let (members, recipients) = (BTreeMap::new(), Vec::new());
+        Self { chains, facts: Arc::new(facts), members, recipients, places: None, group: None }
+    }
+
+    /// Copies that plugins send on are judged for their new recipients, whom `policy` finds.
+    #[must_use]
+    pub fn sending_on(mut self, policy: Arc<Policy>) -> Self {
+        self.places = Some(policy);
+        self
+    }
+
+    /// The client has one answer for all recipients and can come again, so those whose route wants that may be told to
+    /// come apart.
+    #[must_use]
+    pub fn splitting(mut self, returns: Arc<Returns>) -> Self {
+        self.group = Group::new(returns, &self.facts);
+        self
     }
 
     /// What the plugins call the transaction.
     #[must_use]
     pub fn transaction(&self) -> &str {
         &self.facts.transaction_id
+    }
+
+    /// Asks the `connection` and `sender` hooks of the plugins that judge everybody else's recipients, before there is
+    /// one: those of the first route for all. Their recipients do not make them run again.
+    pub async fn early(&mut self) -> Outcome {
+        let mut instances = Instances::new();
+        let until = Instant::now() + ENVELOPE;
+        let mut outcome = Outcome::default();
+        for &link in self.chains.of_everybody().iter() {
+            let chains = self.chains.clone();
+            let Some(plugin) = chains.links.get(link) else { continue };
+            if Instant::now() >= until {
+                outcome.fate = Some(late(plugin.plugin.name()));
+            } else {
+                self.begin(&mut instances, link, plugin, &mut outcome).await;
+            }
+            if outcome.fate.is_some() {
+                break;
+            }
+        }
+        outcome
     }
 
     /// Judges the recipients of one batch of RCPTs, in their order. Those who are accepted are in the transaction from
@@ -107,235 +154,103 @@ impl Judging {
         let until = Instant::now() + ENVELOPE;
         let mut outcomes = Vec::with_capacity(batch.len());
         for (given, route) in batch {
-            let mailbox = match route {
-                Route::Local(mailbox) => Some(mailbox.clone()),
-                Route::Relay => None,
-            };
-            let forward = Forward { forward_path: given.to_string(), mailbox };
             let chain = self.chains.of(given, route);
-            let outcome = self.recipient(&mut instances, &forward, &chain, until).await;
-            if outcome.fate().is_accepted() {
-                for link in chain.iter() {
-                    self.members.entry(*link).or_default().recipients.push(forward.forward_path.clone());
+            let mut judged = Judged::new(given.clone(), route.clone(), chain, Wishes::default(), 0);
+            let key = judged.key();
+            if self.group.as_mut().is_some_and(|group| !group.admits(&key, &judged.chain)) {
+                outcomes.push(Outcome { fate: Some(Fate::Apart), ..judged.outcome });
+                continue;
+            }
+            self.recipient(&mut instances, &mut judged, until).await;
+            if judged.outcome.fate().is_accepted() {
+                if let Some(group) = &mut self.group {
+                    group.accepted(&key, &judged.chain);
                 }
-                // An acceptance at the envelope ends the chain there, and not after the content.
-                let fate = outcome.fate.clone().filter(|fate| *fate != Fate::Accepted);
-                let outcome = Outcome { fate, ..outcome };
-                self.recipients.push(Judged { forward, chain, outcome });
+                self.admit(judged);
                 outcomes.push(Outcome::default());
             } else {
-                outcomes.push(outcome);
+                outcomes.push(judged.outcome);
             }
         }
         outcomes
     }
 
-    async fn recipient(
-        &mut self,
-        instances: &mut Instances,
-        forward: &Forward,
-        chain: &[usize],
-        until: Instant,
-    ) -> Outcome {
-        let mut outcome = Outcome::default();
-        for &link in chain {
+    /// It was accepted by all who judge the envelope.
+    pub(super) fn admit(&mut self, mut judged: Judged) {
+        for link in judged.chain.links.iter() {
+            self.members.entry(*link).or_default().recipients.push(judged.forward.forward_path.clone());
+        }
+        // An acceptance at the envelope ends the chain there, and not after the content.
+        judged.outcome.fate = judged.outcome.fate.filter(|fate| *fate != Fate::Accepted);
+        self.recipients.push(judged);
+    }
+
+    /// The hooks before the content.
+    pub(super) async fn recipient(&mut self, instances: &mut Instances, judged: &mut Judged, until: Instant) {
+        for &link in judged.chain.links.clone().iter() {
             let chains = self.chains.clone();
             let Some(plugin) = chains.links.get(link) else { continue };
             if Instant::now() >= until {
-                outcome.fate = Some(late(plugin.plugin.name()));
+                judged.outcome.fate = Some(late(plugin.plugin.name()));
                 break;
             }
-            let member = self.members.entry(link).or_default();
-            let facts = &self.facts;
-            if ![Hook::Connection, Hook::Sender, Hook::Recipient].into_iter().any(|hook| plugin.has(hook)) {
-                continue;
+            self.begin(instances, link, plugin, &mut judged.outcome).await;
+            if judged.outcome.fate.is_none() && plugin.has(Hook::Recipient) {
+                self.call_recipient(instances, link, plugin, judged).await;
             }
-            let phase = instances
-                .entry(link)
-                .or_insert_with(|| plugin.plugin.clone().phase(facts.clone(), member.scratch.clone(), None));
-            if member.begun.is_none() {
-                let mut steps = Vec::new();
-                let mut verdict = Verdict::Proceed;
-                for hook in [Hook::Connection, Hook::Sender].into_iter().filter(|hook| plugin.has(*hook)) {
-                    // They have no recipient whose message they could change.
-                    let ran = phase.call(hook, None, &member.recipients, &mut Wishes::default()).await;
-                    verdict = ran.verdict.clone();
-                    steps.push(Step { ran, edits: 0 });
-                    if verdict != Verdict::Proceed {
-                        break;
-                    }
-                }
-                member.begun = Some((verdict, steps));
-            }
-            if let Some((verdict, steps)) = &member.begun {
-                outcome.steps.extend(steps.iter().cloned());
-                outcome.fate = Fate::of(plugin.plugin.name(), verdict);
-            }
-            if outcome.fate.is_none() && plugin.has(Hook::Recipient) {
-                let before = outcome.wishes.clone();
-                let ran = phase.call(Hook::Recipient, Some(forward), &member.recipients, &mut outcome.wishes).await;
-                outcome.attribute(plugin.plugin.name(), &before);
-                outcome.fate = Fate::of(plugin.plugin.name(), &ran.verdict);
-                let edits = outcome.wishes.edits.len().saturating_sub(before.edits.len());
-                outcome.steps.push(Step { ran, edits });
-            }
-            if outcome.fate.is_some() {
+            if judged.outcome.fate.is_some() {
                 break;
             }
         }
-        outcome
     }
 
-    /// Does anybody want to see the content?
-    #[must_use]
-    pub fn wants_content(&self) -> bool {
-        self.recipients.iter().flat_map(|recipient| recipient.chain.iter()).any(|link| self.judges_content(*link))
-    }
-
-    fn judges_content(&self, link: usize) -> bool {
-        let plugin = self.chains.links.get(link);
-        plugin.is_some_and(|plugin| plugin.has(Hook::Message) || plugin.has(Hook::RecipientMessage))
-    }
-
-    /// Judges the message for each recipient, in the order of RCPT. `size`: octets of its content.
-    pub async fn message(mut self, message: Option<Message>, size: u64) -> Vec<Outcome> {
-        let Some(message) = message.map(Arc::new) else {
-            return self.recipients.into_iter().map(|recipient| recipient.outcome).collect();
-        };
-        let facts = Arc::new(Facts { message_size: size, ..Facts::clone(&self.facts) });
-        let mut instances = Instances::new();
-        let until = Instant::now() + CONTENT;
-        // For each recipient how much of its chain is done, and for each plugin what its `message` hook said and asked for.
-        let mut done = vec![0; self.recipients.len()];
-        let mut said: HashMap<usize, Said> = HashMap::new();
-        while let Some(link) = self.next(&done) {
-            let chains = self.chains.clone();
-            let waiting: Vec<usize> = (0..self.recipients.len()).filter(|i| self.at(*i, &done) == Some(link)).collect();
-            let Some(plugin) = chains.links.get(link).filter(|_| self.judges_content(link)) else {
-                waiting.iter().for_each(|i| done[*i] += 1);
-                continue;
-            };
-            let name = plugin.plugin.name();
-            if Instant::now() >= until {
-                waiting.iter().for_each(|i| self.recipients[*i].outcome.fate = Some(late(name)));
-                continue;
-            }
-            let member = self.members.entry(link).or_default();
-            let phase = instances.entry(link).or_insert_with(|| {
-                plugin.plugin.clone().phase(facts.clone(), member.scratch.clone(), Some(message.clone()))
-            });
-            if plugin.has(Hook::Message) && !said.contains_key(&link) {
-                let base = common(&self.recipients, link);
-                let mut wishes = base.clone();
-                let ran = phase.call(Hook::Message, None, &member.recipients, &mut wishes).await;
-                let edits = wishes.edits.len().saturating_sub(base.edits.len());
-                said.insert(link, Said { base, wishes, step: Step { ran, edits } });
-            }
-            for i in waiting {
-                let recipient = &mut self.recipients[i];
-                let outcome = &mut recipient.outcome;
-                if let Some(said) = said.get(&link) {
-                    let before = outcome.wishes.clone();
-                    said.put_behind(&mut outcome.wishes);
-                    outcome.attribute(name, &before);
-                    outcome.steps.push(said.step.clone());
-                    outcome.fate = Fate::of(name, &said.step.ran.verdict);
+    /// `connection` and `sender`, once a transaction; what they said counts for this recipient.
+    async fn begin(&mut self, instances: &mut Instances, link: usize, plugin: &Link, outcome: &mut Outcome) {
+        let hooks = [Hook::Connection, Hook::Sender].into_iter().filter(|hook| plugin.has(*hook));
+        let member = self.members.entry(link).or_default();
+        if member.begun.is_none() {
+            let mut steps = Vec::new();
+            let mut fate = None;
+            for hook in hooks {
+                if let Err(over) = member.count(plugin) {
+                    fate = Some(over);
+                    break;
                 }
-                if outcome.fate.is_none() && Instant::now() >= until {
-                    outcome.fate = Some(late(name));
+                let phase = instances.entry(link).or_insert_with(|| envelope_phase(plugin, &self.facts, member));
+                // They have no recipient whose message they could change.
+                let ran = phase.call(hook, None, &member.recipients, &mut Wishes::default()).await;
+                fate = Fate::of(plugin.plugin.name(), &ran.verdict);
+                steps.push(Step { ran, edits: 0 });
+                if fate.is_some() {
+                    break;
                 }
-                if outcome.fate.is_none() && plugin.has(Hook::RecipientMessage) {
-                    let before = outcome.wishes.clone();
-                    let call = phase.call(
-                        Hook::RecipientMessage,
-                        Some(&recipient.forward),
-                        &member.recipients,
-                        &mut outcome.wishes,
-                    );
-                    let ran = call.await;
-                    outcome.attribute(name, &before);
-                    outcome.fate = Fate::of(name, &ran.verdict);
-                    let edits = outcome.wishes.edits.len().saturating_sub(before.edits.len());
-                    outcome.steps.push(Step { ran, edits });
-                }
-                done[i] += 1;
             }
+            member.begun = Some((fate, steps));
         }
-        self.recipients.into_iter().map(|recipient| recipient.outcome).collect()
+        if let Some((fate, steps)) = &member.begun {
+            outcome.steps.extend(steps.iter().cloned());
+            outcome.fate.clone_from(fate);
+        }
     }
 
-    /// The plugin that recipient `i` waits for.
-    fn at(&self, i: usize, done: &[usize]) -> Option<usize> {
-        let recipient = self.recipients.get(i)?;
-        if recipient.outcome.fate.is_some() {
-            return None;
+    async fn call_recipient(&mut self, instances: &mut Instances, link: usize, plugin: &Link, judged: &mut Judged) {
+        let member = self.members.entry(link).or_default();
+        if let Err(over) = member.count(plugin) {
+            judged.outcome.fate = Some(over);
+            return;
         }
-        recipient.chain.get(*done.get(i)?).copied()
-    }
-
-    /// The next plugin to ask: one that all of its recipients wait for, so that it is asked for them together; where
-    /// chains contradict each other the one that the first waiting recipient needs.
-    fn next(&self, done: &[usize]) -> Option<usize> {
-        let mut first = None;
-        for i in 0..self.recipients.len() {
-            let Some(link) = self.at(i, done) else { continue };
-            first = first.or(Some(link));
-            let later = |j: usize| {
-                let rest = self.recipients[j].chain.get(done[j] + 1..).unwrap_or_default();
-                self.at(j, done).is_some() && rest.contains(&link)
-            };
-            if !(0..self.recipients.len()).any(later) {
-                return Some(link);
-            }
-        }
-        first
+        let phase = instances.entry(link).or_insert_with(|| envelope_phase(plugin, &self.facts, member));
+        let outcome = &mut judged.outcome;
+        let before = outcome.wishes.clone();
+        let call = phase.call(Hook::Recipient, Some(&judged.forward), &member.recipients, &mut outcome.wishes);
+        let ran = call.await;
+        outcome.attribute(plugin.plugin.name(), &before);
+        outcome.fate = Fate::of(plugin.plugin.name(), &ran.verdict);
+        let edits = outcome.wishes.edits.len().saturating_sub(before.edits.len());
+        outcome.steps.push(Step { ran, edits });
     }
 }
 
-/// What the recipients of a plugin that still go on have all asked for; nothing, if they differ.
-fn common(recipients: &[Judged], link: usize) -> Wishes {
-    let mut theirs = recipients
-        .iter()
-        .filter(|recipient| recipient.outcome.fate.is_none() && recipient.chain.contains(&link))
-        .map(|recipient| &recipient.outcome.wishes);
-    match theirs.next() {
-        Some(first) if theirs.all(|wishes| wishes == first) => first.clone(),
-        _ => Wishes::default(),
-    }
-}
-
-/// What a `message` hook said, and what it asked for beyond what was there before.
-struct Said {
-    base: Wishes,
-    wishes: Wishes,
-    step: Step,
-}
-
-impl Said {
-    /// Adds it to what a recipient has asked for.
-    fn put_behind(&self, wishes: &mut Wishes) {
-        let makes = |edit: &Edit| match edit {
-            Edit::Prepend(id, ..) | Edit::Append(id, ..) => Some(*id),
-            Edit::Replace(..) | Edit::Remove(_) => None,
-        };
-        let new = self.wishes.edits.get(self.base.edits.len()..).unwrap_or_default();
-        let made: Vec<u32> = new.iter().filter_map(makes).collect();
-        let count = |edits: &[Edit]| edits.iter().filter_map(makes).count();
-        // Numbers are given out in turn: what this recipient has more of than the view had, these have to make way for.
-        let shift = u32::try_from(count(&wishes.edits).saturating_sub(count(&self.base.edits))).unwrap_or(u32::MAX);
-        let moved = |id: u32| if made.contains(&id) { id.saturating_add(shift) } else { id };
-        wishes.edits.extend(new.iter().map(|edit| match edit {
-            Edit::Prepend(id, name, value) => Edit::Prepend(moved(*id), name.clone(), value.clone()),
-            Edit::Append(id, name, value) => Edit::Append(moved(*id), name.clone(), value.clone()),
-            Edit::Replace(id, value) => Edit::Replace(moved(*id), value.clone()),
-            Edit::Remove(id) => Edit::Remove(moved(*id)),
-        }));
-        if self.wishes.redirect != self.base.redirect {
-            wishes.redirect.clone_from(&self.wishes.redirect);
-        }
-        wishes.add.extend(self.wishes.add.iter().skip(self.base.add.len()).cloned());
-        if self.wishes.quarantine != self.base.quarantine {
-            wishes.quarantine.clone_from(&self.wishes.quarantine);
-        }
-    }
+fn envelope_phase(plugin: &Link, facts: &Arc<Facts>, member: &Member) -> Box<dyn Phase> {
+    plugin.plugin.clone().phase(facts.clone(), member.scratch.clone(), None)
 }

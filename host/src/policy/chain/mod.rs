@@ -1,7 +1,8 @@
 //! Which plugins judge which recipients, and what comes of it.
 //!
-//! Owns the routes ([`Chains`]), the judging of one transaction ([`Judging`]) and how a plugin's words become a reply.
-//! Refuses to know how plugins run and how mail is stored. Cannot fail: a plugin's failure is a verdict.
+//! Owns the routes ([`Chains`]), the judging of one transaction ([`Judging`]), the memory of clients that were told to
+//! come apart ([`Returns`]) and how a plugin's words become a reply. Refuses to know how plugins run and how mail is
+//! stored. Cannot fail: a plugin's failure is a verdict.
 //!
 //! A chain is asked plugin by plugin until one says something final. At the envelope a plugin's `connection` and `sender`
 //! hooks come first, once a transaction, when its first recipient appears; what they say counts for all of its
@@ -15,7 +16,11 @@
 //! the view that they have in common, or, if they have none, the message as it came. What it changes is then put behind
 //! each recipient's earlier edits, and the fields that it made get numbers that are free there.
 
+mod content;
+mod forward;
 mod judge;
+mod outcome;
+mod split;
 mod verdict;
 
 #[cfg(test)]
@@ -25,13 +30,15 @@ mod tests;
 
 use std::{collections::HashMap, sync::Arc};
 
-pub use judge::{Judging, Outcome};
+pub use judge::Judging;
+pub use outcome::{Copy, Landing, Outcome};
+pub use split::Returns;
 pub use verdict::{Fate, Record, Step, mixed};
 
 use crate::{
     config::{
         Config,
-        plugins::{Pattern, comparable},
+        plugins::{Pattern, Refused, comparable},
     },
     plugin::hook::{Hook, Plugin},
     store::{Address, Route},
@@ -41,14 +48,24 @@ use crate::{
 /// recipient is judged wholly by one version.
 pub struct Chains {
     links: Vec<Link>,
-    routes: Vec<(Vec<Pattern>, Arc<[usize]>)>,
-    none: Arc<[usize]>,
+    routes: Vec<(Vec<Pattern>, Chain)>,
+    /// That of whom no route matches.
+    none: Chain,
 }
 
 /// A plugin as chains see it.
 struct Link {
     plugin: Arc<dyn Plugin>,
     postmaster: bool,
+    /// Calls of its hooks for one message.
+    calls: u32,
+}
+
+/// Who judges a recipient, and what becomes of it if they refuse it beside others.
+#[derive(Clone)]
+struct Chain {
+    links: Arc<[usize]>,
+    refused: Refused,
 }
 
 impl Link {
@@ -67,7 +84,11 @@ impl Chains {
         for configured in &config.plugins {
             if let Some(plugin) = plugins.get(&configured.name) {
                 places.insert(configured.name.as_str(), links.len());
-                links.push(Link { plugin: plugin.clone(), postmaster: configured.postmaster });
+                links.push(Link {
+                    plugin: plugin.clone(),
+                    postmaster: configured.postmaster,
+                    calls: configured.limits.calls,
+                });
             }
         }
         let routes: Vec<_> = config
@@ -75,17 +96,18 @@ impl Chains {
             .iter()
             .map(|route| {
                 let patterns = route.recipients.iter().filter_map(|text| Pattern::parse(text).ok()).collect();
-                let chain = route.plugins.iter().filter_map(|name| places.get(name.as_str()).copied()).collect();
-                (patterns, chain)
+                let links = route.plugins.iter().filter_map(|name| places.get(name.as_str()).copied()).collect();
+                (patterns, Chain { links, refused: route.refused })
             })
             .collect();
-        let judges = routes.iter().any(|(_, chain): &(_, Arc<[usize]>)| !chain.is_empty());
-        judges.then(|| Arc::new(Self { links, routes, none: Arc::new([]) }))
+        let judges = routes.iter().any(|(_, chain): &(_, Chain)| !chain.links.is_empty());
+        let none = Chain { links: Arc::new([]), refused: Refused::default() };
+        judges.then(|| Arc::new(Self { links, routes, none }))
     }
 
     /// Who judges this recipient: the first route that matches its mailbox or the address as it was given. Postmaster
     /// can be reached past all plugins that were not told to judge it (RFC 5321 section 4.5.1).
-    fn of(&self, given: &Address, route: &Route) -> Arc<[usize]> {
+    fn of(&self, given: &Address, route: &Route) -> Chain {
         let address = comparable(&given.local, &given.domain);
         let mailbox = match route {
             Route::Local(mailbox) => Some(mailbox.as_str()),
@@ -96,15 +118,22 @@ impl Chains {
         let found = self.routes.iter().find(|(patterns, _)| patterns.iter().any(matches));
         let chain = found.map_or(&self.none, |(_, chain)| chain);
         let postmaster = matches!(route, Route::Local(_)) && given.local.eq_ignore_ascii_case("postmaster");
-        if postmaster && chain.iter().any(|link| !self.links[*link].postmaster) {
-            return chain.iter().copied().filter(|link| self.links[*link].postmaster).collect();
+        if postmaster && chain.links.iter().any(|link| !self.links[*link].postmaster) {
+            let links = chain.links.iter().copied().filter(|link| self.links[*link].postmaster).collect();
+            return Chain { links, ..chain.clone() };
         }
         chain.clone()
+    }
+
+    /// The plugins of the first route that is for everybody, for those who are asked before there is a recipient.
+    fn of_everybody(&self) -> Arc<[usize]> {
+        let everybody = self.routes.iter().find(|(patterns, _)| patterns.iter().any(Pattern::is_everybody));
+        everybody.map_or(&self.none, |(_, chain)| chain).links.clone()
     }
 
     /// The names of those who judge this recipient, in their order.
     #[must_use]
     pub fn names(&self, given: &Address, route: &Route) -> Vec<&str> {
-        self.of(given, route).iter().map(|link| self.links[*link].plugin.name()).collect()
+        self.of(given, route).links.iter().map(|link| self.links[*link].plugin.name()).collect()
     }
 }

@@ -7,6 +7,9 @@ use crate::{
     plugin::hook::{Ran, Reason, Verdict},
 };
 
+/// What whoever has to come apart is told.
+const APART: &str = "This recipient's mail is judged apart; please send the message to it again.";
+
 /// A hook that ran, for `hermetic why`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
@@ -25,6 +28,9 @@ pub struct Record {
     pub outcome: String,
     /// Every hook that ran.
     pub steps: Vec<Step>,
+    /// How its copies were judged that plugins sent on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub copies: Vec<Record>,
 }
 
 /// What became of a recipient.
@@ -38,6 +44,8 @@ pub enum Fate {
     Deferred(String, Reason),
     /// Never, says this plugin.
     Refused(String, Reason),
+    /// Not in this transaction: others than those who judge its first recipient judge this one.
+    Apart,
 }
 
 impl Fate {
@@ -66,6 +74,8 @@ impl Fate {
             Self::Accepted | Self::Discarded => return None,
             Self::Deferred(_, reason) => (451, reason),
             Self::Refused(_, reason) => (550, reason),
+            // RFC 5321 section 4.5.3.1.10: the client sends to the rest in another transaction.
+            Self::Apart => return Some(Refusal { code: 452, subject: 5, detail: 3, text: APART.into() }),
         };
         // What the runtime let through is within these bounds; the engine would end the session over more.
         let (subject, detail) = (reason.subject.min(7), reason.detail.min(999));
@@ -76,7 +86,7 @@ impl Fate {
     #[must_use]
     pub fn held(&self) -> Option<String> {
         match self {
-            Self::Accepted | Self::Discarded => None,
+            Self::Accepted | Self::Discarded | Self::Apart => None,
             Self::Deferred(plugin, reason) => Some(format!("deferred by plugin {plugin}: {}", reason.text)),
             Self::Refused(plugin, reason) => Some(format!("refused by plugin {plugin}: {}", reason.text)),
         }
@@ -89,6 +99,9 @@ impl Fate {
             Self::Accepted => "accepted".into(),
             Self::Discarded => "accepted and discarded".into(),
             Self::Deferred(..) | Self::Refused(..) => self.held().unwrap_or_default(),
+            Self::Apart => {
+                "told to come in another transaction, as other plugins judge it than the first recipient".into()
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params}
 
 use super::{ids::key, schema::State};
 use crate::store::{
-    Address, BodyKind, Edit, EntryId, Envelope, MessageId, NewEntry, Notify, ReturnContent, Route, Timestamp,
+    Address, BodyKind, Edit, EntryId, Envelope, MessageId, NewEntry, Notify, Pending, ReturnContent, Route, Timestamp,
     VERDICTS_AGE, VERDICTS_MOST, Verdicts,
 };
 
@@ -24,7 +24,7 @@ pub(super) struct NewMessage {
 
 const MESSAGE: &str = "INSERT INTO message VALUES
     (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)";
-const ENTRY: &str = "INSERT INTO entry VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+const ENTRY: &str = "INSERT INTO entry VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0)";
 
 /// Adds the message and its entries.
 pub(super) fn insert(connection: &Connection, message: &NewMessage) -> rusqlite::Result<()> {
@@ -68,19 +68,25 @@ pub(super) fn insert(connection: &Connection, message: &NewMessage) -> rusqlite:
             Route::Local(mailbox) => Some(mailbox),
             Route::Relay => None,
         };
+        // What is pending is not done by the queue yet, so such an entry waits for an operator.
+        let held = entry.held.as_ref().or(match &entry.pending {
+            Pending::Nothing => None,
+            Pending::Rejudge { reason, .. } | Pending::Bounce { reason, .. } => Some(reason),
+        });
         statement.execute(params![
             key,
             place,
-            if entry.held.is_some() { State::Held } else { State::Queued },
-            entry.held.is_none().then_some(e.received_at),
+            if held.is_some() { State::Held } else { State::Queued },
+            held.is_none().then_some(e.received_at),
             entry.recipient.local,
             entry.recipient.domain,
             entry.notify.map(|n| i64::from(n.success) | i64::from(n.failure) << 1 | i64::from(n.delay) << 2),
             entry.orcpt.as_ref().map(|orcpt| &orcpt.0),
             entry.orcpt.as_ref().map(|orcpt| &orcpt.1),
             mailbox,
-            entry.held,
+            held,
             edits_to_text(&entry.edits)?,
+            pending_to_text(&entry.pending)?,
         ])?;
     }
     verdicts.as_ref().map_or(Ok(()), |verdicts| insert_verdicts(connection, verdicts))
@@ -148,10 +154,24 @@ fn edits_from_text(text: Option<String>) -> rusqlite::Result<Vec<Edit>> {
     Ok(edits.unwrap_or_default())
 }
 
+fn pending_to_text(pending: &Pending) -> rusqlite::Result<Option<String>> {
+    let text = (*pending != Pending::Nothing).then(|| serde_json::to_string(pending)).transpose();
+    text.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+fn pending_from_text(text: Option<String>) -> rusqlite::Result<Pending> {
+    let pending = text.map(|text| serde_json::from_str(&text)).transpose();
+    let pending = pending
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(8, rusqlite::types::Type::Text, Box::new(error)))?;
+    Ok(pending.unwrap_or_default())
+}
+
 const ENVELOPE: &str = "SELECT id, received_at, size, recipients, reverse_local, reverse_domain, body, smtputf8,
     require_tls, eight_bit, bare_line_ends, ret, envid, submitter, client, hello, identity, tls, session, listener
     FROM message WHERE key = ?1";
-const READ_ENTRY: &str = "SELECT attempts, recipient_local, recipient_domain, notify, orcpt_type, orcpt, mailbox, edits
+const READ_ENTRY: &str =
+    "SELECT attempts, recipient_local, recipient_domain, notify, orcpt_type, orcpt, mailbox, edits, pending,
+        warned
     FROM entry WHERE message = ?1 AND place = ?2";
 
 /// A message without its octets.
@@ -237,6 +257,7 @@ fn read_entry(row: &Row<'_>) -> rusqlite::Result<NewEntry> {
         route: row.get::<_, Option<String>>(6)?.map_or(Route::Relay, Route::Local),
         held: None,
         edits: edits_from_text(row.get(7)?)?,
+        pending: pending_from_text(row.get(8)?)?,
     })
 }
 
@@ -311,7 +332,10 @@ mod tests {
             route,
             held: None,
             edits: vec![],
+            pending: Pending::Nothing,
         };
+        let again = Pending::Rejudge { transaction: "s1.1".into(), reason: "later".into() };
+        let bounce = Pending::Bounce { status: "5.7.1".into(), reason: "no \"".into() };
         let edits = vec![
             Edit::Prepend(4, "X-A".into(), "ä\t\"1".into()),
             Edit::Append(5, "X-B".into(), String::new()),
@@ -320,8 +344,14 @@ mod tests {
         ];
         let entries = vec![
             NewEntry { edits, ..entry(None, None, Route::Local("x@y.test".into())) },
-            entry(Some(Notify::default()), Some(("rfc822".into(), "z@y.test".into())), Route::Relay),
-            entry(Some(Notify { success: true, failure: false, delay: true }), None, Route::Relay),
+            NewEntry {
+                pending: again,
+                ..entry(Some(Notify::default()), Some(("rfc822".into(), "z@y.test".into())), Route::Relay)
+            },
+            NewEntry {
+                pending: bounce,
+                ..entry(Some(Notify { success: true, failure: false, delay: true }), None, Route::Relay)
+            },
         ];
         let ids = super::super::ids::Ids::after(0);
         let variants = [

@@ -12,7 +12,7 @@ use super::OpenError;
 use crate::store::durable;
 
 /// `user_version` of the schema below.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// What an entry's `state` column says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +87,8 @@ CREATE TABLE entry (
     mailbox TEXT,
     reason TEXT,
     edits TEXT,
+    pending TEXT,
+    warned INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (message, place)
 ) WITHOUT ROWID;
 CREATE INDEX due ON entry (next_attempt) WHERE state = 0;
@@ -109,6 +111,29 @@ CREATE INDEX judged_transaction ON verdicts (transaction_id);
 CREATE INDEX judged_message ON verdicts (message) WHERE message IS NOT NULL;
 ";
 
+/// What plugins have yet to be told, each until it is.
+const REPORTS: &str = "
+CREATE TABLE report (
+    number INTEGER PRIMARY KEY,
+    due INTEGER NOT NULL,
+    tries INTEGER NOT NULL,
+    text TEXT NOT NULL
+);
+CREATE INDEX report_due ON report (due);
+";
+
+/// From version 1, which knew no plugins. What it stored stays as it is.
+const FROM_1: &str = "ALTER TABLE entry ADD COLUMN edits TEXT;";
+
+/// From version 2, where failures waited for somebody who tells the sender: the queue does now.
+const FROM_2: &str = r#"
+ALTER TABLE entry ADD COLUMN pending TEXT;
+ALTER TABLE entry ADD COLUMN warned INTEGER NOT NULL DEFAULT 0;
+UPDATE entry SET state = 0, next_attempt = 0,
+    pending = json_object('Bounce', json_object('status', '5.0.0', 'reason', coalesce(reason, 'undeliverable')))
+    WHERE state = 2;
+"#;
+
 /// Opens the database for the writer, makes it if need be, and counts this run.
 pub(super) fn open_writer(path: &Path) -> Result<(Connection, u32), OpenError> {
     let connection = Connection::open_with_flags(
@@ -127,17 +152,19 @@ pub(super) fn open_writer(path: &Path) -> Result<(Connection, u32), OpenError> {
     connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
     connection.set_prepared_statement_cache_capacity(64);
     match version(&connection)? {
-        0 => connection
-            .execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} {VERDICTS} PRAGMA user_version = {VERSION}; COMMIT;"))?,
-        // Version 1 knew no plugins. What it stored stays as it is.
-        1 => connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; ALTER TABLE entry ADD COLUMN edits TEXT; {VERDICTS} PRAGMA user_version = {VERSION}; COMMIT;"
-        ))?,
+        0 => connection.execute_batch(&change(&format!("{TABLES} {VERDICTS} {REPORTS}")))?,
+        1 => connection.execute_batch(&change(&format!("{FROM_1} {VERDICTS} {FROM_2} {REPORTS}")))?,
+        2 => connection.execute_batch(&change(&format!("{FROM_2} {REPORTS}")))?,
         VERSION => {}
         found => return Err(OpenError::Newer { path: path.to_owned(), found, known: VERSION }),
     }
     let run = connection.query_row("UPDATE run SET number = number + 1 RETURNING number", (), |row| row.get(0))?;
     Ok((connection, run))
+}
+
+/// All of it, or none.
+fn change(statements: &str) -> String {
+    format!("BEGIN IMMEDIATE; {statements} PRAGMA user_version = {VERSION}; COMMIT;")
 }
 
 /// Opens the database for reading beside the writer. It must be there.
@@ -146,8 +173,8 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(super::writer::BUSY)?;
     match version(&connection)? {
-        // Nothing that is read without a writer is new in version 2, save for the verdicts.
-        1 | VERSION => Ok(connection),
+        // Of what is read without a writer only the verdicts are new since version 1.
+        1..=VERSION => Ok(connection),
         found => Err(OpenError::Newer { path: path.to_owned(), found, known: VERSION }),
     }
 }

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::*;
-use crate::store::{Envelope, NewEntry, Notify as Wanted, Pressure, Route};
+use crate::store::{Envelope, NewEntry, Notify as Wanted, Pending, Pressure, Route};
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -17,7 +17,7 @@ pub(super) fn open(folder: &TempDir) -> Arc<SqliteStore> {
 pub(super) fn entry(mailbox: &str) -> NewEntry {
     let recipient = Address { local: mailbox.into(), domain: "example.test".into() };
     let route = Route::Local(recipient.to_string());
-    NewEntry { recipient, notify: None, orcpt: None, route, held: None, edits: vec![] }
+    NewEntry { recipient, notify: None, orcpt: None, route, held: None, edits: vec![], pending: Pending::Nothing }
 }
 
 pub(super) fn envelope() -> Envelope {
@@ -248,9 +248,9 @@ async fn one_process_and_one_schema() {
     assert!(list(&folder.path().join("none")).unwrap().is_none());
 
     let connection = Connection::open(folder.path().join("store/store.db")).unwrap();
-    connection.pragma_update(None, "user_version", 3).unwrap();
+    connection.pragma_update(None, "user_version", 4).unwrap();
     let error = SqliteStore::open(folder.path(), 0, Metrics::new()).err().unwrap().to_string();
-    assert!(error.contains("has schema 3, this version knows 2"), "{error}");
+    assert!(error.contains("has schema 4, this version knows 3"), "{error}");
 }
 
 #[tokio::test]
@@ -361,28 +361,35 @@ async fn verdicts_are_kept_and_expire() {
     assert_eq!(of(&id.to_string()), []);
 }
 
-/// A store of the version without plugins is read, and changed at the next start.
+/// What earlier versions stored is read, and changed at the next start: what had failed is now told to its sender.
 #[tokio::test]
-async fn the_first_schema_is_carried_over() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(&folder);
-    let id = accept(&store, b"x", vec![entry("a")]).await;
-    store.close().await;
-    drop(store);
-    let path = folder.path().join("store/store.db");
-    let connection = Connection::open(&path).unwrap();
-    let back = "DROP TABLE verdicts; ALTER TABLE entry DROP COLUMN edits; PRAGMA user_version = 1";
-    connection.execute_batch(back).unwrap();
-    drop(connection);
-    assert_eq!(list(folder.path()).unwrap().unwrap().len(), 1);
-    assert_eq!(verdicts(folder.path(), "x").unwrap().unwrap(), []);
-    let store = open(&folder);
-    let leases = store.claim(now(), 9, LEASE).await.unwrap();
-    assert_eq!(leases.len(), 1);
-    assert_eq!((leases[0].entry.message, &leases[0].recipient.edits), (id, &vec![]));
-    store.record(verdict("a", None, now()));
-    store.close().await;
-    assert_eq!(verdicts(folder.path(), "s.1").unwrap().unwrap().len(), 1);
+async fn earlier_schemas_are_carried_over() {
+    let second = "DROP TABLE report; ALTER TABLE entry DROP COLUMN pending; ALTER TABLE entry DROP COLUMN warned;
+        UPDATE entry SET state = 2, next_attempt = NULL, reason = 'it said \"no\"' WHERE place = 1;";
+    let first = "DROP TABLE verdicts; ALTER TABLE entry DROP COLUMN edits;";
+    for (version, back) in [(1, format!("{second} {first}")), (2, second.to_owned())] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(&folder);
+        let id = accept(&store, b"x", vec![entry("a"), entry("b")]).await;
+        store.close().await;
+        drop(store);
+        let path = folder.path().join("store/store.db");
+        let connection = Connection::open(&path).unwrap();
+        connection.execute_batch(&back).unwrap();
+        connection.pragma_update(None, "user_version", version).unwrap();
+        drop(connection);
+        assert_eq!(list(folder.path()).unwrap().unwrap().len(), 2, "version {version}");
+        assert_eq!(verdicts(folder.path(), "x").unwrap().unwrap(), []);
+        let store = open(&folder);
+        let mut leases = store.claim(now(), 9, LEASE).await.unwrap();
+        leases.sort_by_key(|lease| lease.entry);
+        let found: Vec<_> = leases.iter().map(|lease| (lease.entry.message, &lease.recipient.pending)).collect();
+        let bounce = Pending::Bounce { status: "5.0.0".into(), reason: "it said \"no\"".into() };
+        assert_eq!(found, [(id, &Pending::Nothing), (id, &bounce)], "version {version}");
+        store.record(verdict("a", None, now()));
+        store.close().await;
+        assert_eq!(verdicts(folder.path(), "s.1").unwrap().unwrap().len(), 1);
+    }
 }
 
 /// A job that can not be done spoils no other of its transaction.

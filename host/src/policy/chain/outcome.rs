@@ -1,0 +1,79 @@
+//! What became of a recipient: its fate, what its plugins wished for, and the copies that they sent on.
+
+use super::{Fate, Step};
+use crate::{
+    config::plugins::Refused,
+    plugin::hook::Wishes,
+    store::{Address, Route},
+};
+
+/// What became of a recipient.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// None: nobody said anything final, which is an acceptance.
+    pub fate: Option<Fate>,
+    /// What was asked for.
+    pub wishes: Wishes,
+    /// Who asked for it to be kept aside.
+    pub quarantined_by: Option<String>,
+    /// Who asked for other recipients.
+    pub forwarded_by: Option<String>,
+    /// Every hook that ran.
+    pub steps: Vec<Step>,
+    /// It gets a copy itself, which a redirect may have ended.
+    pub sent_away: bool,
+    /// The copies that were sent on. None for a recipient that was not accepted or is kept aside.
+    pub copies: Vec<Copy>,
+    /// What the operator wants if it was refused beside others.
+    pub refused: Refused,
+}
+
+/// A copy for somebody whom a plugin named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copy {
+    /// As the plugin named it.
+    pub to: String,
+    /// What came of it.
+    pub landing: Landing,
+}
+
+/// What came of a copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Landing {
+    /// It was judged for this address.
+    Here(Address, Route, Box<Outcome>),
+    /// The message was judged for this address before, with this fate; it gets no other copy.
+    Known(Address, Route, Fate),
+    /// It goes nowhere, for this reason.
+    Nowhere(String),
+}
+
+impl Copy {
+    /// What became of it, unless it goes nowhere.
+    #[must_use]
+    pub fn fate(&self) -> Option<Fate> {
+        match &self.landing {
+            Landing::Here(_, _, outcome) => Some(outcome.fate()),
+            Landing::Known(_, _, fate) => Some(fate.clone()),
+            Landing::Nowhere(_) => None,
+        }
+    }
+}
+
+impl Outcome {
+    /// An acceptance if nobody said anything else.
+    #[must_use]
+    pub fn fate(&self) -> Fate {
+        self.fate.clone().unwrap_or(Fate::Accepted)
+    }
+
+    /// Remembers who asked for what was not there before.
+    pub(super) fn attribute(&mut self, plugin: &str, before: &Wishes) {
+        if self.wishes.quarantine != before.quarantine {
+            self.quarantined_by = Some(plugin.to_owned());
+        }
+        if self.wishes.redirect != before.redirect || self.wishes.add != before.add {
+            self.forwarded_by = Some(plugin.to_owned());
+        }
+    }
+}
