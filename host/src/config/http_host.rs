@@ -62,8 +62,9 @@ impl FromStr for HttpHost {
         let (host, port) = match text.split_once(':') {
             None => (text, None),
             Some((host, port)) => {
-                let number =
-                    port.parse().ok().filter(|port| *port != 0 && !text.ends_with(|c: char| !c.is_ascii_digit()));
+                // Not "+80", which is a number too.
+                let digits = port.chars().all(|c| c.is_ascii_digit());
+                let number = port.parse().ok().filter(|port| *port != 0 && digits);
                 (host, Some(number.ok_or_else(wrong)?))
             }
         };

@@ -261,6 +261,7 @@ pub const TABLES: &[Table] = &[
         keys: &[
             key("hold", "false", "Nothing leaves: it waits, and `hermetic queue list` shows it."),
             key("port", "25", "The port of the servers that the DNS names."),
+            key("https-port", "443", "The port on which domains publish their MTA-STS policies."),
             key("source", "[]", "Addresses of this machine to connect from, at most one of each family."),
             absent("roots", r#""/etc/hermetic/roots.pem""#, "Certificates to believe instead of the system's."),
             key("connections", "10", "Connections to one destination at a time."),

@@ -14,6 +14,8 @@ pub struct Outbound {
     pub hold: bool,
     /// The port of the servers that the DNS names.
     pub port: u16,
+    /// The port on which domains publish their MTA-STS policies.
+    pub https_port: u16,
     /// Addresses of ours to connect from, at most one of each family.
     pub source: Vec<IpAddr>,
     /// Certificates to believe instead of the system's: a file in PEM.
@@ -31,6 +33,7 @@ impl Default for Outbound {
         Self {
             hold: false,
             port: 25,
+            https_port: 443,
             source: Vec::new(),
             roots: None,
             connections: 10,
@@ -143,6 +146,7 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     };
     for (key, value, most) in [
         ("port", u64::from(outbound.port), 65_535),
+        ("https-port", u64::from(outbound.https_port), 65_535),
         ("connections", outbound.connections as u64, 1_000),
         ("most-connections", outbound.most_connections as u64, 10_000),
         ("connect-timeout", outbound.connect_timeout, 600),

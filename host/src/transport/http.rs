@@ -209,8 +209,10 @@ where
         let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
         read(response).await
     };
+    // The connection moves the octets. Where it ends first it goes, which ends the wait for more, and what it has brought is
+    // still to be read.
+    let connection = async move { connection.await };
     let (mut answered, mut connection) = (pin!(answered), pin!(connection));
-    // The connection moves the octets; where it ends first, what it has brought is still to be read.
     let ended = tokio::select! {
         response = &mut answered => return response,
         ended = &mut connection => ended,

@@ -3,6 +3,7 @@
 //! Owns how it is read and what has to be known of it before the first octet is sent. Refuses to know who it is for. Fails
 //! as the file does.
 
+use mail_parser::MessageParser;
 use std::{io, os::unix::fs::FileExt as _, sync::Arc};
 
 use crate::{
@@ -20,6 +21,7 @@ pub struct Outgoing {
     /// What goes before `rest`.
     head: Vec<u8>,
     rest: Rest,
+    tls_optional: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -63,12 +65,13 @@ impl Outgoing {
     /// [`ContentError`].
     pub fn new(body: &Arc<Body>, size: u64, edits: &[Edit], signers: &Signers) -> Result<Self, ContentError> {
         let mut outgoing = if edits.is_empty() {
-            Self { head: body.prefix.clone(), rest: Rest::Stored(Arc::clone(body), size) }
+            Self { head: body.prefix.clone(), rest: Rest::Stored(Arc::clone(body), size), tls_optional: false }
         } else {
-            Self { head: edits::copy(body, size, edits)?, rest: Rest::Nothing }
+            Self { head: edits::copy(body, size, edits)?, rest: Rest::Nothing, tls_optional: false }
         };
+        let top = outgoing.top()?;
+        outgoing.tls_optional = says_tls_optional(&top);
         if !signers.is_empty() {
-            let top = outgoing.top()?;
             let mut feed = |to: &mut dyn FnMut(&[u8])| outgoing.each(|piece| to(piece));
             let mut signature = signers.sign(&top, &mut feed)?;
             signature.extend_from_slice(&outgoing.head);
@@ -81,6 +84,12 @@ impl Outgoing {
     #[must_use]
     pub fn size(&self) -> u64 {
         self.head.len() as u64 + self.stored()
+    }
+
+    /// It says `TLS-Required: No` (RFC 8689 section 5).
+    #[must_use]
+    pub fn tls_optional(&self) -> bool {
+        self.tls_optional
     }
 
     fn stored(&self) -> u64 {
@@ -176,6 +185,15 @@ impl Outgoing {
         facts.longest_line = facts.longest_line.max(line);
         Ok(facts)
     }
+}
+
+/// RFC 8689 section 5: exactly one field counts.
+fn says_tls_optional(top: &[u8]) -> bool {
+    let Some(parsed) = MessageParser::new().parse_headers(top) else { return false };
+    let is_it = |field: &&mail_parser::Header<'_>| field.name().eq_ignore_ascii_case("TLS-Required");
+    let mut fields = parsed.root_part().headers.iter().filter(is_it);
+    let (Some(field), None) = (fields.next(), fields.next()) else { return false };
+    field.value().as_text().is_some_and(|value| value.trim().eq_ignore_ascii_case("no"))
 }
 
 #[cfg(test)]

@@ -25,9 +25,10 @@ use super::{
     connect::{Whereabouts, connect},
     content::{Facts, Outgoing},
     conversation::{Broken, Conversation, Secrets},
-    plan::{Plan, Target, Unsuitable},
+    plan::{Plan, Target, Unsuitable, Wish},
     route::Unroutable,
     security::Protection,
+    sts::{Policies, Policy},
     transaction::{Verdict, never_begun, options, transaction, verdict},
 };
 use crate::{
@@ -36,7 +37,10 @@ use crate::{
     dns::Resolver,
     engine::client::{Engine, TlsUse},
     store::{Body, Lease},
-    transport::trust::{Roots, Trust},
+    transport::{
+        http::Client,
+        trust::{Roots, Trust},
+    },
 };
 
 /// A connection without work is kept for so long.
@@ -51,6 +55,8 @@ pub struct Means {
     pub signers: Signers,
     /// Whom to believe.
     pub roots: Roots,
+    /// Fetches policies, and believes the same.
+    pub client: Client,
 }
 
 /// Recipients of one message at one domain, with the same edits.
@@ -92,6 +98,7 @@ pub enum Sent {
 pub struct Courier {
     engine: Arc<dyn Engine>,
     resolver: Resolver,
+    policies: Policies,
     means: ArcSwap<Means>,
     all: Arc<Semaphore>,
     destinations: Mutex<HashMap<String, Weak<Semaphore>>>,
@@ -113,6 +120,7 @@ impl Courier {
         Arc::new(Self {
             engine,
             resolver,
+            policies: Policies::new(config.data.join("mta-sts"), config.outbound.https_port),
             means: ArcSwap::from_pointee(means),
             all,
             destinations: Mutex::default(),
@@ -146,9 +154,23 @@ impl Courier {
             Err(error) => return all(shipment, &Sent::Later { status: (3, 0), text: error.to_string() }),
         };
         let _slot = self.slot(&plan).await;
-        Delivery { courier: self, plan, means, shipment, message, facts, sent: vec![None; shipment.leases.len()] }
-            .run()
-            .await
+        let policy = if plan.asks_for_policy() {
+            self.policies.of(&self.resolver, &means.client, &plan.domain).await
+        } else {
+            None
+        };
+        Delivery {
+            courier: self,
+            policy,
+            plan,
+            means,
+            shipment,
+            message,
+            facts,
+            sent: vec![None; shipment.leases.len()],
+        }
+        .run()
+        .await
     }
 
     /// A place among the connections.
@@ -212,6 +234,7 @@ fn all(shipment: &Shipment, sent: &Sent) -> Vec<Sent> {
 struct Delivery<'a> {
     courier: &'a Courier,
     plan: Plan,
+    policy: Option<Policy>,
     means: Arc<Means>,
     shipment: &'a Shipment,
     message: Outgoing,
@@ -228,7 +251,8 @@ enum Trouble {
 impl Delivery<'_> {
     async fn run(mut self) -> Vec<Sent> {
         let require_tls = self.require_tls();
-        let key = format!("{} {require_tls}", self.plan.domain);
+        // What is protected by less is not used again for more.
+        let key = format!("{} {require_tls} {}", self.plan.domain, self.message.tls_optional());
         // A connection that was kept may have been closed meanwhile; then it is as if there had been none.
         while let Some((mut conversation, host)) = self.courier.again(&key) {
             let before = self.waiting().len();
@@ -249,7 +273,7 @@ impl Delivery<'_> {
         for target in targets {
             for _ in 0..SESSIONS {
                 let before = self.waiting().len();
-                match self.open(&target, require_tls).await {
+                match self.open(&target).await {
                     Ok(mut conversation) => {
                         self.transactions(&mut conversation, target.name(), false).await;
                         self.courier.keep(&key, conversation, target.name());
@@ -290,8 +314,13 @@ impl Delivery<'_> {
         self.sent.into_iter().map(|sent| sent.unwrap_or_else(|| rest.clone())).collect()
     }
 
-    async fn open(&self, target: &Target, require_tls: bool) -> Result<Conversation, Trouble> {
-        let (whereabouts, protection) = match self.plan.reach(&self.courier.resolver, target, require_tls).await {
+    async fn open(&self, target: &Target) -> Result<Conversation, Trouble> {
+        let wish = Wish {
+            require_tls: self.require_tls(),
+            tls_optional: self.message.tls_optional(),
+            policy: self.policy.as_ref(),
+        };
+        let (whereabouts, protection) = match self.plan.reach(&self.courier.resolver, target, wish).await {
             Ok(reach) => reach,
             Err(Unsuitable::Unroutable(error)) => return Err(unroutable(error)),
             Err(Unsuitable::Unprotected(error)) if error.permanent => {

@@ -9,4 +9,5 @@ pub mod courier;
 pub mod plan;
 pub mod route;
 pub mod security;
+pub mod sts;
 mod transaction;

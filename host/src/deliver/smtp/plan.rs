@@ -6,6 +6,7 @@ use super::{
     connect::Whereabouts,
     route::{Host, Own, Unroutable, addresses, hosts},
     security::{Protection, Subject, Unprotected, protection},
+    sts::Policy,
 };
 use crate::{
     config::{
@@ -55,6 +56,17 @@ impl Target {
     pub fn name(&self) -> &str {
         &self.host.name
     }
+}
+
+/// What the message and its domain ask for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish<'a> {
+    /// REQUIRETLS.
+    pub require_tls: bool,
+    /// `TLS-Required: No`.
+    pub tls_optional: bool,
+    /// The domain's MTA-STS policy.
+    pub policy: Option<&'a Policy>,
 }
 
 /// Why a host is not tried.
@@ -108,6 +120,12 @@ impl Plan {
         }
     }
 
+    /// Does it matter what the domain publishes over HTTPS?
+    #[must_use]
+    pub fn asks_for_policy(&self) -> bool {
+        self.tls == Security::Published && self.named.is_empty() && !self.domain.starts_with('[')
+    }
+
     /// In the order in which they are to be tried.
     ///
     /// # Errors
@@ -140,7 +158,7 @@ impl Plan {
         &self,
         resolver: &Resolver,
         target: &Target,
-        require_tls: bool,
+        wish: Wish<'_>,
     ) -> Result<(Whereabouts, Protection), Unsuitable> {
         let (whereabouts, address_secure) = match &target.socket {
             // On this machine, by the operator's word: nobody listens.
@@ -161,7 +179,9 @@ impl Plan {
             host_secure: target.host.secure,
             address_secure,
             named: !self.named.is_empty(),
-            require_tls,
+            require_tls: wish.require_tls,
+            tls_optional: wish.tls_optional,
+            policy: wish.policy,
         };
         Ok((whereabouts, protection(resolver, self.tls, &subject).await?))
     }

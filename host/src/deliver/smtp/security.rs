@@ -1,8 +1,10 @@
 //! How a connection to a host has to be protected.
 //!
-//! Owns the order of the rules: the operator's, REQUIRETLS (RFC 8689), DANE (RFC 7672), opportunistic TLS. Refuses to shake
+//! Owns the order of the rules: the operator's, REQUIRETLS (RFC 8689), DANE (RFC 7672), MTA-STS (RFC 8461), opportunistic
+//! TLS. Refuses to shake
 //! hands. Fails with [`Unprotected`], which names the rule; it is about one host, the next one may be better.
 
+use super::sts::{Mode, Policy};
 use crate::{
     config::outbound::Security,
     dns::{Answer, NoAnswer, Resolver, Tlsa},
@@ -49,6 +51,10 @@ pub struct Subject<'a> {
     pub named: bool,
     /// The message was sent with REQUIRETLS.
     pub require_tls: bool,
+    /// It says `TLS-Required: No` (RFC 8689 section 5): better sent openly than not at all.
+    pub tls_optional: bool,
+    /// The MTA-STS policy of the domain.
+    pub policy: Option<&'a Policy>,
 }
 
 /// Decides, and asks the DNS for TLSA records where that matters.
@@ -77,6 +83,11 @@ fn decide(
 ) -> Result<Protection, Unprotected> {
     let host = subject.host;
     let verified = || Protection::Required(Trust::Roots(vec![host.to_owned()]));
+    // RFC 8689 section 5: what the operator asks for still counts, and REQUIRETLS counts more.
+    let wanted = match wanted {
+        Security::Published if subject.tls_optional && !subject.require_tls => Security::Opportunistic,
+        other => other,
+    };
     let found = match wanted {
         Security::None => Protection::None,
         Security::Opportunistic => Protection::Opportunistic,
@@ -91,24 +102,51 @@ fn decide(
                     text: format!("DANE is asked for, and no secure TLSA record is published for {host}"),
                 });
             }
-            None => Protection::Opportunistic,
+            None => sts(subject)?,
         },
     };
     if !subject.require_tls {
         return Ok(found);
     }
     // RFC 8689 section 4.2.1: the name of the host must be certain, and its certificate must be good.
-    if !(subject.host_secure || subject.named) {
+    let by_policy = subject.policy.is_some_and(|policy| policy.mode == Mode::Enforce && policy.names(host));
+    if !(subject.host_secure || subject.named || by_policy) {
         return Err(Unprotected {
             status: (7, 10),
             permanent: true,
-            text: format!("REQUIRETLS: no signature proves that {host} takes mail for {}", subject.domain),
+            text: format!(
+                "REQUIRETLS: neither a signature nor a policy proves that {host} takes mail for {}",
+                subject.domain
+            ),
         });
     }
     Ok(match found {
         Protection::Required(trust @ (Trust::Dane(..) | Trust::Roots(_))) => Protection::Required(trust),
         _ => verified(),
     })
+}
+
+/// What the domain's MTA-STS policy asks for.
+fn sts(subject: &Subject<'_>) -> Result<Protection, Unprotected> {
+    let host = subject.host;
+    match subject.policy {
+        Some(policy) if policy.mode == Mode::Enforce && policy.names(host) => {
+            Ok(Protection::Required(Trust::Roots(vec![host.to_owned()])))
+        }
+        // Section 5: this host is skipped. If no other one will do, the mail waits.
+        Some(policy) if policy.mode == Mode::Enforce => Err(Unprotected {
+            status: (7, 5),
+            permanent: false,
+            text: format!("MTA-STS: the policy of {} does not name {host}", subject.domain),
+        }),
+        Some(policy) if policy.mode == Mode::Testing => {
+            if !policy.names(host) {
+                tracing::info!(domain = subject.domain, host, "MTA-STS (testing): the policy does not name the host");
+            }
+            Ok(Protection::Opportunistic)
+        }
+        _ => Ok(Protection::Opportunistic),
+    }
 }
 
 /// What the domain's TLSA records ask for; None: nothing.
@@ -158,8 +196,12 @@ mod tests {
     fn the_rules() {
         use Security::{Dane, Encrypted, None as No, Opportunistic, Published, Verified};
         let nothing = || Some(Err(NoAnswer::NotFound { exists: true, secure: true }));
+        let policy = |mode| Policy { mode, mx: vec!["mx.example".into()], max_age: 1 };
+        let other = Policy { mode: Mode::Enforce, mx: vec!["mx2.example".into()], max_age: 1 };
         let check = |wanted, secure, require_tls, tlsa, expected: &str| {
             let subject = Subject {
+                tls_optional: false,
+                policy: None,
                 domain: "far.example",
                 host: "mx.example",
                 port: 25,
@@ -182,6 +224,33 @@ mod tests {
             };
             assert!(found.starts_with(expected), "{wanted:?} {secure} {require_tls}: {found} instead of {expected}");
         };
+        let strict = |policy: Option<Policy>, require_tls, tls_optional, tlsa, expected: &str| {
+            let subject = Subject {
+                domain: "far.example",
+                host: "mx.example",
+                port: 25,
+                host_secure: false,
+                address_secure: false,
+                named: false,
+                require_tls,
+                tls_optional,
+                policy: policy.as_ref(),
+            };
+            let found = match decide(Published, &subject, tlsa) {
+                Ok(found) => format!("{found:?}"),
+                Err(error) => error.to_string(),
+            };
+            assert!(found.contains(expected), "{policy:?} {require_tls} {tls_optional}: {found} instead of {expected}");
+        };
+        strict(Some(policy(Mode::Enforce)), false, false, None, "Roots([\"mx.example\"])");
+        strict(Some(policy(Mode::Enforce)), true, false, None, "Roots([\"mx.example\"])");
+        strict(Some(policy(Mode::Enforce)), false, true, None, "Opportunistic");
+        strict(Some(policy(Mode::Enforce)), true, true, None, "Roots([\"mx.example\"])");
+        strict(Some(policy(Mode::Enforce)), false, false, answer(true, &[3]), "Dane");
+        strict(Some(other), false, false, None, "does not name mx.example");
+        strict(Some(policy(Mode::Testing)), false, false, None, "Opportunistic");
+        strict(Some(policy(Mode::None)), false, false, None, "Opportunistic");
+        strict(None, true, false, None, "REQUIRETLS");
         check(Published, false, false, None, "opportunistic");
         check(Published, true, false, nothing(), "opportunistic");
         check(Published, true, false, answer(true, &[3]), "dane 1 mx.example far.example");

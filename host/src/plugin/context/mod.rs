@@ -6,6 +6,8 @@
 mod attempt;
 mod edit;
 mod facts;
+#[cfg(test)]
+mod fake;
 mod http;
 mod keyvalue;
 mod message;

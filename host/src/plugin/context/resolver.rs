@@ -95,3 +95,65 @@ impl Host for Guest {
         .await
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::{
+        config::plugins::Grants,
+        dns::fake::{Server, Zone},
+        plugin::{
+            context::{Note, fake::guest},
+            network::Network,
+        },
+        transport::http::Client,
+    };
+
+    async fn asking(granted: bool) -> (Server, Guest) {
+        let zone = Zone::default()
+            .mx("example.org", 10, "mx.example.org")
+            .mx("null.example", 0, ".")
+            .address("mx.example.org", "192.0.2.1")
+            .txt("example.org", &["v=spf1 ", "-all"])
+            .ptr("192.0.2.1", "mx.example.org")
+            .silent("silent.example");
+        let server = Server::start(zone).await;
+        let network = Network { resolver: server.resolver(), client: Client::new() };
+        let grants = Grants { resolver: granted, ..Grants::default() };
+        let guest = guest(grants, network, None, Duration::from_secs(1));
+        (server, guest)
+    }
+
+    #[tokio::test]
+    async fn what_a_plugin_hears() {
+        let (_server, mut guest) = asking(true).await;
+        assert_eq!(guest.addresses("mx.example.org".into()).await.unwrap().unwrap(), ["192.0.2.1"]);
+        let mx = guest.mx("null.example".into()).await.unwrap().unwrap();
+        assert_eq!((mx[0].preference, &*mx[0].name), (0, "."));
+        assert_eq!(guest.txt("example.org".into()).await.unwrap().unwrap(), [b"v=spf1 -all"]);
+        let (_server, mut guest) = asking(true).await;
+        assert_eq!(guest.ptr("192.0.2.1".into()).await.unwrap().unwrap(), ["mx.example.org"]);
+        assert!(guest.mx("nobody.example".into()).await.unwrap().unwrap().is_empty(), "nothing is an answer");
+        assert_eq!(guest.ptr("mx.example.org".into()).await.unwrap().unwrap_err().code, 2);
+        let fault = guest.mx("example.org".into()).await.unwrap().unwrap_err();
+        assert_eq!((fault.code, &*fault.text), (3, "limits.dns-questions are 3 in a call"));
+        let notes = guest.transaction.notes.take().unwrap();
+        let notes: Vec<_> =
+            notes.lock().iter().map(|note| matches!(note, Note::Call("resolver.mx" | "resolver.ptr", _))).collect();
+        assert_eq!(notes, [true; 4], "all of them are seen");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_granted_or_takes_too_long() {
+        let (server, mut guest) = asking(false).await;
+        assert_eq!(guest.mx("example.org".into()).await.unwrap().unwrap_err().code, 1);
+        assert!(server.asked().is_empty());
+        let (_server, mut guest) = asking(true).await;
+        let started = Instant::now();
+        assert_eq!(guest.mx("silent.example".into()).await.unwrap().unwrap_err().code, 5);
+        assert!(started.elapsed() < Duration::from_millis(1800), "{:?}", started.elapsed());
+    }
+}
