@@ -7,6 +7,8 @@
 
 #[path = "build/component.rs"]
 mod component;
+#[path = "build/embed.rs"]
+mod embed;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -30,13 +32,20 @@ fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=build");
     println!("cargo::rerun-if-env-changed=HERMETIC_ENGINE");
-    match engine() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("\nThe sealed engine could not be built.\n\n{message}\n");
-            ExitCode::FAILURE
-        }
+    let said = |what: &str, message: String| eprintln!("\n{what}\n\n{message}\n");
+    if let Err(message) = engine() {
+        said("The sealed engine could not be built.", message);
+        return ExitCode::FAILURE;
     }
+    if let Err(message) = plugin_files() {
+        said("What `hermetic plugin new` writes could not be collected.", message);
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+fn plugin_files() -> Result<(), String> {
+    embed::embed(&path("CARGO_MANIFEST_DIR")?.join(".."), &path("OUT_DIR")?)
 }
 
 /// Leaves the component in `OUT_DIR`.

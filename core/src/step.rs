@@ -35,15 +35,15 @@ pub enum Piece {
 /// What happened, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Occasion {
-    /// A command line was read (only with `trace`).
+    /// A command line was read, or by a client written (only with `trace`).
     Command,
-    /// A reply was written (only with `trace`).
+    /// A reply was written, or by a client read (only with `trace`).
     Reply,
     /// A command that does not follow the grammar.
     SyntaxError,
     /// A command out of its order.
     SequenceError,
-    /// The embedder's refusal was sent.
+    /// The embedder's refusal was sent, or by a client one was read.
     Refused,
     /// Content that can not be accepted.
     ContentRefused,
@@ -113,6 +113,10 @@ pub enum Misuse {
     /// The call does not fit the state.
     #[error("not now: {0}")]
     BadState(String),
+    /// What was given cannot be said to the peer: an address that would forge a command, content that is not what its facts
+    /// say.
+    #[error("cannot be sent: {0}")]
+    BadValue(String),
     /// `thaw` of bytes that no `freeze` of this version made.
     #[error("not an image of a session: {0}")]
     BadImage(String),

@@ -8,19 +8,26 @@ import sys
 import time
 from pathlib import Path
 
-from wasmtime import Config, Engine, Store, component
+from wasmtime import Config, Engine, Store, Trap, WasmtimeError, component
 
 SCENARIOS = [
-    # the setting `word`, the subjects, whether the message is refused
-    ("offer", ["An OFFER for you"], True),
-    ("offer", ["Dinner", "one more offer"], True),
-    ("offer", ["Grüße"], False),
-    ("offer", [], False),
-    (None, ["An offer"], False),
+    # the settings, the subjects, the verdict
+    ({"word": "offer"}, ["An OFFER for you"], "reject"),
+    ({"word": "offer"}, ["Dinner", "one more offer"], "reject"),
+    ({"word": "offer", "verdict": "reject"}, ["offer"], "reject"),
+    ({"word": "offer", "verdict": "defer"}, ["offer"], "defer"),
+    ({"word": "offer", "verdict": "discard"}, ["offer"], "discard"),
+    ({"word": "offer", "verdict": "accept"}, ["offer"], "accept"),
+    ({"word": "offer", "verdict": "odd"}, ["offer"], "trap"),
+    ({"word": "offer", "verdict": "odd"}, ["Dinner"], "proceed"),
+    ({"word": "offer"}, ["Grüße"], "proceed"),
+    ({"word": "offer"}, [], "proceed"),
+    ({"word": ""}, ["An offer"], "proceed"),
+    ({}, ["An offer"], "proceed"),
 ]
 
 
-def judge(engine, built, word, subjects):
+def judge(engine, built, settings, subjects):
     """The verdict, and the fields that were put above."""
     prepended = []
 
@@ -30,7 +37,7 @@ def judge(engine, built, word, subjects):
 
     functions = {
         "header": {"text": lambda _store, name: subjects if name.lower() == "subject" else []},
-        "config": {"get": lambda _store, key: word if key == "word" else None},
+        "config": {"get": lambda _store, key: settings.get(key)},
         "edit": {"prepend": prepend},
         "log": {"warn": lambda _store, text: print("  warn:", text)},
     }
@@ -60,19 +67,20 @@ def main(files):
         engine = Engine(Config())
         built = component.Component(engine, Path(file).read_bytes())
         slowest = 0.0
-        for word, subjects, refused in SCENARIOS:
-            verdict, prepended, seconds = judge(engine, built, word, subjects)
-            slowest = max(slowest, seconds)
-            if refused:
-                reason = verdict.payload
-                seen = (verdict.tag, reason.subject, reason.detail, reason.text, prepended)
-                expected = ("reject", 7, 1, f"no {word}, please", [])
+        for settings, subjects, wanted in SCENARIOS:
+            try:
+                verdict, prepended, seconds = judge(engine, built, settings, subjects)
+            except (Trap, WasmtimeError):
+                seen = ("trap", None, [])
             else:
-                seen = (verdict.tag, prepended)
-                expected = ("proceed", [("X-Hermetic-Tag", language)])
+                slowest = max(slowest, seconds)
+                reason = verdict.payload and (verdict.payload.subject, verdict.payload.detail, verdict.payload.text)
+                seen = (verdict.tag, reason, prepended)
+            reason = (7, 1, f"no {settings['word']}, please") if wanted in ("reject", "defer") else None
+            expected = (wanted, reason, [("X-Hermetic-Tag", language)] if wanted == "proceed" else [])
             if seen != expected:
                 failed += 1
-                print(f"{file}: word {word!r}, subjects {subjects!r}:\n  saw      {seen}\n  expected {expected}")
+                print(f"{file}: {settings}, subjects {subjects}:\n  saw      {seen}\n  expected {expected}")
         print(f"{language}: {len(SCENARIOS)} scenarios, slowest call {slowest * 1e3:.2f} ms")
     return 1 if failed or not files else 0
 

@@ -6,6 +6,7 @@
 
 pub mod cli;
 pub mod listen;
+pub mod trial;
 
 pub mod transport;
 
@@ -20,6 +21,7 @@ pub mod plugin;
 pub mod queue;
 
 pub mod deliver;
+pub mod dsn;
 
 pub mod dkim;
 pub mod dns;

@@ -16,15 +16,23 @@ mod component;
 /// `fixtures/hostile-plugin`, which says what it can do.
 pub fn hostile() -> &'static Path {
     static COMPONENT: OnceLock<PathBuf> = OnceLock::new();
-    COMPONENT.get_or_init(|| {
-        let recipe = component::Recipe {
-            manifest: &Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/hostile-plugin/Cargo.toml"),
-            package: "hostile-plugin",
-            profile: "engine",
-            folder: &profile_folder().with_file_name("sealed"),
-        };
-        recipe.build().unwrap_or_else(|why| panic!("{why}"))
-    })
+    COMPONENT.get_or_init(|| build("hostile-plugin"))
+}
+
+/// `fixtures/drafts-plugin`, the same.
+pub fn drafts() -> &'static Path {
+    static COMPONENT: OnceLock<PathBuf> = OnceLock::new();
+    COMPONENT.get_or_init(|| build("drafts-plugin"))
+}
+
+fn build(package: &str) -> PathBuf {
+    let recipe = component::Recipe {
+        manifest: &Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(package).join("Cargo.toml"),
+        package,
+        profile: "engine",
+        folder: &profile_folder().with_file_name("sealed"),
+    };
+    recipe.build().unwrap_or_else(|why| panic!("{why}"))
 }
 
 /// The mark in the hostile plugin's memory that tells one build from another.

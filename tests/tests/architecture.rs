@@ -226,9 +226,9 @@ fn the_answer_to_a_message_is_given_in_one_place() {
 /// From above to below. Those of one row know nothing of each other.
 const ROWS: [&[&str]; 10] = [
     &["cli"],
-    &["listen"],
+    &["listen", "trial"],
     &["policy", "queue"],
-    &["deliver"],
+    &["deliver", "dsn"],
     &["engine", "plugin", "store"],
     &["transport", "dkim", "sandbox"],
     &["dns"],

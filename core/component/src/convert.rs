@@ -234,6 +234,7 @@ pub(crate) fn misuse(misuse: step::Misuse) -> types::Misuse {
         step::Misuse::Closed => types::Misuse::Closed,
         step::Misuse::NotStarted => types::Misuse::NotStarted,
         step::Misuse::BadState(why) => types::Misuse::BadState(why),
+        step::Misuse::BadValue(why) => types::Misuse::BadValue(why),
         step::Misuse::BadImage(why) => types::Misuse::BadImage(why),
     }
 }

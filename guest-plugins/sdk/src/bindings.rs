@@ -17,6 +17,7 @@ mod context {
                 import hermetic:plugin/edit@0.1.0;
                 import hermetic:plugin/forwarding@0.1.0;
                 import hermetic:plugin/quarantine@0.1.0;
+                import hermetic:plugin/reply@0.1.0;
                 import hermetic:plugin/scratch@0.1.0;
                 import hermetic:plugin/rendered@0.1.0;
                 import hermetic:plugin/attempt@0.1.0;

@@ -193,6 +193,23 @@ pub mod quarantine {
     }
 }
 
+/// An answer to the sender, in the recipient's name (RFC 3834): the host writes its header and sends it to the reverse-path and
+/// nobody else. Needs the grant `reply`.
+pub mod reply {
+    use super::host::reply;
+    use crate::Fault;
+
+    /// One answer of this recipient to this message, in `on_recipient_message`; it is sent if the recipient is accepted. An
+    /// empty `subject`: `Auto: ` and the message's.
+    ///
+    /// # Errors
+    /// Not granted, no such subject or text, there is one already, or nobody may be answered
+    /// ([`Fault::NOT_FOUND`](crate::Fault::NOT_FOUND)): the reverse-path is null, or a machine has written the message.
+    pub fn send(subject: &str, text: &str) -> Result<(), Fault> {
+        reply::send(subject, text)
+    }
+}
+
 /// What one hook leaves for a later one of the same plugin and transaction. At most 64 KiB in all. Needs no grant.
 pub mod scratch {
     use super::host::scratch;

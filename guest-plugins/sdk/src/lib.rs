@@ -51,11 +51,11 @@ use fake::host;
 
 pub use bindings::types::{EnvelopeVerdict, Fault, MessageVerdict, Outcome, Reason, Retry};
 pub use context::{
-    attempt, body, config, edit, facts, fate, forwarding, header, http, keyvalue, log, quarantine, rendered, resolver,
-    scratch,
+    attempt, body, config, edit, facts, fate, forwarding, header, http, keyvalue, log, quarantine, rendered, reply,
+    resolver, scratch,
 };
 #[cfg(not(target_family = "wasm"))]
-pub use fake::{Edit, Fake, Forward, Level};
+pub use fake::{Edit, Fake, Forward, Level, Request};
 #[doc(hidden)]
 pub use hooks::Exported;
 pub use hooks::{

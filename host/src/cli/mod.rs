@@ -99,9 +99,9 @@ enum Command {
     /// Manage the keys that sign what leaves (DKIM).
     #[command(subcommand)]
     Dkim(dkim::DkimCommand),
-    /// Look at a plugin, and try it on a message.
+    /// Write a plugin, look at it, try and test it.
     ///
-    /// Neither wants a server or a configuration.
+    /// None of it wants a server or a configuration.
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
     /// Tell how plugins judged a message, for each of its recipients.
@@ -154,7 +154,13 @@ pub fn main() -> ExitCode {
         },
         Command::User(command) => with(file.as_deref(), |config| done(user::run(&command, config))),
         Command::Dkim(command) => with(file.as_deref(), |config| done(dkim::run(&command, config, print))),
-        Command::Plugin(command) => done(plugin::run(&command, print)),
+        Command::Plugin(command) => plugin::run(&command, print).map_or_else(
+            |(error, code)| {
+                failed(error);
+                code
+            },
+            |()| ExitCode::SUCCESS,
+        ),
         Command::Why { id, json } => with(file.as_deref(), |config| done(why::why(config, &id, json))),
         Command::Queue(QueueCommand::List { json }) => with(file.as_deref(), |config| done(queue::list(config, json))),
     }

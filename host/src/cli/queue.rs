@@ -6,7 +6,7 @@ use super::time;
 use crate::{
     config::Config,
     store::{
-        Listed,
+        Listed, Pending,
         sqlite::{self, OpenError},
     },
 };
@@ -61,16 +61,22 @@ fn json(line: &Listed) -> String {
         }
         quoted + "\""
     };
-    let Listed { entry, state, reason, reverse_path, recipient, size, received_at, attempts, next_attempt } = line;
+    let Listed { entry, state, reason, reverse_path, recipient, size, received_at, attempts, next_attempt, pending } =
+        line;
     format!(
         "{{\"entry\":{},\"state\":{},\"reason\":{},\"reverse_path\":{},\"recipient\":{},\"size\":{size},\
-         \"received_at\":{received_at},\"attempts\":{attempts},\"next_attempt\":{}}}",
+         \"received_at\":{received_at},\"attempts\":{attempts},\"next_attempt\":{},\"pending\":{}}}",
         text(entry),
         text(state),
         reason.as_deref().map_or_else(|| "null".into(), text),
         text(reverse_path),
         text(recipient),
         next_attempt.map_or_else(|| "null".into(), |at| at.to_string()),
+        match pending {
+            Pending::Nothing => "null",
+            Pending::Rejudge { .. } => "\"judge\"",
+            Pending::Bounce { .. } => "\"bounce\"",
+        },
     )
 }
 
@@ -91,6 +97,15 @@ fn print_table(out: &mut impl io::Write, listed: &[Listed]) -> io::Result<()> {
         )?;
         if let Some(reason) = &line.reason {
             writeln!(out, "    {}", reason.escape_debug())?;
+        }
+        match &line.pending {
+            Pending::Nothing => {}
+            Pending::Rejudge { reason, .. } => {
+                writeln!(out, "    to be judged again, because it was {}", reason.escape_debug())?;
+            }
+            Pending::Bounce { status, reason } => {
+                writeln!(out, "    its sender is to be told: {status} {}", reason.escape_debug())?;
+            }
         }
         if let (Some(at), 1..) = (line.next_attempt, line.attempts) {
             let attempts = if line.attempts == 1 { "1 attempt".into() } else { format!("{} attempts", line.attempts) };
@@ -116,6 +131,7 @@ mod tests {
             received_at: 1_700_000_000_000,
             attempts: 2,
             next_attempt: Some(1_700_000_240_000),
+            pending: Pending::Nothing,
         }
     }
 
@@ -132,13 +148,22 @@ mod tests {
             "01JD0000000000000000000000.0  queued  2023-11-14T22:13:20Z  <> -> ä@example.test  4096 octets\n    \
              disk \\\"full\\\"\\n\\\\\n    after 2 attempts, the next one at 2023-11-14T22:17:20Z\n1 entry.\n"
         );
+        let again = Pending::Rejudge { transaction: "s.1".into(), reason: "deferred by plugin p: wait".into() };
+        let text = print(&[Listed { pending: again, reason: None, attempts: 0, ..line() }]);
+        assert!(
+            text.contains("\n    to be judged again, because it was deferred by plugin p: wait\n1 entry"),
+            "{text}"
+        );
+        let bounce = Pending::Bounce { status: "5.7.1".into(), reason: "no\nway".into() };
+        let text = print(&[Listed { pending: bounce, reason: None, attempts: 0, ..line() }]);
+        assert!(text.contains("\n    its sender is to be told: 5.7.1 no\\nway\n"), "{text}");
     }
 
     #[test]
     fn json_lines() {
         assert_eq!(
             json(&line()),
-            r#"{"entry":"01JD0000000000000000000000.0","state":"queued","reason":"disk \"full\"\u000a\\","reverse_path":"<>","recipient":"ä@example.test","size":4096,"received_at":1700000000000,"attempts":2,"next_attempt":1700000240000}"#
+            r#"{"entry":"01JD0000000000000000000000.0","state":"queued","reason":"disk \"full\"\u000a\\","reverse_path":"<>","recipient":"ä@example.test","size":4096,"received_at":1700000000000,"attempts":2,"next_attempt":1700000240000,"pending":null}"#
         );
         assert!(json(&Listed { reason: None, next_attempt: None, ..line() }).contains(r#""reason":null"#));
     }

@@ -182,7 +182,7 @@ impl Server {
         }
         let (stop, stopped) = watch::channel(false);
         let config = Arc::new(ArcSwap::new(config));
-        let task = tokio::spawn(queue::run(store, config.clone(), Config::maildir, metrics, stopped));
+        let task = tokio::spawn(queue::run(store, config.clone(), Config::maildir, shared.clone(), metrics, stopped));
         let reload = Reload::default();
         Ok(Self { path, shared, plugins, reload, listeners, health, queue: Queue { config, stop, task } })
     }
@@ -197,7 +197,7 @@ impl Server {
         }
         match self.shared.store.counts().await {
             Ok(counts) => {
-                let held = counts.held + counts.failed + counts.owed;
+                let held = counts.held + counts.owed;
                 if held > 0 {
                     events::held_at_start(usize::try_from(held).unwrap_or(usize::MAX));
                 }

@@ -252,6 +252,17 @@ pub const TABLES: &[Table] = &[
             key("retry-most", "14_400", "The longest wait."),
             key("expire", "432_000", "Given up after this; RFC 5321 section 4.5.4.1 asks for at least 4 days."),
             key("concurrency", "8", "Deliveries at a time."),
+            key("delay-warning", "14_400", "After this the sender is told, once, that a message is late. 0: never."),
+            key(
+                "notify-strangers",
+                "false",
+                "Tell senders of failures, delays and (where asked to) deliveries even if they have not logged in, are in no network of [relay] and have no mailbox here. Anybody can write in another's name, so this sends mail to people who never wrote any.",
+            ),
+            key(
+                "return-size",
+                "50_000",
+                "A message of at most so many octets goes back to its sender with the news that it failed, of a larger one only its header; at most 1_048_576.",
+            ),
         ],
     },
     Table {

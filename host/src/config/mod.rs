@@ -316,6 +316,12 @@ pub struct Queue {
     pub expire: u64,
     /// Deliveries at a time.
     pub concurrency: usize,
+    /// The sender is told of mail that is late by this; 0: never.
+    pub delay_warning: u64,
+    /// Also senders that nobody has authenticated are told what became of their mail.
+    pub notify_strangers: bool,
+    /// Octets of a message that go back to its sender with a failure.
+    pub return_size: usize,
 }
 
 /// The sealed engine.
@@ -484,7 +490,16 @@ impl Default for Limits {
 
 impl Default for Queue {
     fn default() -> Self {
-        Self { hold: false, retry_first: 60, retry_most: 14_400, expire: 432_000, concurrency: 8 }
+        Self {
+            hold: false,
+            retry_first: 60,
+            retry_most: 14_400,
+            expire: 432_000,
+            concurrency: 8,
+            delay_warning: 14_400,
+            notify_strangers: false,
+            return_size: 50_000,
+        }
     }
 }
 

@@ -47,6 +47,8 @@ pub struct Grants {
     pub forwarding: Vec<String>,
     /// Keep mail aside.
     pub quarantine: bool,
+    /// Answer the sender of a message in its recipient's name.
+    pub reply: bool,
     /// Octets that it may keep; 0: none.
     pub keyvalue: u64,
     /// Ask the DNS.

@@ -408,6 +408,12 @@ fn operation(config: &Config, found: &mut Findings) {
             "0 would deliver nothing; use at least 1, or `hold = true` if that is what you want",
         );
     }
+    if queue.return_size > 1024 * 1024 {
+        found.error(
+            &["queue", "return-size"],
+            format!("{} octets are much for a notice; use at most 1048576", queue.return_size),
+        );
+    }
     let engine = &config.engine;
     if !(1..=60_000).contains(&engine.deadline) {
         found

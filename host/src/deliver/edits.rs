@@ -2,8 +2,9 @@
 //!
 //! Owns reading the content back for it. Refuses to know who asked for the edits. Fails as the file does.
 
-use std::{borrow::Cow, io, os::unix::fs::FileExt as _};
+use std::{borrow::Cow, io};
 
+use super::read;
 use crate::{
     plugin::render::render,
     store::{Body, Content, Edit},
@@ -13,12 +14,7 @@ use crate::{
 pub(super) fn copy(body: &Body, size: u64, edits: &[Edit]) -> io::Result<Vec<u8>> {
     let content: Cow<'_, [u8]> = match &body.content {
         Content::Inline(content) => content.into(),
-        Content::File(file) => {
-            let mut content = vec![0; usize::try_from(size).map_err(io::Error::other)?];
-            // Not `read`: the file is shared, and so is its position.
-            file.read_exact_at(&mut content, 0)?;
-            content.into()
-        }
+        Content::File(file) => read::octets(file, size)?.into(),
     };
     // Before content without a header section the prefix closes the header; edited fields have to come before that.
     let open = body.prefix.strip_suffix(b"\r\n").filter(|prefix| prefix.ends_with(b"\r\n"));

@@ -5,10 +5,12 @@
 
 mod edits;
 pub mod maildir;
+mod read;
 pub mod smtp;
 
 use std::{io, path::PathBuf, sync::Arc};
 
+pub use self::read::{content, front};
 use crate::store::{Body, Lease};
 
 /// One entry, with all that its delivery needs.

@@ -117,6 +117,15 @@ pub(super) fn entries(
     one_for_each_place(all)
 }
 
+/// What an entry of the queue becomes that its plugins have judged again.
+pub(super) fn judged_again(entry: &NewEntry, outcome: &Outcome, terms: &Terms) -> Vec<NewEntry> {
+    let held = outbound(&entry.route);
+    let entry = NewEntry { held, edits: Vec::new(), pending: Pending::Nothing, ..entry.clone() };
+    let mut all = Vec::new();
+    wanted(entry, outcome, terms, true, false, &mut all);
+    one_for_each_place(all)
+}
+
 fn outbound(route: &Route) -> Option<String> {
     matches!(route, Route::Relay).then(|| NEEDS_OUTBOUND.into())
 }

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 /// So long a message waits for room; plugins have the rest of the client's 10 minutes (RFC 5321 section 4.5.3.2.6).
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = if cfg!(test) { Duration::from_millis(500) } else { Duration::from_secs(30) };
 /// What a permit stands for, in octets: a semaphore hands out at most `u32::MAX` of them at once.
 const GRAIN: u64 = 1024;
 
@@ -33,6 +33,12 @@ impl Room {
     pub(super) async fn take(&self, octets: u64) -> Option<OwnedSemaphorePermit> {
         let grains = u32::try_from(octets.div_ceil(GRAIN)).unwrap_or(u32::MAX).min(self.grains);
         timeout(PATIENCE, self.free.clone().acquire_many_owned(grains)).await.ok()?.ok()
+    }
+
+    /// In KiB.
+    #[cfg(test)]
+    pub(super) fn free(&self) -> usize {
+        self.free.available_permits()
     }
 }
 

@@ -5,6 +5,7 @@
 mod memory;
 mod parrot;
 mod plugins;
+mod terms;
 mod tls;
 
 use std::{

@@ -17,6 +17,7 @@
 use super::{
     entries::{Terms, entries},
     judging::{self, verdicts},
+    reply,
     room::Room,
 };
 use crate::{
@@ -200,8 +201,11 @@ impl Transaction {
         if let Some(judgement) = judgement {
             incoming.judged(judgement);
         }
+        let replies = reply::wanted(&outcomes, &self.sender, facts, policy, log);
         let accepted = incoming.accept(envelope(facts, &self.sender, message, now), prefix, entries).await;
-        accepted.map(|id| Accepted { id: Some(id), refusals }).map_err(|error| refusal(&error, log))
+        let id = accepted.map_err(|error| refusal(&error, log))?;
+        Box::pin(reply::send(replies, store, log)).await;
+        Ok(Accepted { id: Some(id), refusals })
     }
 
     /// Accepted recipients.

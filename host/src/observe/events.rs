@@ -89,6 +89,16 @@ impl SessionLog {
         info!(session = %self.id, id = %message, %sender, recipients, octets, "message accepted");
     }
 
+    /// A plugin's answer to the sender is durable.
+    pub fn answer_accepted(&self, message: impl Display, octets: u64) {
+        info!(session = %self.id, id = %message, octets, "answer accepted");
+    }
+
+    /// A plugin's answer to the sender goes nowhere.
+    pub fn answer_failed(&self, error: impl Display) {
+        warn!(session = %self.id, error = said(&error.to_string()), "answer failed");
+    }
+
     /// A message was answered 250 and nobody gets it, as the plugins of all of its recipients want it.
     pub fn message_discarded(&self, sender: Address<'_>, recipients: usize, octets: u64) {
         info!(session = %self.id, %sender, recipients, octets, "message discarded");

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::VERSION;
+use super::{VERSION, context::drafts::Draft};
 use crate::config::plugins::Grants;
 
 /// The package that plugins are written against.
@@ -33,6 +33,7 @@ pub enum Grant {
     Edit,
     Forwarding,
     Quarantine,
+    Reply,
     KeyValue,
     Resolver,
     Http,
@@ -46,6 +47,7 @@ impl Grant {
             Self::Edit => "edit = true",
             Self::Forwarding => "forwarding = [\"example.org\"]",
             Self::Quarantine => "quarantine = true",
+            Self::Reply => "reply = true",
             Self::KeyValue => "keyvalue = 1048576",
             Self::Resolver => "resolver = true",
             Self::Http => "http = [\"hooks.example.org\"]",
@@ -59,6 +61,7 @@ impl Grant {
             Self::Edit => "it may change header fields",
             Self::Forwarding => "it may send mail on to these domains; \"*\" is any",
             Self::Quarantine => "it may keep mail aside",
+            Self::Reply => "it may answer senders in the recipient's name",
             Self::KeyValue => "octets that it may keep",
             Self::Resolver => "it may ask the DNS",
             Self::Http => "it may send requests to these servers, with all that it knows of the mail",
@@ -72,6 +75,7 @@ impl Grant {
             Self::Edit => grants.edit,
             Self::Forwarding => !grants.forwarding.is_empty(),
             Self::Quarantine => grants.quarantine,
+            Self::Reply => grants.reply,
             Self::KeyValue => grants.keyvalue > 0,
             Self::Resolver => grants.resolver,
             Self::Http => !grants.http.is_empty(),
@@ -82,6 +86,9 @@ impl Grant {
 /// What this import needs.
 #[must_use]
 pub fn need(import: &str) -> Need {
+    if let Some(draft) = Draft::of(import) {
+        return if draft.keeps() { Need::Grant(Grant::KeyValue) } else { Need::Nothing };
+    }
     if import.starts_with("wasi:") {
         return Need::Inert;
     }
@@ -96,6 +103,7 @@ pub fn need(import: &str) -> Need {
         "edit" => Need::Grant(Grant::Edit),
         "forwarding" => Need::Grant(Grant::Forwarding),
         "quarantine" => Need::Grant(Grant::Quarantine),
+        "reply" => Need::Grant(Grant::Reply),
         "keyvalue" => Need::Grant(Grant::KeyValue),
         "resolver" => Need::Grant(Grant::Resolver),
         "http" => Need::Grant(Grant::Http),
@@ -150,6 +158,9 @@ mod tests {
         check("hermetic:plugin/facts@1.1.0", Need::OtherVersion);
         check("hermetic:plugin/shell@0.1.0", Need::Unknown);
         check("wasi:cli/environment@0.2.6", Need::Inert);
+        check("wasi:keyvalue/store@0.2.0-draft", Need::Grant(Grant::KeyValue));
+        check("wasi:keyvalue/store@0.2.0-draft2", Need::Inert);
+        check("wasi:logging/logging@0.1.0-draft", Need::Nothing);
         check("evil:host/shell", Need::Unknown);
         check("run", Need::Unknown);
     }

@@ -173,6 +173,9 @@ pub struct Wishes {
     pub add: Vec<String>,
     /// Keep aside, for this reason.
     pub quarantine: Option<String>,
+    /// An answer to the sender, header and all, with CRLF line ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<Vec<u8>>,
 }
 
 /// A message's octets for hooks after the content, shared by all of them.

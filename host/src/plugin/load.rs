@@ -21,8 +21,8 @@ use super::{
     VERSION,
     aside::Aside,
     bindings::hermetic::plugin as wit,
-    context::{Guest, wasi},
-    database::{Bucket, BucketError},
+    context::{Guest, drafts::Draft, wasi},
+    database::{Bucket, BucketError, Buckets},
     grants::{self, Grant, Missing, Need, PACKAGE},
     hook::{Hook, Plugin},
     network::Network,
@@ -174,7 +174,12 @@ impl Loader {
         let engine = wasmtime::Engine::new(&config).map_err(|error| LoadError::Runtime(format!("{error:#}")))?;
         let ticker = Ticker::start(vec![engine.clone()]).map_err(|error| LoadError::Runtime(error.to_string()))?;
         Ok(Self {
-            runtime: Arc::new(Runtime { engine, aside: Aside::default(), _ticker: ticker }),
+            runtime: Arc::new(Runtime {
+                buckets: Buckets::default(),
+                engine,
+                aside: Aside::default(),
+                _ticker: ticker,
+            }),
             compiled: compiled.to_owned(),
             folder: folder.to_owned(),
             network: Network::new(&Dns::default()).map_err(|error| LoadError::Runtime(error.to_string()))?,
@@ -273,6 +278,7 @@ impl Loader {
             wit::edit::add_to_linker::<_, Of>(linker, |guest| guest)?;
             wit::forwarding::add_to_linker::<_, Of>(linker, |guest| guest)?;
             wit::quarantine::add_to_linker::<_, Of>(linker, |guest| guest)?;
+            wit::reply::add_to_linker::<_, Of>(linker, |guest| guest)?;
             wit::keyvalue::add_to_linker::<_, Of>(linker, |guest| guest)?;
             wit::resolver::add_to_linker::<_, Of>(linker, |guest| guest)?;
             wit::http::add_to_linker::<_, Of>(linker, |guest| guest)
@@ -283,7 +289,11 @@ impl Loader {
                 && !name.starts_with(PACKAGE)
             {
                 let wrong = |error: wasmtime::Error| LoadError::WrongImport(format!("{error:#}"));
-                wasi::link(&mut linker, engine, name, instance).map_err(wrong)?;
+                match Draft::of(name) {
+                    Some(draft) => draft.link(&mut linker),
+                    None => wasi::link(&mut linker, engine, name, instance),
+                }
+                .map_err(wrong)?;
             }
         }
         Ok(linker)
@@ -293,7 +303,7 @@ impl Loader {
         let file = self.folder.join("plugins.sqlite");
         files::make_private_folder(&self.folder)
             .map_err(|error| LoadError::Unreadable { file: file.clone(), error })?;
-        Ok(Arc::new(Bucket::open(&file, &configured.name, configured.grants.keyvalue)?))
+        Ok(Arc::new(self.runtime.buckets.open(&file, &configured.name, configured.grants.keyvalue)?))
     }
 }
 

@@ -23,6 +23,7 @@ pub mod render;
 mod room;
 pub mod run;
 
+pub use database::BucketError;
 pub use load::{LoadError, Loader};
 pub use network::Network;
 

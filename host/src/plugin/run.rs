@@ -24,7 +24,7 @@ use super::{
     bindings::hermetic::plugin::types::{EnvelopeVerdict, MessageVerdict, Outcome},
     breaker::Breaker,
     context::{Call, Guest, Transaction},
-    database::Bucket,
+    database::{Bucket, BucketError, Buckets},
     failure::{Failure, Limiter},
     hook::{Facts, Forward, Hook, Message, Phase, Plugin, Ran, Scratch, Verdict, Wishes},
     instance::Live,
@@ -50,6 +50,7 @@ const LINES: u32 = 500;
 
 /// What all plugins share, for as long as one of them lives.
 pub(super) struct Runtime {
+    pub(super) buckets: Buckets,
     pub(super) engine: wasmtime::Engine,
     pub(super) aside: Aside,
     pub(super) _ticker: Ticker,
@@ -166,15 +167,16 @@ impl Wasm {
         Self { shared: Arc::new(Shared { runtime, instances, exports, description, settings, room, breaker }) }
     }
 
-    /// A phase whose log lines and calls of the host somebody wants to see.
+    /// A phase as somebody wants it who tries the plugin out.
     #[must_use]
     pub fn watched_phase(
         &self,
         facts: Arc<Facts>,
         scratch: Scratch,
         message: Option<Arc<Message>>,
-        notes: Option<Notes>,
+        watch: Watching,
     ) -> Box<dyn Phase> {
+        let Watching { notes, now, shelf } = watch;
         let transaction = Transaction {
             settings: Arc::clone(&self.shared.settings),
             facts,
@@ -183,8 +185,49 @@ impl Wasm {
             header: Arc::new(OnceLock::new()),
             lines: Arc::new(AtomicU32::new(LINES)),
             notes,
+            now,
         };
-        Box::new(WasmPhase { shared: Arc::clone(&self.shared), transaction, parked: None })
+        let parked = shelf.as_ref().and_then(|shelf| shelf.0.lock().take());
+        Box::new(WasmPhase { shared: Arc::clone(&self.shared), transaction, parked, shelf })
+    }
+
+    /// All that it has kept and that has not expired; nothing without the grant.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn kept(&self, now: u32) -> Result<BTreeMap<String, Vec<u8>>, BucketError> {
+        self.shared.settings.bucket.as_ref().map_or_else(|| Ok(BTreeMap::new()), |bucket| bucket.all(now))
+    }
+
+    /// From now on it has kept these and nothing else: key, value and seconds. Without the grant nothing happens.
+    ///
+    /// # Errors
+    /// The database's, and the quota.
+    pub fn keep_only(&self, pairs: &[(String, Vec<u8>, u32)], now: u32) -> Result<(), BucketError> {
+        let Some(bucket) = &self.shared.settings.bucket else { return Ok(()) };
+        bucket.clear()?;
+        pairs.iter().try_for_each(|(key, value, seconds)| bucket.set(key, value, *seconds, now))
+    }
+}
+
+/// What somebody who tries a plugin out wants to see and to decide.
+#[derive(Clone, Debug, Default)]
+pub struct Watching {
+    /// Where log lines and calls of the host are noted.
+    pub notes: Option<Notes>,
+    /// The time, seconds since 1970; none: the machine's.
+    pub now: Option<u32>,
+    /// Where the phase takes its instance from and leaves it; none: it has its own.
+    pub shelf: Option<Shelf>,
+}
+
+/// A place for an instance between phases, to see whether a plugin remembers what it should not.
+#[derive(Clone, Default)]
+pub struct Shelf(Arc<Mutex<Option<u64>>>);
+
+impl std::fmt::Debug for Shelf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shelf")
     }
 }
 
@@ -202,7 +245,7 @@ impl Plugin for Wasm {
     }
 
     fn phase(self: Arc<Self>, facts: Arc<Facts>, scratch: Scratch, message: Option<Arc<Message>>) -> Box<dyn Phase> {
-        self.watched_phase(facts, scratch, message, None)
+        self.watched_phase(facts, scratch, message, Watching::default())
     }
 }
 
@@ -211,11 +254,16 @@ struct WasmPhase {
     transaction: Transaction,
     /// The instance of the last call, if it was good.
     parked: Option<u64>,
+    shelf: Option<Shelf>,
 }
 
 impl Drop for WasmPhase {
     fn drop(&mut self) {
-        drop(self.parked.and_then(|number| self.shared.room.take(number)));
+        let parked = self.parked.take();
+        match &self.shelf {
+            Some(shelf) => *shelf.0.lock() = parked,
+            None => drop(parked.and_then(|number| self.shared.room.take(number))),
+        }
     }
 }
 
@@ -248,7 +296,7 @@ impl Phase for WasmPhase {
                 questions: 0,
                 requests: 0,
                 until: started + Duration::from_millis(self.shared.settings.limits.timeout) * 9 / 10,
-                now: now(),
+                now: self.transaction.now.unwrap_or_else(now),
             };
             self.attempt(export, call, &mut memory).await
         } else {
@@ -342,7 +390,7 @@ impl Shared {
         let mut live = match place {
             Place::Taken(mut live) => {
                 let guest = live.store.data_mut();
-                (guest.call, guest.meter) = (call, meter);
+                (guest.call, guest.meter, guest.transaction) = (call, meter, transaction);
                 live.store.set_epoch_deadline(1);
                 live
             }

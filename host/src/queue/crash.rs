@@ -39,7 +39,14 @@ fn victim() {
         let store = SqliteStore::open(Path::new(&data), 0, Metrics::new()).unwrap();
         let config = Config { data: data.into(), ..Config::default() };
         let (_stop, stopped) = watch::channel(false);
-        tokio::spawn(run(store.clone(), Arc::new(ArcSwap::from_pointee(config)), places, Metrics::new(), stopped));
+        tokio::spawn(run(
+            store.clone(),
+            Arc::new(ArcSwap::from_pointee(config)),
+            places,
+            Arc::new(House::default()),
+            Metrics::new(),
+            stopped,
+        ));
         for task in 0..8 {
             let store = store.clone();
             tokio::spawn(async move {
@@ -127,8 +134,14 @@ async fn nothing_is_lost_torn_or_doubled() {
     let store = SqliteStore::open(folder.path(), 0, Metrics::new()).unwrap();
     let config = Config { data: folder.path().to_owned(), ..Config::default() };
     let (stop, stopped) = watch::channel(false);
-    let queue =
-        tokio::spawn(run(store.clone(), Arc::new(ArcSwap::from_pointee(config)), places, Metrics::new(), stopped));
+    let queue = tokio::spawn(run(
+        store.clone(),
+        Arc::new(ArcSwap::from_pointee(config)),
+        places,
+        Arc::new(House::default()),
+        Metrics::new(),
+        stopped,
+    ));
     while store.counts().await.unwrap().queued > 0 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

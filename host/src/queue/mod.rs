@@ -1,9 +1,19 @@
 //! From the store to delivery and back: what is due is claimed, tried, and settled.
 //!
-//! Owns when something is tried, how often, and when it is given up. Refuses to know how mail is written and how
-//! entries are stored. Fails never: what does not work now is tried later, and what never works ends as `failed` or
-//! `held`, where `hermetic queue list` shows it.
+//! Owns when something is tried, how often, when it is given up, and who is told. Refuses to know how mail is written, how
+//! entries are stored and who judges. Fails never: what does not work now is tried later, and what never works is told to its
+//! sender or ends as `held`, where `hermetic queue list` shows it.
+//!
+//! An entry is delivered to its Maildir, or by the first plugin of its chain that has the hook `delivery`. Entries that wait
+//! for plugins go by lanes of their own ([`lanes`]), the others in batches.
 
+mod ending;
+mod facts;
+mod lanes;
+mod notices;
+mod plugins;
+mod reports;
+mod rules;
 mod schedule;
 
 #[cfg(test)]
@@ -15,16 +25,18 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     task::{JoinSet, spawn_blocking},
 };
 use tracing::{error, warn};
 
+pub use self::rules::{Judged, Rules};
+use self::{ending::End, lanes::Lanes, plugins::Work};
 use crate::{
-    config::{Config, Queue},
+    config::Config,
     deliver::{Parcel, maildir::Maildirs},
     observe::{Address, Metrics, events},
-    store::{Lease, MessageId, Route, Settlement, Store, sqlite::now},
+    store::{Lease, MessageId, Outcome, Pending, Route, Settlement, Store, sqlite::now},
 };
 
 /// Entries that one delivery task takes at a time.
@@ -42,18 +54,34 @@ pub const NEEDS_OUTBOUND: &str = "needs outbound delivery";
 /// Where the mail of a canonical mailbox goes under a configuration; None if it is not configured.
 pub type Places = fn(&Config, &str) -> Option<PathBuf>;
 
+/// What all deliveries share.
+struct Shared {
+    store: Arc<dyn Store>,
+    config: Arc<ArcSwap<Config>>,
+    places: Places,
+    rules: Arc<dyn Rules>,
+    metrics: Arc<Metrics>,
+    maildirs: Arc<Maildirs>,
+    /// There is something to report.
+    reported: Notify,
+}
+
 /// Delivers until `stop` is true or its sender is gone, then ends what is under way. A changed configuration is obeyed from the next batch on.
 pub async fn run(
     store: Arc<dyn Store>,
     config: Arc<ArcSwap<Config>>,
     places: Places,
+    rules: Arc<dyn Rules>,
     metrics: Arc<Metrics>,
     mut stop: watch::Receiver<bool>,
 ) {
     let maildirs = Arc::new(Maildirs::new(&config.load().name));
-    let mut tasks = JoinSet::new();
+    let shared = Arc::new(Shared { store, config, places, rules, metrics, maildirs, reported: Notify::new() });
+    let reports = tokio::spawn(reports::run(shared.clone(), stop.clone()));
+    let mut lanes = Lanes::default();
+    let (mut tasks, mut slow) = (JoinSet::new(), JoinSet::new());
     loop {
-        let queue = config.load().queue.clone();
+        let queue = shared.config.load().queue.clone();
         let full = tasks.len() >= queue.concurrency.max(1);
         tokio::select! {
             biased;
@@ -62,23 +90,47 @@ pub async fn run(
                 report(ended);
                 continue;
             }
+            Some(ended) = slow.join_next() => {
+                report(ended);
+                continue;
+            }
             () = tokio::time::sleep(PAUSE), if queue.hold => continue,
-            () = store.due(), if !full && !queue.hold => {}
+            () = shared.store.due(), if !full && !queue.hold => {}
         }
-        let current = config.load_full();
+        let current = shared.config.load_full();
         if current.queue.hold {
             continue;
         }
-        match store.claim(now(), BATCH, LEASE).await {
+        match shared.store.claim(now(), BATCH, LEASE).await {
             Ok(leases) if leases.is_empty() => {}
             Ok(leases) => {
                 let few = leases.len() < BATCH;
-                let (store, maildirs, metrics) = (store.clone(), maildirs.clone(), metrics.clone());
-                tasks.spawn(async move {
-                    let outcomes = attempt(&*store, &maildirs, &current, places, leases).await;
-                    count(&metrics, &outcomes);
-                    settle(&*store, outcomes).await;
-                });
+                let mut batch = Vec::with_capacity(leases.len());
+                for lease in leases {
+                    let Some(work) = Work::of(&shared, &lease) else {
+                        batch.push((lease, None));
+                        continue;
+                    };
+                    let (lane, limit) = work.lane(&current);
+                    match lanes.enter(&lane, limit, now()) {
+                        Err(at) => batch.push((lease, Some(End::Postponed(at)))),
+                        Ok(place) => {
+                            let (shared, current, mut stop) = (shared.clone(), current.clone(), stop.clone());
+                            slow.spawn(async move {
+                                // Without a turn it stays as it was, and the next start finds it.
+                                let Some(_turn) = place.turn(&mut stop).await else { return };
+                                work.attempt(shared, current, lease).await;
+                            });
+                        }
+                    }
+                }
+                if !batch.is_empty() {
+                    let (shared, current) = (shared.clone(), current.clone());
+                    tasks.spawn(async move {
+                        let outcomes = attempt(&shared, &current, batch).await;
+                        settle(&shared, outcomes).await;
+                    });
+                }
                 if few {
                     tokio::time::sleep(GATHER).await;
                 }
@@ -92,6 +144,10 @@ pub async fn run(
     while let Some(ended) = tasks.join_next().await {
         report(ended);
     }
+    while let Some(ended) = slow.join_next().await {
+        report(ended);
+    }
+    report(reports.await);
 }
 
 fn report(ended: Result<(), tokio::task::JoinError>) {
@@ -100,72 +156,67 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-/// Tries a batch; what became of it has yet to be settled.
-async fn attempt(
-    store: &dyn Store,
-    maildirs: &Arc<Maildirs>,
-    config: &Config,
-    places: Places,
-    leases: Vec<Lease>,
-) -> Vec<(Lease, Settlement)> {
-    let mut outcomes = Vec::with_capacity(leases.len());
-    let mut local = Vec::with_capacity(leases.len());
-    for lease in leases {
+/// Tries a batch, save for what has ended already; what became of it has yet to be settled.
+async fn attempt(shared: &Shared, config: &Arc<Config>, batch: Vec<(Lease, Option<End>)>) -> Vec<Outcome> {
+    let mut ended = Vec::with_capacity(batch.len());
+    let mut local = Vec::with_capacity(batch.len());
+    for (lease, end) in batch {
+        if let Some(end) = end {
+            ended.push((lease, end));
+            continue;
+        }
+        if let Pending::Bounce { status, reason } = &lease.recipient.pending {
+            let end = End::Failed { status: status.clone(), reason: reason.clone() };
+            ended.push((lease, end));
+            continue;
+        }
         match &lease.recipient.route {
-            Route::Relay => {
-                events::held(lease.entry, to(&lease), NEEDS_OUTBOUND);
-                outcomes.push((lease, Settlement::Held { reason: NEEDS_OUTBOUND.into() }));
-            }
-            Route::Local(mailbox) => match places(config, mailbox) {
+            Route::Relay => ended.push((lease, End::Held(NEEDS_OUTBOUND.into()))),
+            Route::Local(mailbox) => match (shared.places)(config, mailbox) {
                 Some(maildir) => local.push((lease, maildir)),
                 None => {
                     let reason = format!("the mailbox {mailbox} is not configured any more");
-                    outcomes.push(later(&config.queue, lease, reason));
+                    ended.push((lease, End::Later { reason, after: None }));
                 }
             },
         }
     }
     if !local.is_empty() {
-        let parcels = pack(store, &config.queue, local, &mut outcomes).await;
-        let maildirs = maildirs.clone();
+        let parcels = pack(&*shared.store, local, &mut ended).await;
+        let maildirs = shared.maildirs.clone();
         let delivered = spawn_blocking(move || {
             let results = maildirs.deliver(&parcels);
             parcels.into_iter().zip(results).collect::<Vec<_>>()
         });
         match delivered.await {
-            Ok(delivered) => {
-                outcomes.extend(delivered.into_iter().map(|(Parcel { lease, .. }, result)| match result {
-                    Ok(_) => {
-                        events::delivered(lease.entry, to(&lease), lease.attempts + 1);
-                        (lease, Settlement::Delivered)
-                    }
-                    Err(error) => later(&config.queue, lease, error.to_string()),
-                }))
-            }
+            Ok(delivered) => ended.extend(delivered.into_iter().map(|(Parcel { lease, .. }, result)| match result {
+                Ok(_) => (lease, End::Delivered),
+                Err(error) => (lease, End::Later { reason: error.to_string(), after: None }),
+            })),
             Err(error) => error!(%error, "a delivery broke; its entries are tried again when their lease ends"),
         }
+    }
+    let mut outcomes = Vec::with_capacity(ended.len());
+    for (lease, end) in ended {
+        outcomes.push(ending::outcome(shared, config, lease, end, None).await);
     }
     outcomes
 }
 
-fn count(metrics: &Metrics, outcomes: &[(Lease, Settlement)]) {
-    for (_, outcome) in outcomes {
-        match outcome {
+fn count(metrics: &Metrics, outcomes: &[Outcome]) {
+    for outcome in outcomes {
+        match outcome.settlement {
             Settlement::Delivered => metrics.delivered(),
             Settlement::Retry { .. } => metrics.deferred(),
             Settlement::Failed { .. } => metrics.failed(),
             Settlement::Held { .. } => metrics.held(),
+            Settlement::Postponed { .. } | Settlement::Becomes(_) => {}
         }
     }
 }
 
-/// Fetches the bodies. What has none is an outcome already.
-async fn pack(
-    store: &dyn Store,
-    queue: &Queue,
-    leases: Vec<(Lease, PathBuf)>,
-    outcomes: &mut Vec<(Lease, Settlement)>,
-) -> Vec<Parcel> {
+/// Fetches the bodies. What has none has ended already.
+async fn pack(store: &dyn Store, leases: Vec<(Lease, PathBuf)>, ended: &mut Vec<(Lease, End)>) -> Vec<Parcel> {
     let mut messages: Vec<MessageId> = leases.iter().map(|(lease, _)| lease.entry.message).collect();
     messages.sort_unstable();
     messages.dedup();
@@ -173,22 +224,30 @@ async fn pack(
     let bodies: HashMap<_, _> = messages.into_iter().zip(bodies).collect();
     let mut parcels = Vec::with_capacity(leases.len());
     for (lease, maildir) in leases {
-        match bodies.get(&lease.entry.message) {
-            Some(Ok(body)) => parcels.push(Parcel { lease, body: body.clone(), maildir }),
-            Some(Err(error)) => outcomes.push(later(queue, lease, error.to_string())),
-            None => outcomes.push(later(queue, lease, "the store gave no body".into())),
-        }
+        let reason = match bodies.get(&lease.entry.message) {
+            Some(Ok(body)) => {
+                parcels.push(Parcel { lease, body: body.clone(), maildir });
+                continue;
+            }
+            Some(Err(error)) => error.to_string(),
+            None => "the store gave no body".into(),
+        };
+        ended.push((lease, End::Later { reason, after: None }));
     }
     parcels
 }
 
 /// Tells the store, again and again until it listens: the lease says for how long that makes sense.
-async fn settle(store: &dyn Store, outcomes: Vec<(Lease, Settlement)>) {
+async fn settle(shared: &Shared, outcomes: Vec<Outcome>) {
+    count(&shared.metrics, &outcomes);
     for _ in 0..30 {
-        match store.settle(outcomes.clone()).await {
+        match shared.store.settle(outcomes.clone()).await {
             Ok(stale) => {
                 for entry in stale {
                     warn!(%entry, "worked on for longer than its lease; the outcome does not count");
+                }
+                if outcomes.iter().any(|outcome| outcome.report.is_some()) {
+                    shared.reported.notify_one();
                 }
                 return;
             }
@@ -196,20 +255,6 @@ async fn settle(store: &dyn Store, outcomes: Vec<(Lease, Settlement)>) {
         }
         tokio::time::sleep(PAUSE).await;
     }
-}
-
-/// Tried again later, or given up if it is too old.
-fn later(queue: &Queue, lease: Lease, reason: String) -> (Lease, Settlement) {
-    let settlement = schedule::next(queue, lease.envelope.received_at, lease.attempts, now(), rand::random())
-        .map_or_else(
-            || Settlement::Failed { reason: format!("{reason}; given up after {} attempts", lease.attempts + 1) },
-            |at| Settlement::Retry { at, reason: reason.clone() },
-        );
-    match &settlement {
-        Settlement::Retry { at, reason } => events::deferred(lease.entry, to(&lease), lease.attempts + 1, *at, reason),
-        _ => events::failed(lease.entry, to(&lease), lease.attempts + 1, &reason),
-    }
-    (lease, settlement)
 }
 
 /// The recipient, for a log line.

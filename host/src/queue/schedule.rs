@@ -24,9 +24,26 @@ pub(super) fn next(
     Some(now.saturating_add(wait.max(1000)).min(expiry.max(now + 1000)))
 }
 
+/// The time that a plugin asks for, `after` seconds from now, within what the operator allows.
+pub(super) fn asked(queue: &Queue, received_at: Timestamp, now: Timestamp, after: u32) -> Timestamp {
+    let expiry = received_at.saturating_add(queue.expire.saturating_mul(1000));
+    let wait = u64::from(after).min(queue.retry_most).max(1).saturating_mul(1000);
+    now.saturating_add(wait).min(expiry.max(now.saturating_add(1000)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_asked_for_is_bounded() {
+        let queue = Queue { retry_first: 60, retry_most: 600, expire: 10_000, ..Queue::default() };
+        for (after, now, expected) in
+            [(0, 100, 101), (5, 100, 105), (3600, 100, 700), (600, 9_800, 10_000), (600, 10_001, 10_002)]
+        {
+            assert_eq!(asked(&queue, 0, now * 1000, after), expected * 1000, "{after} at {now}");
+        }
+    }
 
     #[test]
     fn waits_double_up_to_a_bound_and_end() {

@@ -3,11 +3,48 @@
 use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::Path, time::Instant};
 
 use super::*;
-use crate::store::{Address, Counts, Envelope, NewEntry, Pending, Pressure, Timestamp, sqlite::SqliteStore};
+use crate::config::Queue;
+use crate::plugin::hook::{Facts, Message, Plugin, Ran};
+use crate::store::{Address, Counts, Envelope, NewEntry, Pending, Pressure, Timestamp, Verdicts, sqlite::SqliteStore};
 
 /// Everything below `mail`; `lost` is configured no more.
 pub(super) fn places(config: &Config, mailbox: &str) -> Option<PathBuf> {
     (mailbox != "lost@example.test").then(|| config.data.join("mail").join(mailbox))
+}
+
+/// Everybody at `example.test` has a mailbox, and the plugins that the test wants.
+#[derive(Default)]
+pub(super) struct House {
+    chain: Vec<Arc<dyn Plugin>>,
+    judge: Option<Box<dyn Fn(&Lease, Message) -> Result<Vec<NewEntry>, String> + Send + Sync>>,
+}
+
+#[async_trait::async_trait]
+impl Rules for House {
+    fn place(&self, address: &Address) -> Result<Route, String> {
+        match address.domain.as_str() {
+            _ if address.local == "nobody" => Err("there is no such mailbox here".into()),
+            "example.test" => Ok(Route::Local(address.to_string())),
+            _ => Ok(Route::Relay),
+        }
+    }
+    fn chain(&self, recipient: &Address, _: &Route) -> Vec<Arc<dyn Plugin>> {
+        if recipient.local.starts_with("p-") { self.chain.clone() } else { Vec::new() }
+    }
+    async fn judge(&self, facts: Facts, lease: &Lease, message: Message) -> Judged {
+        let becomes = self.judge.as_ref().map_or_else(|| Err("nobody judges".into()), |judge| judge(lease, message));
+        let verdicts = Verdicts {
+            transaction: facts.transaction_id,
+            message: Some(lease.entry.message),
+            recipients: 1,
+            judged: format!("{becomes:?}"),
+            at: now(),
+        };
+        Judged { becomes, verdicts: Some(verdicts) }
+    }
+    fn record(&self, recipient: &Address, outcome: &str, _: Ran) -> String {
+        format!("{recipient}: {outcome}")
+    }
 }
 
 pub(super) fn entry(mailbox: &str) -> NewEntry {
@@ -48,6 +85,7 @@ struct Rig {
     folder: tempfile::TempDir,
     store: Arc<SqliteStore>,
     config: Arc<ArcSwap<Config>>,
+    house: Arc<House>,
 }
 
 impl Rig {
@@ -58,13 +96,13 @@ impl Rig {
     fn new_in(folder: tempfile::TempDir) -> Self {
         let store = SqliteStore::open(folder.path(), 0, Metrics::new()).unwrap();
         let config = Config { data: folder.path().to_owned(), name: "mx:1.test".into(), ..Config::default() };
-        Self { folder, store, config: Arc::new(ArcSwap::from_pointee(config)) }
+        Self { folder, store, config: Arc::new(ArcSwap::from_pointee(config)), house: Arc::default() }
     }
 
     async fn restart(self) -> Self {
         self.store.close().await;
         drop(self.store);
-        Self::new_in(self.folder)
+        Self { house: self.house, ..Self::new_in(self.folder) }
     }
 
     fn configure(&self, change: impl Fn(&mut Queue)) {
@@ -76,7 +114,14 @@ impl Rig {
     /// Runs the queue until the condition holds.
     async fn run_until(&self, condition: impl Fn(&Counts, &Path) -> bool) {
         let (stop, stopped) = watch::channel(false);
-        let queue = tokio::spawn(run(self.store.clone(), self.config.clone(), places, Metrics::new(), stopped));
+        let queue = tokio::spawn(run(
+            self.store.clone(),
+            self.config.clone(),
+            places,
+            self.house.clone(),
+            Metrics::new(),
+            stopped,
+        ));
         let began = Instant::now();
         loop {
             let counts = self.store.counts().await.unwrap();
@@ -162,13 +207,17 @@ async fn what_fails_is_retried_and_expires() {
     accept(&rig.store, b"x", vec![entry("anna"), entry("berta"), entry("lost")]).await;
     // One that is too old fails at its first attempt.
     accept_at(&rig.store, 1, b"y", vec![entry("lost")]).await;
-    rig.run_until(|counts, _| (counts.queued, counts.failed) == (2, 1)).await;
+    rig.run_until(|counts, _| (counts.queued, counts.held) == (2, 1)).await;
     let listed = rig.store.list().await.unwrap();
     let reasons: Vec<_> = listed.iter().filter_map(|line| line.reason.as_deref()).collect();
     assert_eq!(rig.mail("anna@example.test").len(), 1);
     assert!(reasons[0].contains("berta@example.test"), "{reasons:?}");
     assert_eq!(reasons[1], "the mailbox lost@example.test is not configured any more");
-    assert_eq!(reasons[2], "the mailbox lost@example.test is not configured any more; given up after 1 attempts");
+    assert_eq!(
+        reasons[2],
+        "undeliverable: the mailbox lost@example.test is not configured any more; given up after 1 attempts; nobody has \
+         authenticated the sender, who is not told (queue.notify-strangers)"
+    );
 
     fs::remove_file(&blocked).unwrap();
     rig.run_until(|counts, _| counts.queued == 1).await;
@@ -221,7 +270,8 @@ async fn folders_come_back() {
     let maildir = rig.folder.path().join("mail/anna@example.test");
     let all = ["", "new", "tmp", "cur"];
     let (stop, stopped) = watch::channel(false);
-    let queue = tokio::spawn(run(rig.store.clone(), rig.config.clone(), places, Metrics::new(), stopped));
+    let queue =
+        tokio::spawn(run(rig.store.clone(), rig.config.clone(), places, rig.house.clone(), Metrics::new(), stopped));
     for folder in all {
         let _ = fs::remove_dir_all(maildir.join(folder));
         let id = accept(&rig.store, b"x", vec![entry("anna")]).await.to_string();
@@ -243,7 +293,8 @@ async fn measure() {
     let n: usize = std::env::var("HERMETIC_MEASURE").map_or(10_000, |n| n.parse().unwrap());
     let rig = Rig::new_in(tempfile::tempdir_in("..").unwrap());
     let (stop, stopped) = watch::channel(false);
-    let queue = tokio::spawn(run(rig.store.clone(), rig.config.clone(), places, Metrics::new(), stopped));
+    let queue =
+        tokio::spawn(run(rig.store.clone(), rig.config.clone(), places, rig.house.clone(), Metrics::new(), stopped));
     let began = Instant::now();
     let mut set = tokio::task::JoinSet::new();
     for _ in 0..50 {

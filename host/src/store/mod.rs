@@ -175,6 +175,14 @@ pub enum Pending {
     },
 }
 
+impl NewEntry {
+    /// Somebody who is due now, and of whom nothing more was said.
+    #[must_use]
+    pub fn to(recipient: Address, route: Route) -> Self {
+        Self { recipient, notify: None, orcpt: None, route, held: None, edits: Vec::new(), pending: Pending::Nothing }
+    }
+}
+
 /// How recipients of one message, or those of a batch that were refused, were judged: for `hermetic why`. One row, so
 /// that a message with many recipients costs little more than one with one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -228,9 +236,11 @@ pub struct Lease {
     pub attempts: u32,
     /// An earlier attempt may have got further than its record says: look for a copy before a second one is made.
     pub unsure: bool,
+    /// It is known to be late: whoever is to be told has been.
+    pub late: bool,
 }
 
-/// What became of an attempt.
+/// What becomes of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settlement {
     /// The entry is done.
@@ -242,15 +252,85 @@ pub enum Settlement {
         /// For `queue list`.
         reason: String,
     },
-    /// Failed for good: kept, held as a DSN owed, until outbound delivery takes it.
+    /// Nothing was tried, for want of a turn; that comes at this time.
+    Postponed {
+        /// Not before.
+        at: Timestamp,
+    },
+    /// Failed for good: done, if the [`Outcome`] brings the notice that tells the sender; held, if nobody is told.
     Failed {
-        /// For the DSN and `queue list`.
+        /// RFC 3463, class 5.
+        status: String,
+        /// For the sender and `queue list`.
         reason: String,
     },
     /// Not now, and not without an operator or a later feature.
     Held {
         /// For `queue list`.
         reason: String,
+    },
+    /// It becomes these, the first in its place; a recipient that has an entry of this message already gets no second
+    /// one. None: nobody gets it.
+    Becomes(Vec<NewEntry>),
+}
+
+/// A lease's end: what becomes of the entry, and what is stored in the same transaction, so that a crash neither loses
+/// nor doubles it. If the lease is stale nothing of it is stored.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The right to say so.
+    pub lease: Lease,
+    /// What becomes of the entry.
+    pub settlement: Settlement,
+    /// A message that this causes: a notice to the sender.
+    pub notice: Option<Notice>,
+    /// What plugins are to be told of it, in the form of whoever tells them.
+    pub report: Option<String>,
+    /// How it was judged.
+    pub verdicts: Option<Verdicts>,
+    /// From now on [`Lease::late`].
+    pub late: bool,
+}
+
+impl From<(Lease, Settlement)> for Outcome {
+    fn from((lease, settlement): (Lease, Settlement)) -> Self {
+        Self { late: lease.late, lease, settlement, notice: None, report: None, verdicts: None }
+    }
+}
+
+/// A message of our own making.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// `size` is set to what the content has.
+    pub envelope: Envelope,
+    /// Header and body. It is kept in the database: at most some MiB.
+    pub content: Vec<u8>,
+    /// Whom it goes to.
+    pub entries: Vec<NewEntry>,
+}
+
+/// Something that plugins have yet to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Names it.
+    pub number: i64,
+    /// Times that it was tried.
+    pub tries: u32,
+    /// As the [`Outcome`] had it, or the last try left it.
+    pub text: String,
+}
+
+/// What became of a try to tell a [`Report`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It is done with.
+    Done,
+    /// Not all of it: this is tried again.
+    Again {
+        /// Not before.
+        at: Timestamp,
+        /// What is left to tell.
+        text: String,
     },
 }
 
@@ -259,7 +339,7 @@ pub enum Settlement {
 pub struct Listed {
     /// `ULID.index`.
     pub entry: String,
-    /// `queued`, `leased`, `held`, `failed`, `owed`.
+    /// `queued`, `leased`, `held`; of an earlier version also `owed`.
     pub state: String,
     /// Why it is in this state.
     pub reason: Option<String>,
@@ -275,6 +355,8 @@ pub struct Listed {
     pub attempts: u32,
     /// The next attempt, if one is planned.
     pub next_attempt: Option<Timestamp>,
+    /// What comes before delivery.
+    pub pending: Pending,
 }
 
 /// How many entries are in which state.
@@ -284,9 +366,7 @@ pub struct Counts {
     pub queued: u64,
     /// Waiting for an operator or a later feature.
     pub held: u64,
-    /// Undeliverable, a failure DSN owed.
-    pub failed: u64,
-    /// Delivered, a success DSN owed.
+    /// Delivered by an earlier version, which could not tell the sender.
     pub owed: u64,
 }
 
@@ -314,8 +394,20 @@ pub trait Store: Send + Sync + 'static {
     fn begin(&self) -> Result<Box<dyn Incoming>, StoreError>;
     /// Up to `n` entries that are due, each leased for `lease`.
     async fn claim(&self, now: Timestamp, n: usize, lease: Duration) -> Result<Vec<Lease>, StoreError>;
+    /// An attempt begins that whoever it is made at counts: it is counted before it is made. A stale lease is returned.
+    async fn begin_attempts(&self, _leases: Vec<Lease>) -> Result<Vec<EntryId>, StoreError> {
+        Ok(Vec::new())
+    }
     /// What became of them, all in one transaction. A stale lease is skipped and returned.
-    async fn settle(&self, outcomes: Vec<(Lease, Settlement)>) -> Result<Vec<EntryId>, StoreError>;
+    async fn settle(&self, outcomes: Vec<Outcome>) -> Result<Vec<EntryId>, StoreError>;
+    /// Up to `n` reports that are due, the longest due first; and when the next one is. There is one reader at a time.
+    async fn reports(&self, _now: Timestamp, _n: usize) -> Result<(Vec<Report>, Option<Timestamp>), StoreError> {
+        Ok((Vec::new(), None))
+    }
+    /// What became of them.
+    async fn told(&self, _reports: Vec<(Report, Told)>) -> Result<(), StoreError> {
+        Ok(())
+    }
     /// A message's prefix (trace and added fields) and content.
     async fn body(&self, message: MessageId) -> Result<Body, StoreError> {
         let none = || Err(StoreError::Unknown(message.to_string()));

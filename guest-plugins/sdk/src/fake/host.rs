@@ -227,6 +227,40 @@ pub(crate) mod quarantine {
     }
 }
 
+pub(crate) mod reply {
+    use super::try_with;
+    use crate::Fault;
+
+    /// Octets of the text.
+    const TEXT: usize = 64 * 1024;
+    /// Octets of the subject.
+    const SUBJECT: usize = 400;
+
+    pub(crate) fn send(subject: &str, text: &str) -> Result<(), Fault> {
+        try_with("reply", |fake| {
+            let (Some(from), to) = (&fake.facts.forward_path, fake.facts.reverse_path.clone().unwrap_or_default())
+            else {
+                return Err(Fault::new(Fault::UNAVAILABLE, "this hook was not called for one recipient"));
+            };
+            if fake.reply.is_some() {
+                return Err(Fault::new(Fault::LIMIT, "this recipient has answered already"));
+            }
+            let no_text = text.len() > TEXT || text.trim().is_empty() || text.contains('\0');
+            if no_text || subject.len() > SUBJECT || subject.chars().any(char::is_control) {
+                return Err(Fault::new(Fault::INVALID, "no such subject or text"));
+            }
+            let by_hand =
+                |value: &String| value.split([';', '(']).next().unwrap_or_default().trim().eq_ignore_ascii_case("no");
+            let automatic = !fake.fields.text("Auto-Submitted").iter().all(by_hand);
+            if to.is_empty() || to.eq_ignore_ascii_case(from) || automatic {
+                return Err(Fault::new(Fault::NOT_FOUND, "there is nobody to answer"));
+            }
+            fake.reply = Some((subject.into(), text.into()));
+            Ok(())
+        })
+    }
+}
+
 pub(crate) mod scratch {
     use super::{SCRATCH, try_with, with};
     use crate::Fault;
@@ -391,48 +425,77 @@ pub(crate) mod keyvalue {
 }
 
 pub(crate) mod resolver {
-    use super::{key, try_with};
+    use std::collections::BTreeMap;
+
+    use super::{Fake, key, try_with};
     use crate::Fault;
     use crate::bindings::resolver::Exchanger;
 
+    fn ask<T: Clone>(
+        kind: &str,
+        name: &str,
+        of: impl FnOnce(&Fake) -> &BTreeMap<String, Vec<T>>,
+    ) -> Result<Vec<T>, Fault> {
+        try_with("resolver", |fake| {
+            fake.questions.push(format!("{kind} {name}"));
+            if fake.unanswered.contains(&key(name)) {
+                return Err(Fault::new(Fault::UNAVAILABLE, "the DNS does not answer"));
+            }
+            Ok(of(fake).get(&key(name)).cloned().unwrap_or_default())
+        })
+    }
+
     pub(crate) fn addresses(name: &str) -> Result<Vec<String>, Fault> {
-        try_with("resolver", |fake| Ok(fake.addresses.get(&key(name)).cloned().unwrap_or_default()))
+        ask("A", name, |fake| &fake.addresses)
     }
 
     pub(crate) fn mx(name: &str) -> Result<Vec<Exchanger>, Fault> {
-        try_with("resolver", |fake| Ok(fake.exchangers.get(&key(name)).cloned().unwrap_or_default()))
+        ask("MX", name, |fake| &fake.exchangers)
     }
 
     pub(crate) fn txt(name: &str) -> Result<Vec<Vec<u8>>, Fault> {
-        try_with("resolver", |fake| Ok(fake.texts.get(&key(name)).cloned().unwrap_or_default()))
+        ask("TXT", name, |fake| &fake.texts)
     }
 
     pub(crate) fn ptr(address: &str) -> Result<Vec<String>, Fault> {
-        try_with("resolver", |fake| Ok(fake.names.get(address).cloned().unwrap_or_default()))
+        ask("PTR", address, |fake| &fake.names)
     }
 }
 
 pub(crate) mod http {
+    use super::super::Request;
     use super::{Fake, try_with};
     use crate::Fault;
     use crate::bindings::http::{Field, Response};
 
-    fn respond(fake: &mut Fake, method: &str, url: &str, body: Vec<u8>) -> Result<Response, Fault> {
-        fake.requests.push((method.into(), url.into(), body));
+    /// Fields that the real host refuses, for they are its own.
+    const OURS: [&str; 8] =
+        ["host", "connection", "content-length", "transfer-encoding", "te", "trailer", "upgrade", "expect"];
+
+    fn respond(fake: &mut Fake, method: &str, url: &str, fields: &[Field], body: Vec<u8>) -> Result<Response, Fault> {
+        for Field { name, value } in fields {
+            let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+            let printed = |c: char| c == '\t' || c == ' ' || c.is_ascii_graphic();
+            let ours = OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours));
+            if ours || name.is_empty() || !name.chars().all(token) || !value.chars().all(printed) {
+                return Err(Fault::new(Fault::INVALID, format!("not a field: {name}")));
+            }
+        }
+        fake.requests.push(Request { method: method.into(), url: url.into(), fields: fields.to_vec(), body });
         if fake.responses.is_empty() {
             return Err(Fault::new(Fault::UNAVAILABLE, "the test has no response left"));
         }
         fake.responses.remove(0)
     }
 
-    pub(crate) fn send(method: &str, url: &str, _fields: &[Field], body: &[u8]) -> Result<Response, Fault> {
-        try_with("http", |fake| respond(fake, method, url, body.to_vec()))
+    pub(crate) fn send(method: &str, url: &str, fields: &[Field], body: &[u8]) -> Result<Response, Fault> {
+        try_with("http", |fake| respond(fake, method, url, fields, body.to_vec()))
     }
 
-    pub(crate) fn send_message(method: &str, url: &str, _fields: &[Field]) -> Result<Response, Fault> {
+    pub(crate) fn send_message(method: &str, url: &str, fields: &[Field]) -> Result<Response, Fault> {
         try_with("http", |fake| {
             let message = fake.rendered();
-            respond(fake, method, url, message)
+            respond(fake, method, url, fields, message)
         })
     }
 }

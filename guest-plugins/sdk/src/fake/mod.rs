@@ -11,7 +11,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Fault;
-use crate::bindings::http::Response;
+use crate::bindings::http::{Field, Response};
 use crate::bindings::resolver::Exchanger;
 use fields::Fields;
 
@@ -48,6 +48,27 @@ pub enum Level {
     Warn,
 }
 
+/// A request that a plugin made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// `POST`.
+    pub method: String,
+    /// Where to.
+    pub url: String,
+    /// In their order.
+    pub fields: Vec<Field>,
+    /// For `http::send_message`, the message.
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    /// The value of a field, its name in any case.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| &*field.value)
+    }
+}
+
 /// A value and the second at which it is gone; none: never.
 #[derive(Clone, Debug)]
 struct Entry {
@@ -73,14 +94,17 @@ pub struct Fake {
     exchangers: BTreeMap<String, Vec<Exchanger>>,
     texts: BTreeMap<String, Vec<Vec<u8>>>,
     names: BTreeMap<String, Vec<String>>,
+    unanswered: BTreeSet<String>,
+    questions: Vec<String>,
     responses: Vec<Result<Response, Fault>>,
     attempt: (String, u32, u32),
     fate: (String, Option<String>, String, u32),
     edits: Vec<Edit>,
     forwards: Vec<Forward>,
     quarantined: Option<String>,
+    reply: Option<(String, String)>,
     lines: Vec<(Level, String)>,
-    requests: Vec<(String, String, Vec<u8>)>,
+    requests: Vec<Request>,
     used: BTreeSet<&'static str>,
 }
 
@@ -147,12 +171,15 @@ impl Fake {
             exchangers: BTreeMap::new(),
             texts: BTreeMap::new(),
             names: BTreeMap::new(),
+            unanswered: BTreeSet::new(),
+            questions: Vec::new(),
             responses: Vec::new(),
             attempt: ("key-1".into(), 1, 1_800_000_000),
             fate: ("delivered".into(), Some("2.0.0".into()), "delivered".into(), 1),
             edits: Vec::new(),
             forwards: Vec::new(),
             quarantined: None,
+            reply: None,
             lines: Vec::new(),
             requests: Vec::new(),
             used: BTreeSet::new(),
@@ -328,7 +355,13 @@ impl Fake {
 
     /// The names of an address.
     pub fn ptr(&mut self, address: &str, names: &[&str]) -> &mut Self {
-        self.names.insert(address.into(), names.iter().map(|text| (*text).to_owned()).collect());
+        self.names.insert(host::key(address), names.iter().map(|text| (*text).to_owned()).collect());
+        self
+    }
+
+    /// A name about which nobody knows anything now: every question for it is [`Fault::UNAVAILABLE`].
+    pub fn unanswered(&mut self, name: &str) -> &mut Self {
+        self.unanswered.insert(host::key(name));
         self
     }
 
@@ -358,6 +391,7 @@ impl Fake {
         self.edits.clear();
         self.forwards.clear();
         self.quarantined = None;
+        self.reply = None;
         self
     }
 
@@ -394,16 +428,28 @@ impl Fake {
         self.quarantined.as_deref()
     }
 
+    /// The answer to the sender: subject and text.
+    #[must_use]
+    pub fn reply(&self) -> Option<(&str, &str)> {
+        self.reply.as_ref().map(|(subject, text)| (&**subject, &**text))
+    }
+
     /// The log.
     #[must_use]
     pub fn lines(&self) -> &[(Level, String)] {
         &self.lines
     }
 
-    /// Requests that were made: method, URL, body.
+    /// Requests that were made.
     #[must_use]
-    pub fn requests(&self) -> &[(String, String, Vec<u8>)] {
+    pub fn requests(&self) -> &[Request] {
         &self.requests
+    }
+
+    /// Names and addresses that the DNS was asked about, each with the kind of the question: `MX example.org`.
+    #[must_use]
+    pub fn questions(&self) -> &[String] {
+        &self.questions
     }
 
     /// The interfaces that were used so far, which are those that the component will import.

@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::store::{
-    Body, Counts, EntryId, Envelope, Incoming, Lease, Listed, MessageId, NewEntry, Pressure, Settlement, Store,
-    StoreError, Verdicts,
+    Body, Counts, EntryId, Envelope, Incoming, Lease, Listed, MessageId, NewEntry, Pressure, Store, StoreError,
+    Verdicts,
 };
 
 /// What went wrong, if the test wants it so.
@@ -118,7 +118,7 @@ impl Store for Memory {
     async fn claim(&self, _: u64, _: usize, _: Duration) -> Result<Vec<Lease>, StoreError> {
         Ok(Vec::new())
     }
-    async fn settle(&self, _: Vec<(Lease, Settlement)>) -> Result<Vec<EntryId>, StoreError> {
+    async fn settle(&self, _: Vec<crate::store::Outcome>) -> Result<Vec<EntryId>, StoreError> {
         Ok(Vec::new())
     }
     async fn bodies(&self, messages: Vec<MessageId>) -> Vec<Result<Body, StoreError>> {

@@ -10,10 +10,10 @@ use crate::{
     store::{Edit, Pending},
 };
 
-const MX: &str = "[[listener]]\nkind = \"mx\"\naddress = \"127.0.0.1:0\"";
-const LMTP: &str = "[[listener]]\nkind = \"lmtp\"\naddress = \"127.0.0.1:0\"";
+pub(super) const MX: &str = "[[listener]]\nkind = \"mx\"\naddress = \"127.0.0.1:0\"";
+pub(super) const LMTP: &str = "[[listener]]\nkind = \"lmtp\"\naddress = \"127.0.0.1:0\"";
 const FIVE: &str = "recipients fine edited thrown later never\n";
-const QUEUED: &str = "ok queued as 00000000000000000000000007\n";
+pub(super) const QUEUED: &str = "ok queued as 00000000000000000000000007\n";
 
 /// By the recipient's name, after the content.
 fn by_name(log: &Log) -> Option<Arc<Chains>> {
@@ -37,7 +37,7 @@ fn by_name(log: &Log) -> Option<Arc<Chains>> {
     chains(vec![judge], &[("free@example.test", ""), ("*", "judge")])
 }
 
-fn entries(rig: &Rig) -> Vec<String> {
+pub(super) fn entries(rig: &Rig) -> Vec<String> {
     let messages = rig.store.messages.lock();
     let all = messages.iter().flat_map(|(_, _, entries)| entries);
     let shown = all.map(|entry| {
@@ -51,7 +51,7 @@ fn entries(rig: &Rig) -> Vec<String> {
     shown.collect()
 }
 
-fn outcomes(rig: &Rig) -> Vec<String> {
+pub(super) fn outcomes(rig: &Rig) -> Vec<String> {
     let verdicts = rig.store.verdicts.lock();
     let shown = verdicts.iter().flat_map(|verdicts| {
         let message = if verdicts.message.is_some() { "stored" } else { "-" };
@@ -173,7 +173,7 @@ async fn envelope_only() {
 }
 
 /// The whole way: the sealed engine, the store, the queue, Maildirs; SMTP, PRDR and LMTP as clients speak them.
-mod sealed {
+pub(super) mod sealed {
     use std::path::Path;
 
     use arc_swap::ArcSwap;
@@ -185,15 +185,15 @@ mod sealed {
         store::sqlite::{self, SqliteStore},
     };
 
-    struct Server {
+    pub(in super::super) struct Server {
         folder: tempfile::TempDir,
-        store: Arc<SqliteStore>,
+        pub(in super::super) store: Arc<SqliteStore>,
         listeners: Listeners,
         stop: watch::Sender<bool>,
         queue: JoinHandle<()>,
     }
 
-    fn start(chains: Option<Arc<Chains>>) -> Server {
+    pub(in super::super) fn start(chains: Option<Arc<Chains>>) -> Server {
         let folder = tempfile::tempdir().unwrap();
         let text = format!(
             "name = \"mail.example.test\"\ndata = {:?}\n{MX}\n{LMTP}\nname = \"local\"\n[[domain]]\nname = \"example.test\"\nmailboxes = [\"*\"]\n",
@@ -216,19 +216,24 @@ mod sealed {
         let (stop, stopped) = watch::channel(false);
         let places = Config::maildir;
         let config = Arc::new(ArcSwap::new(config));
-        let queue = tokio::spawn(queue::run(store.clone(), config, places, Metrics::new(), stopped));
+        let queue = tokio::spawn(queue::run(store.clone(), config, places, shared.clone(), Metrics::new(), stopped));
         Server { folder, store, listeners, stop, queue }
     }
 
     impl Server {
-        async fn connect(&self, kind: Kind) -> Peer<TcpStream> {
+        pub(in super::super) async fn connect(&self, kind: Kind) -> Peer<TcpStream> {
             let mut addresses = self.listeners.addresses();
             let (_, address) = addresses.find(|(listener, _)| listener.kind == kind).unwrap();
             Peer(TcpStream::connect(address).await.unwrap())
         }
 
+        pub(in super::super) async fn stop(self) {
+            self.stop.send_replace(true);
+            self.queue.await.unwrap();
+        }
+
         /// The copies in a mailbox, once nothing is left to deliver.
-        async fn copies(&self, local: &str) -> Vec<String> {
+        pub(in super::super) async fn copies(&self, local: &str) -> Vec<String> {
             while self.store.counts().await.unwrap().queued > 0 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
@@ -239,7 +244,7 @@ mod sealed {
     }
 
     /// Says the lines, and returns the codes of all that was answered until the connection ends.
-    async fn converse(mut peer: Peer<TcpStream>, lines: &[&str]) -> Vec<String> {
+    pub(in super::super) async fn converse(mut peer: Peer<TcpStream>, lines: &[&str]) -> Vec<String> {
         for line in lines {
             peer.say(format!("{line}\r\n")).await;
             // About the time of an answer: EHLO and DATA end a group of commands (RFC 2920 section 3.1).
@@ -250,7 +255,7 @@ mod sealed {
         last.map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect()
     }
 
-    fn judged(data: &Path, id: &str) -> Vec<Record> {
+    pub(in super::super) fn judged(data: &Path, id: &str) -> Vec<Record> {
         let all = sqlite::verdicts(data, id).unwrap().unwrap();
         all.iter().flat_map(|one| serde_json::from_str::<Vec<Record>>(&one.judged).unwrap()).collect()
     }
@@ -347,7 +352,6 @@ mod sealed {
             let heard = converse(server.connect(Kind::Mx).await, &lines).await;
             assert_eq!(heard[heard.len() - 2], expected, "{heard:?}");
         }
-        server.stop.send_replace(true);
-        server.queue.await.unwrap();
+        server.stop().await;
     }
 }

@@ -88,7 +88,7 @@ impl facts::Host for Guest {
 }
 
 impl Guest {
-    fn line(&mut self, level: Level, text: &str) {
+    pub(super) fn line(&mut self, level: Level, text: &str) {
         let left = &self.transaction.lines;
         let before = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
         let line = clean(text, LINE);

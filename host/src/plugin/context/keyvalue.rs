@@ -5,8 +5,11 @@ use std::sync::Arc;
 use super::{Code, Guest, fault};
 use crate::plugin::{
     bindings::hermetic::plugin::{keyvalue, types::Fault},
-    database::{Bucket, BucketError},
+    database::{Bucket, BucketError, Range},
 };
+
+/// What a counter may be.
+const RANGE: Range = i32::MIN as i128..=i32::MAX as i128;
 
 impl From<BucketError> for Fault {
     fn from(error: BucketError) -> Self {
@@ -41,6 +44,12 @@ impl Guest {
         })
         .await
     }
+
+    /// For whoever can not wait.
+    pub(super) fn bucket(&self) -> Result<&Bucket, Fault> {
+        let none = || fault(Code::NotGranted, "grants.keyvalue is not set");
+        self.transaction.settings.bucket.as_deref().ok_or_else(none)
+    }
 }
 
 impl keyvalue::Host for Guest {
@@ -57,6 +66,8 @@ impl keyvalue::Host for Guest {
     }
 
     async fn increment(&mut self, key: String, by: i32, seconds: u32) -> wasmtime::Result<Result<i32, Fault>> {
-        self.keep("keyvalue.increment", move |bucket, now| bucket.increment(&key, by, seconds, now)).await
+        let work = move |bucket: &Bucket, now| bucket.increment(&key, by.into(), &RANGE, seconds, now);
+        let sum = self.keep("keyvalue.increment", work).await?;
+        Ok(sum.and_then(|sum| i32::try_from(sum).map_err(|error| fault(Code::Limit, error.to_string()))))
     }
 }

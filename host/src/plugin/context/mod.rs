@@ -4,6 +4,7 @@
 //! know how instances are made. A mistake of the plugin is a fault that it can read; too many calls are a trap.
 
 mod attempt;
+pub(super) mod drafts;
 mod edit;
 mod facts;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod http;
 mod keyvalue;
 mod message;
 mod reach;
+mod reply;
 mod resolver;
 pub(super) mod wasi;
 mod wishes;
@@ -80,6 +82,8 @@ pub(super) struct Transaction {
     /// Lines that may still be logged.
     pub(super) lines: Arc<std::sync::atomic::AtomicU32>,
     pub(super) notes: Option<Notes>,
+    /// Seconds since 1970; none: the machine's clock tells.
+    pub(super) now: Option<u32>,
 }
 
 /// One call of a hook.

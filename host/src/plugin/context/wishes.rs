@@ -62,7 +62,7 @@ impl forwarding::Host for Guest {
 }
 
 impl Guest {
-    fn for_one_recipient(&self) -> Result<(), Fault> {
+    pub(super) fn for_one_recipient(&self) -> Result<(), Fault> {
         let several = || fault(Code::Unavailable, "this hook was not called for one recipient");
         self.call.forward.as_ref().map(drop).ok_or_else(several)
     }

@@ -112,8 +112,15 @@ pub(crate) fn append(wishes: &mut Wishes, name: &str, value: &str) -> u32 {
     id
 }
 
-/// Chains over fakes; `routes` as in the configuration: `(recipients, plugins)`, separated by blanks.
+/// Chains over fakes; `routes` as in the configuration: `(recipients, plugins)`, separated by blanks. The name of a plugin
+/// says what is special about it: `postmaster...` judges postmaster, and `few...` is called three times at most.
 pub(crate) fn chains(plugins: Vec<Arc<dyn Plugin>>, routes: &[(&str, &str)]) -> Option<Arc<Chains>> {
+    let routes: Vec<_> = routes.iter().map(|(recipients, plugins)| (*recipients, *plugins, "quarantine")).collect();
+    chains_refusing(plugins, &routes)
+}
+
+/// The same with what becomes of those who are refused.
+pub(crate) fn chains_refusing(plugins: Vec<Arc<dyn Plugin>>, routes: &[(&str, &str, &str)]) -> Option<Arc<Chains>> {
     let words = |text: &str| format!("{:?}", text.split_whitespace().collect::<Vec<_>>());
     let mut text = String::new();
     for plugin in &plugins {
@@ -121,9 +128,13 @@ pub(crate) fn chains(plugins: Vec<Arc<dyn Plugin>>, routes: &[(&str, &str)]) -> 
         if plugin.name().starts_with("postmaster") {
             text.push_str("postmaster = true\n");
         }
+        if plugin.name().starts_with("few") {
+            text.push_str("limits = { calls = 3 }\n");
+        }
     }
-    for (recipients, plugins) in routes {
-        text.push_str(&format!("[[route]]\nrecipients = {}\nplugins = {}\n", words(recipients), words(plugins)));
+    for (recipients, plugins, refused) in routes {
+        let (recipients, plugins) = (words(recipients), words(plugins));
+        text.push_str(&format!("[[route]]\nrecipients = {recipients}\nplugins = {plugins}\nrefused = {refused:?}\n"));
     }
     let config: Config = toml::from_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     let plugins: HashMap<_, _> = plugins.into_iter().map(|plugin| (plugin.name().to_owned(), plugin)).collect();

@@ -175,6 +175,12 @@ impl Judging {
         outcomes
     }
 
+    /// A recipient whose envelope was judged in another transaction: here only its message is judged.
+    pub fn again(&mut self, given: &Address, route: &Route) {
+        let chain = self.chains.of(given, route);
+        self.admit(Judged::new(given.clone(), route.clone(), chain, Wishes::default(), 0));
+    }
+
     /// It was accepted by all who judge the envelope.
     pub(super) fn admit(&mut self, mut judged: Judged) {
         for link in judged.chain.links.iter() {

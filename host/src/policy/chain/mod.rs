@@ -131,6 +131,12 @@ impl Chains {
         everybody.map_or(&self.none, |(_, chain)| chain).links.clone()
     }
 
+    /// Those who judge this recipient, in their order.
+    #[must_use]
+    pub fn plugins(&self, given: &Address, route: &Route) -> Vec<Arc<dyn Plugin>> {
+        self.of(given, route).links.iter().map(|link| self.links[*link].plugin.clone()).collect()
+    }
+
     /// The names of those who judge this recipient, in their order.
     #[must_use]
     pub fn names(&self, given: &Address, route: &Route) -> Vec<&str> {

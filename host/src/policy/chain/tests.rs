@@ -1,6 +1,9 @@
 //! Chains over plugins that are closures: who is asked when, what each sees, and what comes of it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod before_recipients;
+mod sent_on;
+
 use proptest::prelude::*;
 
 use super::{

@@ -5,14 +5,15 @@
 //! [`StoreError`] later.
 //!
 //! ```text
-//!   begin ──► writing ──accept──► queued ◄───────┐ Retry
-//!                │ dropped          │ claim      │                Delivered
-//!                ▼                  ▼            │            ┌─────────────► gone
+//!   begin ──► writing ──accept──► queued ◄───────┐ Retry, Postponed; Becomes (other entries)
+//!                │ dropped          │ claim      │
+//!                ▼                  ▼            │            ┌─► gone    Delivered; Failed with a notice; Becomes nothing
 //!             nothing            leased ─────────┴── settle ──┤
-//!                                   │ expired,                ├─► owed    Delivered, NOTIFY=SUCCESS
-//!                                   │ or the process died     ├─► failed  Failed: a DSN is owed
-//!                                   ▼                         └─► held    Held; Failed with no one to tell
-//!                                queued (unsure)
+//!                                   │ expired,                └─► held    Held; Failed with nobody to tell
+//!                                   │ or the process died
+//!                                   ▼                  with each of them, in the same transaction, if the outcome has them:
+//!                                queued (unsure)       ─► queued   a notice, which is a message as any other
+//!                                                      ─► report   for plugins ── told ─► gone
 //! ```
 //!
 //! # What if the process is killed, or the power fails, between any two steps?
@@ -35,7 +36,16 @@
 //!    leaves the copy and an unsure entry; the copy's name is made of the entry's id, so it is found and not made twice.
 //! 6. *Settled.* The last entry takes its message's row along in one transaction. A file is removed after the commit; a
 //!    crash before the removal leaves an orphan (see 1).
-//! 7. *A row whose file is missing or short* can not come from a crash. It is damage: an error is logged at start, and
+//! 7. *Settled with a notice.* The notice's rows are inserted by the transaction that takes its entry away or marks it as
+//!    late, and only if the lease is valid. So there is no moment at which the entry is done and the sender not told, or
+//!    the sender told and the entry to be told of again. A notice is never a file, so nothing has to be synced before.
+//! 8. *Settled with a report.* The same. The report's row goes when the plugins have been told; a crash before that tells
+//!    them again.
+//! 9. *An attempt that is counted.* What a plugin delivers can not be looked for. The attempt's number is committed before
+//!    the plugin is called; whoever calls it again after a crash has the next number, and the same idempotency key.
+//! 10. *Judged again.* The entry becomes what the judges made of it in one transaction, and is delivered after that: a
+//!    crash before it has them asked again, and nothing has been delivered.
+//! 11. *A row whose file is missing or short* can not come from a crash. It is damage: an error is logged at start, and
 //!    the entries are held.
 //!
 //! The WAL is written back by the writer thread after it has answered, whenever about 32 MiB were added; see `writer`.
@@ -81,11 +91,11 @@ use self::{
     lock::Lock,
     schema::State,
     space::Space,
-    writer::{Job, Writer, failed},
+    writer::{Job, Settling, Writer, failed},
 };
 use super::{
-    Address, Body, Content, Counts, EntryId, Incoming, Lease, Listed, MessageId, Settlement, Store, StoreError,
-    Timestamp, Verdicts, durable,
+    Address, Body, Content, Counts, EntryId, Incoming, Lease, Listed, MessageId, Outcome, Report, Store, StoreError,
+    Timestamp, Told, Verdicts, durable,
 };
 use crate::observe::Metrics;
 
@@ -294,11 +304,14 @@ pub fn verdicts(data: &Path, id: &str) -> Result<Option<Vec<Verdicts>>, OpenErro
 }
 
 fn read_list(connection: &Connection) -> rusqlite::Result<Vec<Listed>> {
-    let mut statement = connection.prepare(
+    // Without a writer the schema may be an earlier one.
+    let known = connection.prepare("SELECT 1 FROM pragma_table_info('entry') WHERE name = 'pending'")?.exists(())?;
+    let pending = if known { "pending" } else { "NULL" };
+    let mut statement = connection.prepare(&format!(
         "SELECT id, place, state, reason, reverse_local, reverse_domain, recipient_local, recipient_domain, size,
-                received_at, attempts, next_attempt
-         FROM entry JOIN message ON key = message ORDER BY message, place",
-    )?;
+                received_at, attempts, next_attempt, {pending}
+         FROM entry JOIN message ON key = message ORDER BY message, place"
+    ))?;
     let listed = statement.query_map((), |row| {
         let reverse: (Option<String>, Option<String>) = (row.get(4)?, row.get(5)?);
         let reverse = reverse.0.zip(reverse.1).map(|(local, domain)| Address { local, domain }.to_string());
@@ -312,6 +325,7 @@ fn read_list(connection: &Connection) -> rusqlite::Result<Vec<Listed>> {
             received_at: row.get(9)?,
             attempts: row.get(10)?,
             next_attempt: row.get(11)?,
+            pending: rows::pending_from_text(row.get(12)?)?,
         })
     })?;
     listed.collect()
@@ -346,13 +360,26 @@ impl Store for SqliteStore {
         self.ask(|reply| Job::Claim { now, n, lease, reply }).await
     }
 
-    async fn settle(&self, outcomes: Vec<(Lease, Settlement)>) -> Result<Vec<EntryId>, StoreError> {
+    async fn begin_attempts(&self, leases: Vec<Lease>) -> Result<Vec<EntryId>, StoreError> {
+        self.ask(|reply| Job::Begin(leases, reply)).await
+    }
+
+    async fn settle(&self, outcomes: Vec<Outcome>) -> Result<Vec<EntryId>, StoreError> {
+        let outcomes = outcomes.into_iter().map(|outcome| Settling::new(outcome, &self.shared.ids)).collect();
         let settled = self.ask(|reply| Job::Settle(outcomes, reply)).await?;
         if !settled.remove.is_empty() {
             // The transaction is durable whatever becomes of this, and the next start removes what is left.
             let _ = spawn_blocking(move || settled.remove.iter().for_each(|path| bodies::remove(path))).await;
         }
         Ok(settled.stale)
+    }
+
+    async fn reports(&self, now: Timestamp, n: usize) -> Result<(Vec<Report>, Option<Timestamp>), StoreError> {
+        self.read(move |connection| rows::read_reports(connection, now, n)).await
+    }
+
+    async fn told(&self, reports: Vec<(Report, Told)>) -> Result<(), StoreError> {
+        self.ask(|reply| Job::Told(reports, reply)).await
     }
 
     async fn bodies(&self, messages: Vec<MessageId>) -> Vec<Result<Body, StoreError>> {
@@ -403,7 +430,6 @@ impl Store for SqliteStore {
                 match State::word(row.get(0)?) {
                     "queued" => counts.queued = n,
                     "held" => counts.held = n,
-                    "failed" => counts.failed = n,
                     _ => counts.owed = n,
                 }
             }

@@ -6,8 +6,8 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params}
 
 use super::{ids::key, schema::State};
 use crate::store::{
-    Address, BodyKind, Edit, EntryId, Envelope, MessageId, NewEntry, Notify, Pending, ReturnContent, Route, Timestamp,
-    VERDICTS_AGE, VERDICTS_MOST, Verdicts,
+    Address, BodyKind, Edit, EntryId, Envelope, MessageId, NewEntry, Notify, Pending, Report, ReturnContent, Route,
+    Timestamp, Told, VERDICTS_AGE, VERDICTS_MOST, Verdicts,
 };
 
 /// An accepted message, on its way into the tables.
@@ -62,34 +62,107 @@ pub(super) fn insert(connection: &Connection, message: &NewMessage) -> rusqlite:
         prefix,
         content,
     ])?;
-    let mut statement = connection.prepare_cached(ENTRY)?;
-    for (place, entry) in entries.iter().enumerate() {
+    for (place, entry) in (0..).zip(entries) {
+        insert_entry(connection, key, place, e.received_at, entry)?;
+    }
+    verdicts.as_ref().map_or(Ok(()), |verdicts| insert_verdicts(connection, verdicts))
+}
+
+/// Adds an entry, to be delivered at this time if it is not held.
+fn insert_entry(
+    connection: &Connection,
+    key: i64,
+    place: u32,
+    at: Timestamp,
+    entry: &NewEntry,
+) -> rusqlite::Result<()> {
+    let mailbox = match &entry.route {
+        Route::Local(mailbox) => Some(mailbox),
+        Route::Relay => None,
+    };
+    connection.prepare_cached(ENTRY)?.execute(params![
+        key,
+        place,
+        if entry.held.is_some() { State::Held } else { State::Queued },
+        entry.held.is_none().then_some(at),
+        entry.recipient.local,
+        entry.recipient.domain,
+        entry.notify.map(|n| i64::from(n.success) | i64::from(n.failure) << 1 | i64::from(n.delay) << 2),
+        entry.orcpt.as_ref().map(|orcpt| &orcpt.0),
+        entry.orcpt.as_ref().map(|orcpt| &orcpt.1),
+        mailbox,
+        entry.held,
+        edits_to_text(&entry.edits)?,
+        pending_to_text(&entry.pending)?,
+    ])?;
+    Ok(())
+}
+
+/// An entry becomes these: see [`crate::store::Settlement::Becomes`]. There is at least one.
+pub(super) fn replace(
+    connection: &Connection,
+    key: i64,
+    place: u32,
+    at: Timestamp,
+    entries: &[NewEntry],
+) -> rusqlite::Result<bool> {
+    let gone =
+        connection.prepare_cached("DELETE FROM entry WHERE message = ?1 AND place = ?2")?.execute((key, place))?;
+    if gone == 0 {
+        return Ok(false);
+    }
+    // Places that were used before stay used: an entry's id is the name of its copy.
+    let next: u32 = connection
+        .prepare_cached("UPDATE message SET recipients = recipients + ?2 WHERE key = ?1 RETURNING recipients - ?2")?
+        .query_row((key, entries.len().saturating_sub(1)), |row| row.get(0))?;
+    let places = std::iter::once(place).chain(next..);
+    let mut there = connection.prepare_cached(
+        "SELECT 1 FROM entry WHERE message = ?1 AND (mailbox = ?2 OR
+             (?2 IS NULL AND mailbox IS NULL AND recipient_local = ?3 AND lower(recipient_domain) = lower(?4)))",
+    )?;
+    for (place, entry) in places.zip(entries) {
         let mailbox = match &entry.route {
             Route::Local(mailbox) => Some(mailbox),
             Route::Relay => None,
         };
-        // What is pending is not done by the queue yet, so such an entry waits for an operator.
-        let held = entry.held.as_ref().or(match &entry.pending {
-            Pending::Nothing => None,
-            Pending::Rejudge { reason, .. } | Pending::Bounce { reason, .. } => Some(reason),
-        });
-        statement.execute(params![
-            key,
-            place,
-            if held.is_some() { State::Held } else { State::Queued },
-            held.is_none().then_some(e.received_at),
-            entry.recipient.local,
-            entry.recipient.domain,
-            entry.notify.map(|n| i64::from(n.success) | i64::from(n.failure) << 1 | i64::from(n.delay) << 2),
-            entry.orcpt.as_ref().map(|orcpt| &orcpt.0),
-            entry.orcpt.as_ref().map(|orcpt| &orcpt.1),
-            mailbox,
-            held,
-            edits_to_text(&entry.edits)?,
-            pending_to_text(&entry.pending)?,
-        ])?;
+        if !there.exists((key, mailbox, &entry.recipient.local, &entry.recipient.domain))? {
+            insert_entry(connection, key, place, at, entry)?;
+        }
     }
-    verdicts.as_ref().map_or(Ok(()), |verdicts| insert_verdicts(connection, verdicts))
+    Ok(true)
+}
+
+/// Adds what plugins are to be told.
+pub(super) fn insert_report(connection: &Connection, at: Timestamp, text: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached("INSERT INTO report VALUES (NULL, ?1, 0, ?2)")?.execute((at, text))?;
+    Ok(())
+}
+
+/// See [`crate::store::Store::reports`].
+pub(super) fn read_reports(
+    connection: &Connection,
+    now: Timestamp,
+    n: usize,
+) -> rusqlite::Result<(Vec<Report>, Option<Timestamp>)> {
+    let mut statement =
+        connection.prepare_cached("SELECT number, tries, text FROM report WHERE due <= ?1 ORDER BY due LIMIT ?2")?;
+    let due = statement
+        .query_map((now, n), |row| Ok(Report { number: row.get(0)?, tries: row.get(1)?, text: row.get(2)? }))?;
+    let due = due.collect::<rusqlite::Result<_>>()?;
+    let next =
+        connection.prepare_cached("SELECT min(due) FROM report WHERE due > ?1")?.query_row([now], |row| row.get(0))?;
+    Ok((due, next))
+}
+
+/// See [`crate::store::Store::told`].
+pub(super) fn settle_report(connection: &Connection, report: &Report, told: &Told) -> rusqlite::Result<()> {
+    match told {
+        Told::Done => connection.prepare_cached("DELETE FROM report WHERE number = ?1")?.execute([report.number])?,
+        Told::Again { at, text } => connection
+            .prepare_cached("UPDATE report SET due = ?2, tries = ?3, text = ?4 WHERE number = ?1")?
+            .execute((report.number, at, report.tries + 1, text))?,
+    };
+    Ok(())
 }
 
 /// The recipients of all verdicts that were ever recorded.
@@ -159,7 +232,7 @@ fn pending_to_text(pending: &Pending) -> rusqlite::Result<Option<String>> {
     text.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
 
-fn pending_from_text(text: Option<String>) -> rusqlite::Result<Pending> {
+pub(super) fn pending_from_text(text: Option<String>) -> rusqlite::Result<Pending> {
     let pending = text.map(|text| serde_json::from_str(&text)).transpose();
     let pending = pending
         .map_err(|error| rusqlite::Error::FromSqlConversionFailure(8, rusqlite::types::Type::Text, Box::new(error)))?;
@@ -182,6 +255,17 @@ pub(super) struct Stored {
     pub(super) envelope: Arc<Envelope>,
 }
 
+/// An entry as it is stored.
+pub(super) struct Found {
+    pub(super) id: EntryId,
+    pub(super) message: Stored,
+    /// As it was accepted.
+    pub(super) entry: NewEntry,
+    /// Attempts so far.
+    pub(super) attempts: u32,
+    pub(super) late: bool,
+}
+
 /// Reads entries with their envelopes; entries of one message share its envelope.
 pub(super) struct EntryReader<'a> {
     envelope: CachedStatement<'a>,
@@ -198,8 +282,8 @@ impl<'a> EntryReader<'a> {
         })
     }
 
-    /// The entry's id, its message, the entry as it was accepted, and the attempts so far.
-    pub(super) fn read(&mut self, key: i64, place: u32) -> rusqlite::Result<(EntryId, Stored, NewEntry, u32)> {
+    /// The entry with its message.
+    pub(super) fn read(&mut self, key: i64, place: u32) -> rusqlite::Result<Found> {
         let message = match self.messages.get(&key) {
             Some(message) => message.clone(),
             None => {
@@ -208,8 +292,15 @@ impl<'a> EntryReader<'a> {
                 message
             }
         };
-        let (entry, attempts) = self.entry.query_row((key, place), |row| Ok((read_entry(row)?, row.get(0)?)))?;
-        Ok((EntryId { message: message.id, index: place }, message, entry, attempts))
+        self.entry.query_row((key, place), |row| {
+            Ok(Found {
+                id: EntryId { message: message.id, index: place },
+                message,
+                entry: read_entry(row)?,
+                attempts: row.get(0)?,
+                late: row.get(9)?,
+            })
+        })
     }
 }
 
@@ -372,10 +463,10 @@ mod tests {
             insert(&connection, &message).unwrap();
             let mut reader = EntryReader::new(&connection).unwrap();
             for (place, entry) in (0..).zip(&entries) {
-                let (found, stored, as_accepted, attempts) = reader.read(key(id), place).unwrap();
-                assert_eq!((found, attempts), (EntryId { message: id, index: place }, 0));
-                assert_eq!((&*stored.envelope, stored.recipients), (&envelope, 3));
-                assert_eq!(&as_accepted, entry);
+                let found = reader.read(key(id), place).unwrap();
+                assert_eq!((found.id, found.attempts, found.late), (EntryId { message: id, index: place }, 0, false));
+                assert_eq!((&*found.message.envelope, found.message.recipients), (&envelope, 3));
+                assert_eq!(&found.entry, entry);
             }
         }
     }

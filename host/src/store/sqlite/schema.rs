@@ -21,10 +21,6 @@ pub(super) enum State {
     Queued = 0,
     /// Waits for an operator or a later feature.
     Held = 1,
-    /// Undeliverable: a failure DSN is owed.
-    Failed = 2,
-    /// Delivered: a success DSN is owed.
-    Owed = 3,
 }
 
 impl State {
@@ -33,7 +29,7 @@ impl State {
         match state {
             0 => "queued",
             1 => "held",
-            2 => "failed",
+            // Of version 2: delivered, and the sender, who wanted to know, was not told.
             3 => "owed",
             _ => "unknown",
         }

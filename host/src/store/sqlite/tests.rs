@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::*;
-use crate::store::{Envelope, NewEntry, Notify as Wanted, Pending, Pressure, Route};
+use crate::store::{Envelope, NewEntry, Notice, Pending, Pressure, Route, Settlement};
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -78,57 +78,134 @@ async fn contents_of_every_size() {
         assert_eq!(leases.iter().map(|lease| lease.entry.index).collect::<Vec<_>>(), [0, 1]);
         assert_eq!(leases[0].envelope.size, size as u64);
         let mut leases = leases.into_iter().map(|lease| (lease, Settlement::Delivered));
-        store.settle(vec![leases.next().unwrap()]).await.unwrap();
+        store.settle(vec![leases.next().unwrap().into()]).await.unwrap();
         assert!(read(&store, id).await.unwrap() == whole, "another entry needs it");
-        store.settle(vec![leases.next().unwrap()]).await.unwrap();
+        store.settle(vec![leases.next().unwrap().into()]).await.unwrap();
         assert!(matches!(read(&store, id).await, Err(StoreError::Unknown(_))));
         assert_eq!(files(&folder), 0);
     }
     assert_eq!(store.list().await.unwrap().len(), 0);
 }
 
-/// What each settlement makes of an entry, by NOTIFY and reverse-path.
+/// What each settlement makes of an entry; `-` for one that is gone.
 #[tokio::test]
 async fn settlements() {
-    let failed = || Settlement::Failed { reason: "no such folder".into() };
-    let held = || Settlement::Held { reason: "for a test".into() };
+    let failed = || Settlement::Failed { status: "5.2.0".into(), reason: "no such folder".into() };
+    let far = u64::from(u32::MAX) * 1000;
     let retry = |at| Settlement::Retry { at, reason: "disk full".into() };
-    let notify = |success, failure| Some(Wanted { success, failure, delay: false });
-    let cases: [(bool, Option<Wanted>, Settlement, &[&str]); 12] = [
-        (true, None, Settlement::Delivered, &[]),
-        (true, notify(false, true), Settlement::Delivered, &[]),
-        (true, notify(true, false), Settlement::Delivered, &["owed"]),
-        (false, notify(true, true), Settlement::Delivered, &[]),
-        (true, None, failed(), &["failed"]),
-        (true, notify(false, true), failed(), &["failed"]),
-        (true, notify(false, false), failed(), &[]),
-        (false, None, failed(), &["held"]),
-        (false, notify(false, false), failed(), &["held"]),
-        (true, None, held(), &["held"]),
-        (true, None, retry(0), &["queued"]),
-        (true, None, retry(u64::from(u32::MAX) * 1000), &["queued"]),
+    let named = |names: &[&str]| Settlement::Becomes(names.iter().map(|name| entry(name)).collect());
+    let held = |name| NewEntry { held: Some("kept".into()), ..entry(name) };
+    // settlement, with a notice -> states, attempts of what is queued
+    let cases: [(Settlement, bool, &[&str], u32); 12] = [
+        (Settlement::Delivered, false, &["b queued"], 0),
+        (Settlement::Delivered, true, &["b queued", "notice queued"], 0),
+        (failed(), false, &["a held no such folder", "b queued"], 0),
+        (failed(), true, &["b queued", "notice queued"], 0),
+        (Settlement::Held { reason: "for a test".into() }, false, &["a held for a test", "b queued"], 0),
+        (retry(0), false, &["a queued disk full", "b queued"], 1),
+        (retry(far), true, &["a queued disk full", "b queued", "notice queued"], 1),
+        (Settlement::Postponed { at: far }, false, &["a queued", "b queued"], 0),
+        (named(&["a"]), false, &["a queued", "b queued"], 0),
+        (named(&["c", "a", "d"]), false, &["c queued", "b queued", "a queued", "d queued"], 0),
+        // Nobody gets a message twice, and what is redirected to nobody is gone.
+        (Settlement::Becomes(vec![entry("b"), held("e")]), false, &["b queued", "e held kept"], 0),
+        (named(&[]), false, &["b queued"], 0),
     ];
+    for (settlement, told, expected, attempts) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(&folder);
+        accept(&store, b"x", vec![entry("a"), entry("b")]).await;
+        let lease = store.claim(now(), 1, LEASE).await.unwrap().pop().unwrap();
+        assert_eq!((lease.entry.index, lease.late), (0, false));
+        let case = format!("{settlement:?} {told}");
+        let notice = told.then(|| Notice {
+            envelope: envelope(),
+            content: b"Subject: notice\r\n\r\n".to_vec(),
+            entries: vec![entry("notice")],
+        });
+        let outcome = || Outcome {
+            notice: notice.clone(),
+            report: told.then(|| "r".into()),
+            verdicts: told.then(|| verdict("v", Some(lease.entry.message), now())),
+            late: told,
+            ..Outcome::from((lease.clone(), settlement.clone()))
+        };
+        assert_eq!(store.settle(vec![outcome()]).await.unwrap(), []);
+        let listed = || async {
+            let lines = store.list().await.unwrap();
+            let shown = lines.iter().map(|line| {
+                let name = line.recipient.trim_end_matches("@example.test");
+                format!("{name} {} {}", line.state, line.reason.as_deref().unwrap_or_default()).trim_end().to_owned()
+            });
+            shown.collect::<Vec<_>>()
+        };
+        assert_eq!(listed().await, expected, "{case}");
+        // All of it counts once.
+        assert_eq!(store.settle(vec![outcome()]).await.unwrap(), [lease.entry], "twice: {case}");
+        assert_eq!(listed().await, expected, "twice: {case}");
+        let (reports, _) = store.reports(now(), 10).await.unwrap();
+        assert_eq!(reports.iter().map(|report| report.text.as_str()).collect::<Vec<_>>(), vec!["r"; usize::from(told)]);
+        assert_eq!(verdicts(folder.path(), "s.1").unwrap().unwrap().len(), usize::from(told), "{case}");
+
+        let leases = store.claim(u64::MAX >> 1, 10, LEASE).await.unwrap();
+        let mine = leases.iter().find(|lease| lease.recipient.recipient.local == "a");
+        if let Some(lease) = mine {
+            assert_eq!((lease.attempts, lease.late), (attempts, told), "{case}");
+        }
+        if let Some(lease) = leases.iter().find(|lease| lease.recipient.recipient.local == "notice") {
+            assert_eq!(read(&store, lease.entry.message).await.unwrap(), b"Subject: notice\r\n\r\n");
+            assert_eq!(lease.envelope.size, 19);
+        }
+        // Places that were used stay used: whatever is left can be settled, and takes the message along.
+        let all = leases.into_iter().map(|lease| (lease, Settlement::Delivered).into()).collect();
+        assert_eq!(store.settle(all).await.unwrap(), []);
+        let left = expected.iter().filter(|line| line.contains("held")).count();
+        assert_eq!(store.list().await.unwrap().len(), left, "{case}");
+    }
+}
+
+/// An attempt that counts before it is made; a stale lease's does not.
+#[tokio::test]
+async fn attempts_are_counted_first() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
-    for (sender, notify, settlement, expected) in cases {
-        let mut envelope = envelope();
-        envelope.reverse_path = envelope.reverse_path.filter(|_| sender);
-        let entries = vec![NewEntry { notify, ..entry("a") }];
-        arrive(&store, b"x").await.accept(envelope, vec![], entries).await.unwrap();
-        let lease = store.claim(now(), 1, LEASE).await.unwrap().pop().unwrap();
-        assert_eq!(states(&store).await, ["leased"]);
-        let case = format!("{sender} {notify:?} {settlement:?}");
-        assert_eq!(store.settle(vec![(lease.clone(), settlement.clone())]).await.unwrap(), []);
-        assert_eq!(states(&store).await, expected, "{case}");
-        assert_eq!(store.settle(vec![(lease.clone(), settlement)]).await.unwrap(), [lease.entry], "twice: {case}");
+    accept(&store, b"x", vec![entry("a")]).await;
+    let old = store.claim(now(), 1, Duration::ZERO).await.unwrap().pop().unwrap();
+    let lease = store.claim(now() + 1, 1, LEASE).await.unwrap().pop().unwrap();
+    assert_eq!(store.begin_attempts(vec![old.clone()]).await.unwrap(), [old.entry]);
+    assert_eq!(store.begin_attempts(vec![lease.clone()]).await.unwrap(), []);
+    store.close().await;
+    drop(store);
+    let store = open(&folder);
+    let lease = store.claim(now(), 1, LEASE).await.unwrap().pop().unwrap();
+    assert_eq!(lease.attempts, 1, "the process died while it was made");
+    store.begin_attempts(vec![lease.clone()]).await.unwrap();
+    store.settle(vec![(lease, Settlement::Retry { at: 0, reason: "x".into() }).into()]).await.unwrap();
+    assert_eq!(store.claim(now(), 1, LEASE).await.unwrap()[0].attempts, 2, "counted once");
+}
 
-        for lease in store.claim(u64::MAX >> 1, 10, LEASE).await.unwrap() {
-            assert_eq!((lease.attempts, lease.unsure), (1, true), "{case}");
-            store.settle(vec![(lease, Settlement::Held { reason: "end".into() })]).await.unwrap();
-        }
-        let connection = Connection::open(folder.path().join("store/store.db")).unwrap();
-        connection.execute_batch("DELETE FROM entry; DELETE FROM message").unwrap();
+/// Reports come in the order in which they are due, until they are done with, and are kept over restarts.
+#[tokio::test]
+async fn reports() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    for name in ["a", "b"] {
+        accept(&store, b"x", vec![entry(name)]).await;
+        let lease = store.claim(now(), 1, LEASE).await.unwrap().pop().unwrap();
+        let outcome = Outcome { report: Some(name.into()), ..Outcome::from((lease, Settlement::Delivered)) };
+        store.settle(vec![outcome]).await.unwrap();
     }
+    let (due, next) = store.reports(now(), 10).await.unwrap();
+    assert_eq!((due.len(), next), (2, None));
+    let again = Told::Again { at: now() + 3_600_000, text: "again".into() };
+    store.told(vec![(due[0].clone(), again), (due[1].clone(), Told::Done)]).await.unwrap();
+    store.close().await;
+    drop(store);
+    let store = open(&folder);
+    let (due, next) = store.reports(now(), 10).await.unwrap();
+    assert!(due.is_empty() && next.is_some_and(|next| next > now()));
+    let (due, next) = store.reports(now() + 3_600_000, 10).await.unwrap();
+    assert_eq!((due[0].text.as_str(), due[0].tries, due.len(), next), ("again", 1, 1, None));
 }
 
 #[tokio::test]
@@ -142,9 +219,9 @@ async fn leases_expire_and_fence() {
     assert!(store.claim(start + 59_999, 10, LEASE).await.unwrap().is_empty());
     let new = store.claim(start + 60_000, 10, LEASE).await.unwrap().pop().unwrap();
     assert!(new.unsure && new.token > old.token);
-    assert_eq!(store.settle(vec![(old.clone(), Settlement::Delivered)]).await.unwrap(), [old.entry]);
+    assert_eq!(store.settle(vec![(old.clone(), Settlement::Delivered).into()]).await.unwrap(), [old.entry]);
     assert_eq!(states(&store).await, ["leased"]);
-    assert_eq!(store.settle(vec![(new.clone(), Settlement::Delivered)]).await.unwrap(), []);
+    assert_eq!(store.settle(vec![(new.clone(), Settlement::Delivered).into()]).await.unwrap(), []);
     assert_eq!(states(&store).await, Vec::<String>::new());
 
     // A new process: the lease is void at once, the token greater, the entry unsure.
@@ -156,8 +233,8 @@ async fn leases_expire_and_fence() {
     let store = open(&folder);
     let after = store.claim(now(), 10, LEASE).await.unwrap().pop().unwrap();
     assert!(after.unsure && after.token > before.token);
-    assert_eq!(store.settle(vec![(before, Settlement::Delivered)]).await.unwrap().len(), 1);
-    assert_eq!(store.settle(vec![(after, Settlement::Delivered)]).await.unwrap().len(), 0);
+    assert_eq!(store.settle(vec![(before, Settlement::Delivered).into()]).await.unwrap().len(), 1);
+    assert_eq!(store.settle(vec![(after, Settlement::Delivered).into()]).await.unwrap().len(), 0);
 }
 
 /// The longest due come first; what is not due, held or leased is left; `due` wakes for each.
@@ -189,7 +266,7 @@ async fn due_in_order() {
 
     let began = Instant::now();
     let retry = Settlement::Retry { at: now() + 200, reason: "later".into() };
-    store.settle(vec![(first[0].clone(), retry)]).await.unwrap();
+    store.settle(vec![(first[0].clone(), retry).into()]).await.unwrap();
     timeout(LEASE, store.due()).await.unwrap();
     assert!(began.elapsed() >= Duration::from_millis(199));
     assert_eq!(store.claim(now(), 10, LEASE).await.unwrap()[0].entry, first[0].entry);

@@ -19,14 +19,14 @@ use tracing::{error, warn};
 use super::{
     Agenda,
     bodies::{self, Bodies, BodyFile},
-    ids::key,
+    ids::{Ids, key},
     leases::Leases,
     lock::Lock,
     rows::{self, EntryReader, NewMessage, Removed},
     schema::State,
 };
 use crate::observe::{Metrics, events};
-use crate::store::{EntryId, Lease, Settlement, StoreError, Timestamp, Verdicts};
+use crate::store::{EntryId, Lease, Outcome, Report, Settlement, StoreError, Timestamp, Told, Verdicts};
 
 /// Jobs in one transaction.
 const TOGETHER: usize = 256;
@@ -53,6 +53,30 @@ pub(super) struct Arrival {
     pub(super) file: Option<BodyFile>,
 }
 
+/// An outcome whose notice, if it has one, has an id.
+#[derive(Debug)]
+pub(super) struct Settling {
+    outcome: Outcome,
+    notice: Option<NewMessage>,
+}
+
+impl Settling {
+    pub(super) fn new(mut outcome: Outcome, ids: &Ids) -> Self {
+        let notice = outcome.notice.take().map(|mut notice| {
+            notice.envelope.size = notice.content.len() as u64;
+            NewMessage {
+                id: ids.next(),
+                envelope: notice.envelope,
+                prefix: Vec::new(),
+                content: Some(notice.content),
+                entries: notice.entries,
+                verdicts: None,
+            }
+        });
+        Self { outcome, notice }
+    }
+}
+
 /// What the settling of some leases left to do and to tell.
 #[derive(Debug, Default)]
 pub(super) struct Settled {
@@ -68,7 +92,9 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 #[derive(Debug)]
 pub(super) enum Job {
     Accept(Box<Arrival>, Reply<()>),
-    Settle(Vec<(Lease, Settlement)>, Reply<Settled>),
+    Begin(Vec<Lease>, Reply<Vec<EntryId>>),
+    Settle(Vec<Settling>, Reply<Settled>),
+    Told(Vec<(Report, Told)>, Reply<()>),
     Record(Verdicts),
     Claim { now: Timestamp, n: usize, lease: Duration, reply: Reply<Vec<Lease>> },
     Close(oneshot::Sender<()>),
@@ -200,6 +226,19 @@ impl Writer {
                 Job::Settle(outcomes, _) => {
                     settled.push(self.settle(outcomes)?);
                     octets += outcomes.len() as u64 * PAGE / 3;
+                    for notice in outcomes.iter().filter_map(|settling| settling.notice.as_ref()) {
+                        octets += notice.content.as_ref().map_or(0, Vec::len) as u64 * 5 / 4 + 1024;
+                    }
+                }
+                Job::Begin(leases, _) => {
+                    settled.push(self.begin(leases)?);
+                    octets += leases.len() as u64 * PAGE / 3;
+                }
+                Job::Told(reports, _) => {
+                    reports
+                        .iter()
+                        .try_for_each(|(report, told)| rows::settle_report(&self.connection, report, told))?;
+                    octets += reports.len() as u64 * PAGE / 3;
                 }
                 Job::Record(verdicts) => {
                     rows::insert_verdicts(&self.connection, verdicts)?;
@@ -240,14 +279,17 @@ impl Writer {
                 }
                 Job::Settle(outcomes, reply) => {
                     let mut leases = self.leases.lock();
-                    for (lease, outcome) in outcomes {
-                        let entry = (key(lease.entry.message), lease.entry.index);
-                        if leases.valid(entry, lease.token) {
+                    for Settling { outcome, notice } in outcomes {
+                        let entry = (key(outcome.lease.entry.message), outcome.lease.entry.index);
+                        if leases.valid(entry, outcome.lease.token) {
                             leases.end(entry);
                         }
-                        if let Settlement::Retry { at, .. } = outcome {
-                            soonest = Some(soonest.map_or(at, |soonest: Timestamp| soonest.min(at)));
-                        }
+                        let again = match outcome.settlement {
+                            Settlement::Retry { at, .. } | Settlement::Postponed { at } => Some(at),
+                            Settlement::Becomes(_) => Some(0),
+                            _ => notice.map(|_| 0),
+                        };
+                        soonest = again.map_or(soonest, |at| Some(soonest.unwrap_or(at).min(at)));
                     }
                     drop(leases);
                     let result = settled.next().unwrap_or_default();
@@ -255,6 +297,10 @@ impl Writer {
                         unheard.remove.iter().for_each(|path| bodies::remove(path));
                     }
                 }
+                Job::Begin(_, reply) => {
+                    let _ = reply.send(Ok(settled.next().unwrap_or_default().stale));
+                }
+                Job::Told(_, reply) => drop(reply.send(Ok(()))),
                 Job::Record(_) => drop(self.recording.fetch_sub(1, Ordering::Relaxed)),
                 Job::Claim { .. } | Job::Close(_) => {}
             }
@@ -264,39 +310,86 @@ impl Writer {
         }
     }
 
-    fn settle(&self, outcomes: &[(Lease, Settlement)]) -> Result<Settled, rusqlite::Error> {
-        let leases = self.leases.lock();
+    /// Counts attempts before they are made.
+    fn begin(&self, leases: &[Lease]) -> Result<Settled, rusqlite::Error> {
+        let given = self.leases.lock();
         let mut settled = Settled::default();
-        for (lease, outcome) in outcomes {
+        for lease in leases {
             let (message, place) = (key(lease.entry.message), lease.entry.index);
-            if !leases.valid((message, place), lease.token) {
-                settled.stale.push(lease.entry);
-                continue;
-            }
-            let known = match End::of(lease, outcome) {
-                End::Gone => match rows::remove(&self.connection, message, place, lease.recipients)? {
-                    Some(Removed::MessageWithFile) => {
-                        settled.remove.push(self.bodies.path(lease.entry.message));
-                        true
-                    }
-                    removed => removed.is_some(),
-                },
-                End::Kept { state, next, reason } => {
-                    let attempts = lease.attempts + u32::from(!matches!(outcome, Settlement::Held { .. }));
-                    self.connection
-                        .prepare_cached(
-                            "UPDATE entry SET state = ?1, next_attempt = ?2, attempts = ?3, reason = ?4
-                             WHERE message = ?5 AND place = ?6",
-                        )?
-                        .execute((state, next, attempts, reason, message, place))?
-                        > 0
-                }
-            };
+            let known = given.valid((message, place), lease.token)
+                && self
+                    .connection
+                    .prepare_cached("UPDATE entry SET attempts = ?1 WHERE message = ?2 AND place = ?3")?
+                    .execute((lease.attempts + 1, message, place))?
+                    > 0;
             if !known {
                 settled.stale.push(lease.entry);
             }
         }
         Ok(settled)
+    }
+
+    fn settle(&mut self, outcomes: &[Settling]) -> Result<Settled, rusqlite::Error> {
+        let mut settled = Settled::default();
+        let mut verdicts = Vec::new();
+        let leases = self.leases.lock();
+        for Settling { outcome, notice } in outcomes {
+            let entry = outcome.lease.entry;
+            let valid = leases.valid((key(entry.message), entry.index), outcome.lease.token);
+            if !(valid && self.end(outcome, notice.is_some(), &mut settled)?) {
+                settled.stale.push(entry);
+                continue;
+            }
+            if let Some(notice) = notice {
+                rows::insert(&self.connection, notice)?;
+            }
+            if let Some(report) = &outcome.report {
+                rows::insert_report(&self.connection, super::now(), report)?;
+            }
+            verdicts.extend(&outcome.verdicts);
+        }
+        drop(leases);
+        for one in verdicts {
+            rows::insert_verdicts(&self.connection, one)?;
+            self.logged += self.verdicts(Some(one))?;
+        }
+        Ok(settled)
+    }
+
+    /// The entry as the outcome leaves it. False: there is none.
+    fn end(&self, outcome: &Outcome, told: bool, settled: &mut Settled) -> Result<bool, rusqlite::Error> {
+        let lease = &outcome.lease;
+        let (message, place) = (key(lease.entry.message), lease.entry.index);
+        let attempts = lease.attempts + 1;
+        let (state, next, attempts, reason) = match &outcome.settlement {
+            Settlement::Becomes(entries) if !entries.is_empty() => {
+                return rows::replace(&self.connection, message, place, super::now(), entries);
+            }
+            Settlement::Delivered | Settlement::Becomes(_) => return self.remove(lease, settled),
+            Settlement::Failed { .. } if told => return self.remove(lease, settled),
+            Settlement::Retry { at, reason } => (State::Queued, Some(*at), attempts, Some(reason)),
+            Settlement::Postponed { at } => (State::Queued, Some(*at), lease.attempts, None),
+            Settlement::Failed { reason, .. } => (State::Held, None, attempts, Some(reason)),
+            Settlement::Held { reason } => (State::Held, None, lease.attempts, Some(reason)),
+        };
+        let changed = self
+            .connection
+            .prepare_cached(
+                "UPDATE entry SET state = ?1, next_attempt = ?2, attempts = ?3, reason = coalesce(?4, reason),
+                     warned = ?5
+                 WHERE message = ?6 AND place = ?7",
+            )?
+            .execute((state, next, attempts, reason, outcome.late, message, place))?;
+        Ok(changed > 0)
+    }
+
+    fn remove(&self, lease: &Lease, settled: &mut Settled) -> Result<bool, rusqlite::Error> {
+        let message = lease.entry.message;
+        let removed = rows::remove(&self.connection, key(message), lease.entry.index, lease.recipients)?;
+        if removed == Some(Removed::MessageWithFile) {
+            settled.remove.push(self.bodies.path(message));
+        }
+        Ok(removed.is_some())
     }
 
     /// Reads only, so it costs no fsync. It comes after the commit: what it sees is durable.
@@ -319,16 +412,17 @@ impl Writer {
                     break;
                 }
             } else if at <= now {
-                let (id, stored, recipient, attempts) = reader.read(entry.0, entry.1)?;
-                let (token, unsettled) = leases.give(entry, id, now, lease);
+                let found = reader.read(entry.0, entry.1)?;
+                let (token, unsettled) = leases.give(entry, found.id, now, lease);
                 claimed.push(Lease {
-                    entry: id,
+                    entry: found.id,
                     token,
-                    envelope: stored.envelope,
-                    recipient,
-                    recipients: stored.recipients,
-                    attempts,
-                    unsure: attempts > 0 || unsettled || entry.0 < self.first,
+                    envelope: found.message.envelope,
+                    recipient: found.entry,
+                    recipients: found.message.recipients,
+                    attempts: found.attempts,
+                    unsure: found.attempts > 0 || unsettled || entry.0 < self.first,
+                    late: found.late,
                 });
             } else {
                 soonest = soonest.min(at);
@@ -365,43 +459,6 @@ impl Writer {
     }
 }
 
-/// What a settlement makes of an entry.
-enum End<'a> {
-    Gone,
-    Kept { state: State, next: Option<Timestamp>, reason: std::borrow::Cow<'a, str> },
-}
-
-impl<'a> End<'a> {
-    fn of(lease: &Lease, outcome: &'a Settlement) -> Self {
-        let sender = lease.envelope.reverse_path.is_some();
-        let kept = |state, reason: &'a str| Self::Kept { state, next: None, reason: reason.into() };
-        match outcome {
-            // RFC 3461 section 4.1: asked for, and there is somebody to tell.
-            Settlement::Delivered if sender && lease.recipient.notify.is_some_and(|notify| notify.success) => {
-                kept(State::Owed, "delivered; the sender asked to be told")
-            }
-            Settlement::Delivered => Self::Gone,
-            Settlement::Retry { at, reason } => {
-                Self::Kept { state: State::Queued, next: Some(*at), reason: reason.into() }
-            }
-            // RFC 5321 section 6.1: a message with the null reverse-path brings no DSN. Nobody would ever know, so an
-            // operator has to.
-            Settlement::Failed { reason } if !sender => Self::Kept {
-                state: State::Held,
-                next: None,
-                reason: format!("undeliverable, and the null reverse-path allows no DSN: {reason}").into(),
-            },
-            // RFC 3461 section 4.1: the sender wants to hear of no failure. So be it.
-            Settlement::Failed { reason } if lease.recipient.notify.is_some_and(|notify| !notify.failure) => {
-                warn!(entry = %lease.entry, reason, "undeliverable; dropped, because the sender asked not to be told (NOTIFY)");
-                Self::Gone
-            }
-            Settlement::Failed { reason } => kept(State::Failed, reason),
-            Settlement::Held { reason } => kept(State::Held, reason),
-        }
-    }
-}
-
 /// Tells that nothing was changed.
 fn refuse(jobs: Vec<Job>, error: &rusqlite::Error, recording: &AtomicUsize) {
     events::store_failed(error);
@@ -417,6 +474,8 @@ fn refuse(jobs: Vec<Job>, error: &rusqlite::Error, recording: &AtomicUsize) {
             Job::Settle(_, reply) => {
                 let _ = reply.send(Err(failed(error)));
             }
+            Job::Begin(_, reply) => drop(reply.send(Err(failed(error)))),
+            Job::Told(_, reply) => drop(reply.send(Err(failed(error)))),
             Job::Record(_) => drop(recording.fetch_sub(1, Ordering::Relaxed)),
             Job::Claim { .. } | Job::Close(_) => {}
         }

@@ -1,0 +1,3 @@
+module hermetic
+
+go 1.25

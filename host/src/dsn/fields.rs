@@ -1,0 +1,129 @@
+//! The fields for programs: `message/delivery-status` (RFC 3464 section 2) and its form for UTF-8 (RFC 6533 section 3).
+//!
+//! Owns their grammar. Refuses to know MIME. Never fails: what a field can not hold becomes a question mark or a space.
+
+use std::fmt::Write as _;
+
+use super::{Action, Notice, date};
+use crate::store::Address;
+
+/// Octets of a line, without its end, where it can be helped (RFC 5322 section 2.1.1).
+const LINE: usize = 78;
+/// Octets of a field's words.
+const WORDS: usize = 900;
+
+/// The fields about the message.
+pub(super) fn message(notice: &Notice<'_>, line: &mut impl FnMut(&str)) {
+    let envelope = notice.envelope;
+    if let Some(envid) = &envelope.envid {
+        // RFC 3464 section 2.2.1: as it was before it was encoded for ENVID.
+        line(&format!("Original-Envelope-Id: {}", words(envid, false)));
+    }
+    line(&format!("Reporting-MTA: dns; {}", notice.host));
+    if let Some(hello) = envelope.hello.as_deref().filter(|hello| is_name(hello)) {
+        line(&format!("Received-From-MTA: dns; {hello}"));
+    }
+    line(&format!("Arrival-Date: {}", date(envelope.received_at)));
+}
+
+/// The fields about the recipient.
+pub(super) fn recipient(notice: &Notice<'_>, line: &mut impl FnMut(&str)) {
+    let utf8 = notice.envelope.smtputf8;
+    if let Some((kind, address)) = &notice.recipient.orcpt {
+        // RFC 3461 section 4.2: types are atoms.
+        let kind = kind.replace(|c: char| !c.is_ascii_alphanumeric() && c != '-', "-");
+        line(&format!("Original-Recipient: {kind};{}", xtext(address, utf8)));
+    }
+    let address = notice.recipient.recipient.to_string();
+    let kind = if address.is_ascii() { "rfc822" } else { "utf-8" };
+    line(&format!("Final-Recipient: {kind};{}", xtext(&address, utf8)));
+    line(&format!("Action: {}", notice.action.as_str()));
+    line(&format!("Status: {}", status(notice.action, notice.status)));
+    let reason = words(notice.reason, utf8);
+    if !reason.is_empty() && notice.action != Action::Delivered {
+        wrapped("", &format!("Diagnostic-Code: x-hermetic; {reason}"), line);
+    }
+    line(&format!("Last-Attempt-Date: {}", date(notice.now)));
+    if let Action::Delayed(until) = notice.action {
+        line(&format!("Will-Retry-Until: {}", date(until)));
+    }
+}
+
+/// RFC 3463 section 2, of the class that the action has (RFC 3464 section 2.3.4).
+fn status(action: Action, given: &str) -> String {
+    let class = match action {
+        Action::Failed => '5',
+        Action::Delayed(_) => '4',
+        Action::Delivered => '2',
+    };
+    let number = |part: &str| !part.is_empty() && part.len() <= 3 && part.bytes().all(|octet| octet.is_ascii_digit());
+    match given.split('.').collect::<Vec<_>>()[..] {
+        [_, subject, detail] if number(subject) && number(detail) => format!("{class}.{subject}.{detail}"),
+        _ => format!("{class}.0.0"),
+    }
+}
+
+/// A host's name, or a literal.
+fn is_name(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 255
+        && text.bytes().all(|octet| octet.is_ascii_alphanumeric() || b".-_:[]".contains(&octet))
+}
+
+/// An address for people and for `To`.
+pub(super) fn shown(address: &Address, utf8: bool) -> String {
+    words(&address.to_string(), utf8)
+}
+
+/// An address: RFC 6533 section 3 writes what is not ASCII, where only ASCII may be, as `\x{E4}`.
+fn xtext(address: &str, utf8: bool) -> String {
+    let international = !address.is_ascii() && !utf8;
+    let mut out = String::with_capacity(address.len());
+    for c in address.chars() {
+        match c {
+            c if c.is_control() => out.push('?'),
+            // In that form these three are written so too.
+            c if international && (!c.is_ascii() || matches!(c, '\\' | '+' | '=')) => {
+                let _ = write!(out, "\\x{{{:X}}}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Words on one line: white space and controls become one space; without `utf8` what is not ASCII a question mark.
+pub(super) fn words(text: &str, utf8: bool) -> String {
+    let mut out = String::with_capacity(text.len().min(WORDS));
+    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        out.extend(word.chars().map(|c| if c.is_ascii() || utf8 { c } else { '?' }));
+        if out.len() > WORDS {
+            let end = (0..=WORDS).rev().find(|end| out.is_char_boundary(*end)).unwrap_or(0);
+            out.truncate(end);
+            break;
+        }
+    }
+    out
+}
+
+/// Broken at spaces; what follows the first line begins with a space more than `indent`, which folds a field.
+pub(super) fn wrapped(indent: &str, text: &str, line: &mut impl FnMut(&str)) {
+    let mut current = indent.to_owned();
+    let mut empty = true;
+    for word in text.split(' ') {
+        if !empty && current.len() + 1 + word.len() > LINE {
+            line(&current);
+            current = format!("{indent} {word}");
+            continue;
+        }
+        if !empty {
+            current.push(' ');
+        }
+        current.push_str(word);
+        empty = false;
+    }
+    line(&current);
+}
