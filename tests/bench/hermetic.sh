@@ -1,5 +1,6 @@
 # The server as a peer of the benchmark harness; sourced by the three peers beside it. VARIANT: hold, maildir, discard.
-# NATIVE=1: the same server without its sandbox.
+# NATIVE=1: the same server without its sandbox. PLUGINS=5: every recipient is put to a chain of five that do nothing;
+# IDLE_PLUGIN is their component.
 # HERMETIC: the binary. The harness gives PORT, and RUN, an empty folder.
 start() {
   mkdir -p "$RUN/nothing"
@@ -26,6 +27,11 @@ hold = $([ "$VARIANT" = hold ] && echo true || echo false)
 [observe]
 level = "warn"
 X
+  for number in $(seq "${PLUGINS:-0}"); do
+    printf '[[plugin]]\nname = "idle%s"\nfile = "%s"\n' "$number" "$IDLE_PLUGIN"
+  done >>"$RUN/hermetic.toml"
+  [ "${PLUGINS:-0}" = 0 ] || printf '[[route]]\nrecipients = ["*"]\nplugins = [%s]\n' \
+    "$(seq -s, -f '"idle%g"' "$PLUGINS")" >>"$RUN/hermetic.toml"
   # A warm start: the engine was compiled when the server was first started.
   mkdir -p -m 700 "$HERE/cache"
   mkdir -p -m 700 "$RUN/data" && cp -a "$HERE/cache" "$RUN/data/engine"

@@ -48,9 +48,16 @@ impl fmt::Display for Sent {
 pub struct Ledger {
     sent: Mutex<HashMap<String, Sent>>,
     harvested: HashMap<(String, String), usize>,
+    /// The longest a client rests between two messages.
+    pause: Duration,
 }
 
 impl Ledger {
+    /// Of clients that rest between two messages, at most so long: many at a time, and something left for others.
+    pub fn with_pauses(pause: Duration) -> Self {
+        Self { pause, ..Self::default() }
+    }
+
     /// Messages that were answered 250.
     pub fn promised(&self) -> usize {
         self.lock().values().filter(|s| s.promised.is_some()).count()
@@ -116,6 +123,9 @@ impl Ledger {
             let reply = session.send("sender@example.org", &addresses, &Message::sealed(&token, size))?;
             if reply.code == 250 {
                 self.lock().get_mut(&token).expect("inserted above").promised = Some(start.elapsed());
+            }
+            if !self.pause.is_zero() {
+                std::thread::sleep(self.pause.mul_f64(random.random()));
             }
         }
         Ok(())

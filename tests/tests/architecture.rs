@@ -183,7 +183,12 @@ fn every_bound_is_one_of_the_limits_and_every_limit_bounds_something() {
     let options = fields(&read(&root().join("core/src/server/options.rs")), "pub struct Options {");
     assert_eq!(fields(&wit, "record options {"), options, "wit/engine and core name the same options");
     let core = sources("core/src");
-    for limit in &limits {
+    let client = read(&root().join("wit/engine/client.wit"));
+    let clients = fields(&read(&root().join("core/src/client/limits.rs")), "pub struct Limits {");
+    assert_eq!(fields(&client, "record limits {"), clients, "wit/engine and core name the same bounds of a client");
+    let options = fields(&read(&root().join("core/src/client/options.rs")), "pub struct Options {");
+    assert_eq!(fields(&client, "record options {"), options, "wit/engine and core name the same options of a client");
+    for limit in limits.iter().chain(&clients) {
         let used = core.iter().any(|source| source.code.contains(&format!("limits.{limit}")));
         assert!(used, "nothing is bounded by limits.{limit}");
     }
@@ -199,7 +204,7 @@ fn the_engine_imports_nothing() {
     let imports: Vec<_> = world.imports(&engine).map(|(name, _)| name.to_owned()).collect();
     assert!(imports.is_empty(), "the engine imports {imports:?}");
     let exports: BTreeSet<_> = world.exports(&engine).map(|(name, _)| name.to_owned()).collect();
-    let expected = ["server", "types"].map(|name| format!("hermetic:engine/{name}@0.1.0"));
+    let expected = ["client", "server", "types"].map(|name| format!("hermetic:engine/{name}@0.1.0"));
     assert_eq!(exports, BTreeSet::from(expected));
     no_line(&sources("host/src/engine"), |_, line| {
         let grants = ["func_wrap", "func_new", "add_to_linker", "define_unknown"];
@@ -298,10 +303,12 @@ fn modules_depend_downwards() {
 
 #[test]
 fn one_place_in_the_core_writes_to_the_peer() {
-    no_line(&sources("core/src/server"), |source, line| {
-        let writes = line.contains("step.transmit") && source.name != "core/src/server/turn.rs";
-        writes.then(|| "writes to the peer past Turn".into())
-    });
+    for side in ["core/src/server", "core/src/client"] {
+        no_line(&sources(side), |source, line| {
+            let writes = line.contains("step.transmit") && source.name != format!("{side}/turn.rs");
+            writes.then(|| "writes to the peer past Turn".into())
+        });
+    }
 }
 
 /// Every reply in the octets: well-formed lines (RFC 5321 section 4.2), by code.

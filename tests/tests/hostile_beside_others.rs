@@ -18,6 +18,8 @@ use hermetic_tests::{
 
 /// Other sessions.
 const OTHERS: usize = 50;
+/// Their longest rest between two messages.
+const PAUSE: Duration = Duration::from_secs(3);
 /// Each misdeed so often: less often than what lets a plugin rest, so that each is really done each time.
 const ROUNDS: usize = 2;
 /// Octets that may be in use more than before: less than what two of the instances hold that take all they may, and
@@ -177,7 +179,7 @@ impl Holds {
 #[test]
 fn fifty_sessions_deliver_beside_every_misdeed_and_nothing_is_left_of_it() {
     let server = server();
-    let ledger = Ledger::default();
+    let ledger = Ledger::with_pauses(PAUSE);
     // Once, so that everything that is made once is there: pools, threads, compiled code, databases.
     ledger.clients_send_while(OTHERS, server.port("mx"), || misbehave(&server));
     Ledger::drained(&server).unwrap_or_else(|why| panic!("{why}"));
@@ -199,6 +201,54 @@ fn fifty_sessions_deliver_beside_every_misdeed_and_nothing_is_left_of_it() {
     let log = server.log();
     assert!(!log.contains("panicked"), "the server itself stumbled");
     assert!(!log.contains("rests for"), "a plugin rested, so not every misdeed was done each time");
+}
+
+/// Key-values have a database of their own, so a flood waits for itself. The bounds are wide: what they catch is a 250 that
+/// waits for the flood's writes.
+#[test]
+fn a_flood_of_key_values_does_not_hold_up_a_250() {
+    const WRITERS: usize = 4;
+    const PAUSE: Duration = Duration::from_millis(50);
+    let file = hostile();
+    let tables = format!(
+        "[[plugin]]\nname = \"pour\"\nfile = {file:?}\nsettings = {{ deed = \"pour\", hook = \"recipient\" }}\n\
+         grants = {{ edit = true, forwarding = [\"*\"], quarantine = true, keyvalue = 100000000 }}\n\
+         limits = {{ deadline = 30000, timeout = 60000 }}\n\
+         [[route]]\nrecipients = [\"pour@example.test\"]\nplugins = [\"pour\"]\n"
+    );
+    let server = Rig::new().listener("mx", "").listener("lmtp", "").tables(&tables).start();
+    let median = |waits: &[Duration]| waits[waits.len() / 2];
+    let quiet = Ledger::with_pauses(PAUSE);
+    quiet.clients_send_while(2, server.port("mx"), || std::thread::sleep(Duration::from_secs(4)));
+    let flooded = Ledger::with_pauses(PAUSE);
+    let floods = flooded.clients_send_while(2, server.port("mx"), || {
+        let end = Instant::now() + Duration::from_secs(8);
+        let pour = || {
+            let mut floods = 0;
+            let mut session = Session::open(server.port("lmtp")).expect("a session");
+            session.command("LHLO a.test").expect("a reply");
+            session.command("MAIL FROM:<a@far.test>").expect("a reply");
+            while Instant::now() < end {
+                let reply = session.command("RCPT TO:<pour@example.test>").expect("a reply");
+                assert_eq!((reply.code, &*reply.lines.join("|")), (550, "5.7.1 2000 kept"));
+                floods += 1;
+            }
+            floods
+        };
+        std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..WRITERS).map(|_| scope.spawn(pour)).collect();
+            writers.into_iter().map(|writer| writer.join().expect("it poured")).sum::<usize>()
+        })
+    });
+    for ledger in [&quiet, &flooded] {
+        assert_eq!(ledger.unanswered(), 0);
+    }
+    let (quiet, flooded) = (quiet.waits(), flooded.waits());
+    let worst = flooded.last().copied().unwrap_or_default();
+    println!("{floods} floods; quiet {:?}, flooded {:?}, at most {worst:?}", median(&quiet), median(&flooded));
+    assert!(floods >= WRITERS, "there was no flood");
+    assert!(median(&flooded) < median(&quiet) * 10 + Duration::from_millis(500), "the median");
+    assert!(worst < Duration::from_secs(20), "the worst");
 }
 
 #[test]

@@ -11,8 +11,9 @@ use std::sync::{Barrier, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use hermetic::engine::client::{self, Client, ClientEngine, ContentFacts, Recipient, Transaction};
 use hermetic::engine::pool::{EngineSettings, SetupError, WasmEngine};
-use hermetic::engine::types::{Options, Refusal};
+use hermetic::engine::types::{ForwardPath, Options, Refusal};
 use hermetic::engine::{Engine, EngineError, Session};
 use hermetic_tests::transcript;
 
@@ -170,6 +171,64 @@ fn every_other_call_is_held_to_the_same() {
     well(&mut *session, b"as before");
     drop(session);
     assert_eq!(engine.counts().live, 0);
+}
+
+/// The sending side is held to the same: deadline, memory, truth. And each recipient has one outcome, whatever it says.
+#[test]
+fn a_client_that_misbehaves_ends_alone() {
+    let _turn = alone();
+    let engine = broken(3);
+    let mut neighbour = open(&engine);
+    let ready = |name: &str| -> Box<dyn Client> {
+        let mut session = engine.client(&client::options(name)).expect("a session");
+        session.start(0).expect("a start");
+        session.receive(1, b"ready").expect("readiness");
+        session
+    };
+    let recipient = Recipient { path: ForwardPath::Postmaster, notify: None, orcpt: None };
+    // As many outcomes as the priority says.
+    let transaction = |outcomes| Transaction {
+        sender: None,
+        recipients: vec![recipient.clone(); 2],
+        content: ContentFacts { size: 0, eight_bit: false, bare_line_ends: false, longest_line: 0, utf8_header: false },
+        require_tls: false,
+        ret: None,
+        envid: None,
+        auth: None,
+        deliver_by: None,
+        priority: Some(outcomes),
+    };
+    ready("").deliver(2, &transaction(2)).expect("what is true");
+    let mut ended = 0;
+    for (deed, expected) in [
+        ("trap", End::Trap("unreachable")),
+        ("spin", End::Deadline),
+        ("lie: too much", End::Trap("consumed more")),
+        ("lie: leave", End::Trap("leaves some")),
+        ("lie: content", End::Trap("outside")),
+        ("lie: nobody", End::Trap("nobody")),
+        ("lie: forge", End::Trap("not printable")),
+        ("lie: name", End::Trap("not printable")),
+        ("lie: failure", End::Trap("after its end")),
+    ] {
+        let mut hostile = ready("");
+        assert_ends(deed, expected, hostile.receive(1, deed.as_bytes()));
+        assert!(matches!(hostile.tick(2), Err(EngineError::Instance(_))), "{deed:?}: its instance is used again");
+        ended += 1;
+    }
+    assert_ends("open", End::Trap("unreachable"), engine.client(&client::options("trap")).map(drop));
+    assert_ends("thaw", End::Deadline, engine.thaw_client(&client::options("spin"), b"").map(drop));
+    assert_ends("lost outcome", End::Trap("no outcome"), ready("").deliver(2, &transaction(1)));
+    assert_ends("one too many", End::Trap("nobody"), ready("").deliver(2, &transaction(3)));
+    assert_ends("twice", End::Trap("second"), ready("").deliver(2, &transaction(-2)));
+    assert_ends("tick", End::Trap("in the past"), ready("").tick(5));
+    assert_ends("lost", End::Trap("after its end"), ready("").lost(5));
+    assert_ends("quit", End::Trap("unreachable"), ready("").quit(5));
+    assert_ends("content", End::Trap("outside"), ready("").content(5, b"xyz", false));
+    assert_ends("freeze", End::Trap("an image of 4194304 octets"), ready("").freeze());
+    let counts = engine.counts();
+    assert_eq!((counts.trapped + counts.late, counts.live), (ended + 10, 1), "{counts:?}");
+    well(&mut *neighbour, b"untouched");
 }
 
 #[test]

@@ -137,6 +137,7 @@ async fn every_misdeed_is_the_failure_policys_verdict_and_the_next_recipient_has
         ("recurse", "trap"),
         ("flood", "budget"),
         ("nobytes", "trap"),
+        ("badedit", "trap"),
         ("giant", "trap"),
         ("exit", "trap: it called wasi:cli/exit#exit"),
         ("socket", "trap: it called wasi:sockets/instance-network#instance-network"),
@@ -307,6 +308,27 @@ async fn who_waits_too_long_is_answered_by_the_policy() {
         ran = ask(&mut *phase(&plugin), "calls").await;
     }
     assert_eq!(said(&ran), "1", "its instance has left its place");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_that_hold_what_the_other_wants_do_not_wait_for_each_other() {
+    let house = House::new();
+    let load = |name: &str| {
+        house.load(|configured| {
+            configured.name = name.into();
+            configured.limits.instances = 1;
+        })
+    };
+    let (one, two) = (load("one"), load("two"));
+    let (mut a_one, mut a_two) = (phase(&one), phase(&two));
+    let (mut b_one, mut b_two) = (phase(&one), phase(&two));
+    assert_eq!(said(&ask(&mut *a_one, "calls").await), "1");
+    assert_eq!(said(&ask(&mut *b_two, "calls").await), "1");
+    let (a, b) = tokio::join!(ask(&mut *a_two, "calls"), ask(&mut *b_one, "calls"));
+    assert_eq!((said(&a), said(&b)), ("1", "1"));
+    assert!(a.time < SLACK / 2 && b.time < SLACK / 2, "{:?} {:?}", a.time, b.time);
+    assert_eq!(said(&ask(&mut *a_one, "calls").await), "1", "who gave way gets a fresh one");
+    assert_eq!(said(&ask(&mut *a_one, "calls").await), "2");
 }
 
 #[tokio::test(flavor = "multi_thread")]

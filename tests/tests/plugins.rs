@@ -1,6 +1,8 @@
-//! Real components behind a real server: one message, five recipients, five chains, five fates, over SMTP, PRDR and LMTP.
+//! Real components behind a real server: one message, five recipients, five chains, five fates, over SMTP, PRDR and LMTP;
+//! the same five behind an alias; and what the operator may want instead of a quarantine.
 //!
-//! The plugin is `guest-plugins/header-rules`, built here by the recipe that builds the engine.
+//! The plugins are `guest-plugins/header-rules` and `guest-plugins/aliases`, built here by the recipe that builds the
+//! engine.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
 #[path = "../../host/build/component.rs"]
@@ -21,11 +23,11 @@ const RULES: [(&str, &str); 5] = [
     ("eva", r#""nonsense""#),
 ];
 
-fn header_rules() -> PathBuf {
+fn plugin(package: &str) -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let recipe = component::Recipe {
         manifest: &here.join("../guest-plugins/Cargo.toml"),
-        package: "header-rules",
+        package,
         profile: "plugin",
         folder: &Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("sealed"),
     };
@@ -33,30 +35,38 @@ fn header_rules() -> PathBuf {
 }
 
 fn server() -> Server {
-    let file = header_rules();
+    Rig::full().tables(&judges("")).start()
+}
+
+/// A plugin and a route for each; `more`: keys of the routes.
+fn judges(more: &str) -> String {
+    let file = plugin("header-rules");
     let mut tables = String::new();
     for (name, rules) in RULES {
         tables += &format!(
             "[[plugin]]\nname = {name:?}\nfile = {file:?}\ngrants = {{ edit = true }}\non-failure = \"reject\"\n\
-             settings = {{ rules = {rules} }}\n[[route]]\nrecipients = [\"{name}@example.test\"]\nplugins = [{name:?}]\n"
+             settings = {{ rules = {rules} }}\n[[route]]\nrecipients = [\"{name}@example.test\"]\nplugins = [{name:?}]\n{more}\n"
         );
     }
-    Rig::full().tables(&tables).start()
+    tables
 }
 
 /// Sends one message to all five and returns what was said after its final dot: `replies` replies.
 fn send(port: u16, hello: &str, parameters: &str, replies: usize) -> Vec<String> {
+    let mail = format!("MAIL FROM:<me@far.test>{parameters}");
+    send_to(port, &[hello, &mail], &RULES.map(|(name, _)| name), replies)
+}
+
+/// The same with other beginnings and recipients, of which none is refused.
+fn send_to(port: u16, begin: &[&str], names: &[&str], replies: usize) -> Vec<String> {
     let mut session = Session::open(port).expect("a session");
-    let mut say = |line: &str, code: u16| {
+    let mut say = |line: &str, class: u16| {
         let reply = session.command(line).expect("a reply");
-        assert_eq!(reply.code, code, "{line}: {reply:?}");
+        assert_eq!(reply.code / 100, class, "{line}: {reply:?}");
     };
-    say(hello, 250);
-    say(&format!("MAIL FROM:<me@far.test>{parameters}"), 250);
-    for (name, _) in RULES {
-        say(&format!("RCPT TO:<{name}@example.test>"), 250);
-    }
-    say("DATA", 354);
+    begin.iter().for_each(|line| say(line, 2));
+    names.iter().for_each(|name| say(&format!("RCPT TO:<{name}@example.test>"), 2));
+    say("DATA", 3);
     session.write(b"Subject: hello\r\nFrom: me@far.test\r\n\r\nHow are you?\r\n.\r\n").expect("written");
     (0..replies).map(|_| format!("{:?}", session.reply().expect("a reply"))).collect()
 }
@@ -113,13 +123,71 @@ fn plain_smtp_keeps_what_it_could_not_say() {
     assert_eq!(held.len(), 3, "{held:#?}");
 
     // `hermetic why` has it all.
-    let id =
-        server.log().split("id=").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("an id").to_owned();
-    let told = server.run(&["why", &id], "");
+    let told = why(&server);
     for (name, _) in RULES {
         assert!(told.contains(&format!("{name}@example.test")), "{name} in:\n{told}");
     }
-    for word in ["discard", "defer", "reject", "Carl rests", "recipient-message"] {
+    for word in ["discard", "defer", "reject", "Carl rests", "recipient-message", "judged again later", "quarantined"] {
         assert!(told.to_lowercase().contains(&word.to_lowercase()), "{word:?} in:\n{told}");
+    }
+}
+
+/// What `hermetic why` tells of the first message that was accepted.
+fn why(server: &Server) -> String {
+    let id =
+        server.log().split("id=").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("an id").to_owned();
+    server.run(&["why", &id], "")
+}
+
+/// An alias is no way around the plugins of those whom it stands for, and nobody loses mail to them; an alias that
+/// stands for itself in the end is found.
+#[test]
+fn an_alias_is_no_way_around_plugins() {
+    let everybody = RULES.map(|(name, _)| format!("\"{name}@example.test\"")).join(", ");
+    let aliases = format!(
+        "[[plugin]]\nname = \"aliases\"\nfile = {:?}\ngrants = {{ forwarding = [\"*\"] }}\n\
+         [plugin.settings.aliases]\n\"team@example.test\" = [{everybody}]\n\"dori@example.test\" = [\"dora@example.test\"]\n\
+         [[route]]\nrecipients = [\"team@example.test\", \"dori@example.test\"]\nplugins = [\"aliases\"]\n",
+        plugin("aliases")
+    );
+    let server = Rig::full().tables(&aliases).tables(&judges("")).start();
+    let said = send_to(server.port("lmtp"), &["LHLO me.test", "MAIL FROM:<me@far.test>"], &["team", "dori"], 2);
+    assert!(said[0].contains("code: 250") && said[1].contains("code: 550"), "{said:?}");
+    assert!(said[1].contains("Dora is not amused"), "{said:?}");
+    only_anna_has_it(&server, 1);
+    assert!(server.maildir("team").messages().is_empty(), "it stands for others");
+    let kept: Vec<String> = server.queue().iter().map(ToString::to_string).collect();
+    for (name, why) in [("carl", "Carl rests"), ("dora", "Dora is not amused"), ("eva", "eva")] {
+        assert!(kept.iter().any(|entry| entry.contains(name) && entry.contains(why)), "{name} in {kept:#?}");
+    }
+    assert_eq!(kept.len(), 3, "{kept:#?}");
+    let told = why(&server);
+    for line in [
+        "  team@example.test: accepted; redirected by plugin aliases to anna@example.test, ",
+        "    anna@example.test: ",
+        "      anna (",
+    ] {
+        assert!(told.contains(line), "{line:?} in:\n{told}");
+    }
+}
+
+/// A user's mail program is never told to come again, and the user hears of refusals, if that is wanted.
+#[test]
+fn who_logged_in_is_told() {
+    let login = "AUTH PLAIN AGFubmEAc2VjcmV0";
+    for (refused, of_dora) in [("split", "and quarantined"), ("bounce", "and its sender is told")] {
+        let server = Rig::new()
+            .listener("submission", "auth-without-tls = true")
+            .user("anna", "secret")
+            .tables(&judges(&format!("refused = {refused:?}")))
+            .start();
+        let begin = ["EHLO me.test", login, "MAIL FROM:<anna@example.test>"];
+        let said = send_to(server.port("submission"), &begin, &["anna", "dora", "carl"], 1);
+        assert!(said[0].contains("code: 250"), "{said:?}");
+        let told = why(&server);
+        for (name, what) in [("dora", of_dora), ("carl", "and judged again later")] {
+            let line = format!("{name}@example.test: accepted with others {what}: ");
+            assert!(told.contains(&line), "{line:?} in:\n{told}");
+        }
     }
 }

@@ -7,9 +7,17 @@ use std::{
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use hermetic::{
+    config::plugins::{Grants, OnFailure, Plugin as Configured, PluginLimits},
+    plugin::{
+        hook::{Facts, Forward, Hook, Scratch, Wishes},
+        loaded::Plugins,
+    },
+};
 use hermetic_tests::{
     guest::{hostile, hostile_version, version},
     load::Ledger,
@@ -168,6 +176,57 @@ fn a_changed_pin_keeps_the_old_build_until_the_right_file_is_there() {
     swap(&file, &hostile_version(3));
     assert!(server.reload().contains("SHA-256"), "what is not pinned is not loaded");
     assert_eq!(stamp(), version(2));
+}
+
+/// What rests is tried again after its rest, as it was loaded; another build counts from SIGHUP on, with a clean record.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_rests_goes_on_at_once_when_it_is_replaced() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("plugin.wasm");
+    swap(&file, &hostile_version(1));
+    let wanted = Configured {
+        name: "hostile".into(),
+        file: file.clone(),
+        sha256: None,
+        grants: Grants {
+            edit: true,
+            forwarding: vec!["*".into()],
+            quarantine: true,
+            keyvalue: 1000,
+            ..Grants::default()
+        },
+        limits: PluginLimits::default(),
+        on_failure: OnFailure::Defer,
+        postmaster: false,
+        settings: Default::default(),
+    };
+    let wanted = [wanted];
+    let ask = async |plugins: &Plugins, deed: &str| {
+        let plugin = plugins.by_name().remove("hostile").expect("it is loaded");
+        let mut phase = plugin.phase(Arc::new(Facts::default()), Scratch::default(), None);
+        let forward = Forward { forward_path: format!("{deed}@example.test"), mailbox: None };
+        let ran = phase.call(Hook::Recipient, Some(&forward), &[], &mut Wishes::default()).await;
+        ran.failure.unwrap_or_default()
+    };
+    let first = Plugins::none(folder.path().join("plugins")).become_these(&wanted).expect("it loads");
+    for _ in 0..5 {
+        assert!(ask(&first, "trap").await.starts_with("trap"));
+    }
+    assert!(ask(&first, "calls").await.starts_with("resting"));
+    // A reload that finds the same changes nothing; one that finds another build does.
+    let same = first.become_these(&wanted).expect("it loads");
+    assert!(ask(&same, "calls").await.starts_with("resting"), "SIGHUP alone is no pardon");
+    swap(&file, &hostile_version(2));
+    assert!(ask(&same, "calls").await.starts_with("resting"), "a new file alone is none either");
+    let other = same.become_these(&wanted).expect("it loads");
+    assert_eq!(ask(&other, "calls").await, "");
+    // Those who still have the old one get it after its rest.
+    let end = Instant::now() + Duration::from_secs(20);
+    while ask(&same, "calls").await.starts_with("resting") {
+        assert!(Instant::now() < end, "it rests for ever");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(ask(&same, "calls").await, "");
 }
 
 #[test]

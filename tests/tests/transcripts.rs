@@ -1,5 +1,6 @@
 //! Every transcript, on the native core and on the sealed engine: as written, cut into pieces, told at once, frozen and
-//! thawed after every call. The server must say the same octets each time.
+//! thawed after every call. The server must say the same octets each time, and so must the client in those where we are
+//! the client.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
 use std::fmt::Write as _;
@@ -7,10 +8,11 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use hermetic::engine::Engine;
+use hermetic::engine::client::ClientEngine;
 use hermetic::engine::pool::{EngineSettings, WasmEngine};
 use hermetic_tests::native::Native;
 use hermetic_tests::transcript::run::{self, How, Record};
-use hermetic_tests::transcript::{self, Transcript};
+use hermetic_tests::transcript::{self, Transcript, client};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -222,4 +224,81 @@ fn wherever_the_input_is_cut_the_server_says_the_same() {
         });
         result.unwrap_or_else(|error| panic!("on {}: {error}", engine.0));
     }
+}
+
+fn client_engines() -> [(&'static str, &'static dyn ClientEngine); 2] {
+    [("the native core", &Native), ("the sealed engine", sealed())]
+}
+
+#[test]
+fn the_client_says_what_is_written() {
+    let rewrite = std::env::var_os("HERMETIC_TRANSCRIPTS").is_some_and(|value| value == "rewrite");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts/client");
+    let transcripts = client::all(&folder).unwrap_or_else(|error| panic!("{error}"));
+    let mut report = String::new();
+    for transcript in &transcripts {
+        let path = transcript.path.display();
+        for (name, engine) in client_engines() {
+            for (piece, freeze, tick) in
+                [(usize::MAX, false, false), (1, false, true), (7, true, false), (usize::MAX, true, true)]
+            {
+                let how = client::How { piece, freeze, tick };
+                let records = client::run(engine, transcript, how)
+                    .unwrap_or_else(|error| panic!("{path} on {name}, {how:?}: {error}"));
+                if rewrite {
+                    std::fs::write(&transcript.path, rewritten_client(transcript, &records)).expect("it is written");
+                    break;
+                }
+                for (group, record) in transcript.groups.iter().zip(&records) {
+                    let events =
+                        |record: &client::Record| if group.events { record.events.clone() } else { Vec::new() };
+                    let told = |record: &client::Record| {
+                        let results = [record.results.clone(), events(record)].concat().join("\n    ");
+                        format!("{}    {results}\n    closed: {}\n", listed(&record.output), record.closed)
+                    };
+                    let (expected, got) = (told(&group.record), told(record));
+                    if expected != got {
+                        let place = format!("{path}:{} on {name}, {how:?}", group.lines.0 + 1);
+                        let _ = write!(report, "{place}\n  expected\n{expected}  got\n{got}\n");
+                    }
+                }
+            }
+            if rewrite {
+                break;
+            }
+        }
+    }
+    assert!(report.is_empty(), "\n{report}");
+}
+
+/// The file with what was really said in place of what is expected.
+fn rewritten_client(transcript: &client::Transcript, records: &[client::Record]) -> String {
+    let mut text = String::new();
+    let mut next = 0;
+    for (group, record) in transcript.groups.iter().zip(records) {
+        for line in &transcript.lines[next..group.lines.1] {
+            let tag = line.split(':').next().unwrap_or_default();
+            if line.is_empty() || line.starts_with('#') || !["C", "c", "R", "E", "END"].contains(&tag) {
+                let _ = writeln!(text, "{line}");
+            }
+        }
+        next = group.lines.1;
+        for line in record.output.split_inclusive(|octet| *octet == b'\n') {
+            let _ = match std::str::from_utf8(line).ok().and_then(|line| line.strip_suffix("\r\n")) {
+                Some(line) if !line.contains(char::is_control) => writeln!(text, "C: {line}"),
+                _ => writeln!(text, "c: {}", line.escape_ascii()),
+            };
+        }
+        record.results.iter().for_each(|line| text.push_str(&format!("R: {line}\n")));
+        if group.events {
+            record.events.iter().for_each(|line| text.push_str(&format!("E: {line}\n")));
+        }
+        if record.closed {
+            text.push_str("END:\n");
+        }
+    }
+    for line in &transcript.lines[next..] {
+        let _ = writeln!(text, "{line}");
+    }
+    text
 }

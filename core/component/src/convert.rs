@@ -97,14 +97,16 @@ pub(crate) fn step(step: step::Step) -> types::Step {
     }
 }
 
-fn piece(piece: step::Piece) -> types::Piece {
+/// Content.
+pub(crate) fn piece(piece: step::Piece) -> types::Piece {
     match piece {
         step::Piece::Range { offset, length } => types::Piece::Range((offset, length)),
         step::Piece::Octets(octets) => types::Piece::Octets(octets),
     }
 }
 
-fn event(event: step::Event) -> types::Event {
+/// A line for the log.
+pub(crate) fn event(event: step::Event) -> types::Event {
     types::Event {
         occasion: match event.occasion {
             step::Occasion::Command => types::Occasion::Command,
@@ -152,10 +154,7 @@ fn ask(asked: question::Question) -> types::Question {
             question::SaslStep::Start { mechanism, initial } => types::SaslStep::Start((mechanism, initial)),
             question::SaslStep::Response(octets) => types::SaslStep::Response(octets),
         }),
-        question::Question::Sender(sender) => types::Question::Sender(types::Sender {
-            mailbox: sender.mailbox.map(mailbox),
-            parameters: parameters(sender.parameters),
-        }),
+        question::Question::Sender(asked) => types::Question::Sender(sender(asked)),
         question::Question::Recipients(batch) => {
             types::Question::Recipients(batch.into_iter().map(recipient).collect())
         }
@@ -182,6 +181,11 @@ fn mailbox(mailbox: address::Mailbox) -> types::Mailbox {
     types::Mailbox { local: mailbox.local, host: host(mailbox.host) }
 }
 
+/// MAIL.
+pub(crate) fn sender(sender: command::Sender) -> types::Sender {
+    types::Sender { mailbox: sender.mailbox.map(mailbox), parameters: parameters(sender.parameters) }
+}
+
 fn parameters(given: command::MailParameters) -> types::MailParameters {
     types::MailParameters {
         size: given.size,
@@ -205,7 +209,8 @@ fn parameters(given: command::MailParameters) -> types::MailParameters {
     }
 }
 
-fn recipient(recipient: command::Recipient) -> types::Recipient {
+/// RCPT.
+pub(crate) fn recipient(recipient: command::Recipient) -> types::Recipient {
     types::Recipient {
         path: match recipient.path {
             address::ForwardPath::Postmaster => types::ForwardPath::Postmaster,

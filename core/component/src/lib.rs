@@ -1,11 +1,14 @@
 //! The core as a WebAssembly component: `wit/engine` on the outside, [`hermetic_core`] on the inside, nothing between.
 //!
-//! Owns the translation of values in [`convert`]. Refuses to know SMTP, and imports nothing: what runs this component
+//! Owns the translation of values in [`convert`] and [`convert_client`]; here is the receiving side, in [`outbound`] the
+//! sending one. An instance holds one session of either. Refuses to know SMTP, and imports nothing: what runs this component
 //! can only feed it octets, time and answers. It fails by a trap, which ends the one session that lives in it.
 
 mod convert;
+mod convert_client;
 #[cfg(target_family = "wasm")]
 mod memory;
+mod outbound;
 
 /// What `wit/engine` says, in Rust.
 #[allow(missing_docs, unsafe_code, unreachable_pub, clippy::all, reason = "generated; documented in wit/engine")]
@@ -18,12 +21,16 @@ mod bindings {
         type Session = crate::Session;
     }
 
+    impl exports::hermetic::engine::client::Guest for Engine {
+        type Session = crate::outbound::Session;
+    }
+
     export!(Engine);
 }
 
-/// The generated types under the names of their interfaces: this is where [`convert`] looks for them.
+/// The generated types under the names of their interfaces: this is where the translation looks for them.
 mod wit {
-    pub(crate) use crate::bindings::exports::hermetic::engine::{server, types};
+    pub(crate) use crate::bindings::exports::hermetic::engine::{client, server, types};
 }
 
 use core::cell::RefCell;

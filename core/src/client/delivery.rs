@@ -14,6 +14,9 @@ use super::step::{Cause, Fate, Fault, Reply, Stage};
 use super::{Session, Transaction, Turn, need};
 use crate::step::{Misuse, Occasion};
 
+/// A reply of a code that its command never has.
+pub(super) struct Unfit;
+
 impl Session {
     /// `transaction` has passed [`line::check`].
     pub(super) fn begin(&mut self, turn: &mut Turn<'_>, transaction: &Transaction) -> Result<(), Misuse> {
@@ -176,18 +179,18 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn mail_answered(&mut self, turn: &mut Turn<'_>, reply: &Reply) -> Result<(), ()> {
+    pub(super) fn mail_answered(&mut self, turn: &mut Turn<'_>, reply: &Reply) -> Result<(), Unfit> {
         match reply.code {
             200..=299 => Ok(()),
             400.. => {
                 self.refuse_all(turn, Stage::Mail, reply);
                 Ok(())
             }
-            _ => Err(()),
+            _ => Err(Unfit),
         }
     }
 
-    pub(super) fn rcpt_answered(&mut self, turn: &mut Turn<'_>, place: u32, reply: &Reply) -> Result<(), ()> {
+    pub(super) fn rcpt_answered(&mut self, turn: &mut Turn<'_>, place: u32, reply: &Reply) -> Result<(), Unfit> {
         let Some(delivery) = &mut self.state.delivery else { return Ok(()) };
         if delivery.refused {
             return Ok(());
@@ -206,11 +209,11 @@ impl Session {
                 self.settle(turn, place, fate, cause, Stage::Rcpt, Some(reply));
                 Ok(())
             }
-            _ => Err(()),
+            _ => Err(Unfit),
         }
     }
 
-    pub(super) fn data_answered(&mut self, turn: &mut Turn<'_>, reply: &Reply) -> Result<(), ()> {
+    pub(super) fn data_answered(&mut self, turn: &mut Turn<'_>, reply: &Reply) -> Result<(), Unfit> {
         let Some(delivery) = &mut self.state.delivery else { return Ok(()) };
         match reply.code {
             // RFC 2920 section 3.1: nobody is left to send it to.
@@ -229,11 +232,11 @@ impl Session {
                 self.refuse_all(turn, Stage::Data, reply);
                 Ok(())
             }
-            _ => Err(()),
+            _ => Err(Unfit),
         }
     }
 
-    pub(super) fn chunk_answered(&mut self, turn: &mut Turn<'_>, reply: &Reply) -> Result<(), ()> {
+    pub(super) fn chunk_answered(&mut self, turn: &mut Turn<'_>, reply: &Reply) -> Result<(), Unfit> {
         match reply.code {
             200..=299 => Ok(()),
             400.. => {
@@ -241,7 +244,7 @@ impl Session {
                 self.state.phase = Phase::Replies;
                 Ok(())
             }
-            _ => Err(()),
+            _ => Err(Unfit),
         }
     }
 
@@ -250,7 +253,7 @@ impl Session {
         turn: &mut Turn<'_>,
         expected: Expected,
         reply: &Reply,
-    ) -> Result<(), ()> {
+    ) -> Result<(), Unfit> {
         let Some(delivery) = &mut self.state.delivery else { return Ok(()) };
         if delivery.refused {
             return Ok(());
@@ -265,7 +268,7 @@ impl Session {
             200..=299 => Fate::Accepted,
             500.. => Fate::Permanent,
             400.. => Fate::Temporary,
-            _ => return Err(()),
+            _ => return Err(Unfit),
         };
         match expected {
             Expected::Recipient(place) => self.settle(turn, place, fate, Cause::Reply, Stage::Message, Some(reply)),

@@ -64,6 +64,7 @@ pub use transaction::{ByMode, ContentFacts, DeliverBy, Transaction};
 use alloc::{format, vec::Vec};
 
 use crate::step::{Misuse, Occasion};
+use delivery::Unfit;
 use reply::{Bounds, ReplyFault, Said};
 use state::{Expected, Phase, State};
 use turn::Turn;
@@ -387,7 +388,7 @@ impl Session {
             Expected::StartTls => return self.start_tls_answered(turn, reply),
             Expected::Auth | Expected::Cancel => return self.auth_answered(turn, expected, said, reply),
             Expected::Reset if reply.code < 300 => Ok(()),
-            Expected::Reset => Err(()),
+            Expected::Reset => Err(Unfit),
             Expected::Mail => self.mail_answered(turn, &reply),
             Expected::Rcpt(place) => self.rcpt_answered(turn, place, &reply),
             Expected::Data => self.data_answered(turn, &reply),
@@ -399,7 +400,7 @@ impl Session {
         };
         match fits {
             Ok(()) => self.proceed(turn),
-            Err(()) => self.bad_reply(turn, stage, reply),
+            Err(Unfit) => self.bad_reply(turn, stage, reply),
         }
     }
 }

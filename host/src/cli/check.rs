@@ -3,7 +3,10 @@
 use std::{fmt::Write as _, fs, path::Path};
 
 use crate::{
-    config::{Config, ConfigError, Domain, Found, Kind, Listener, Loaded, Mailboxes, plugins::OnFailure},
+    config::{
+        Config, ConfigError, Domain, Found, Kind, Listener, Loaded, Mailboxes,
+        plugins::{OnFailure, Refused},
+    },
     policy::auth::Users,
     transport::tls,
 };
@@ -158,7 +161,13 @@ fn judges(config: &Config) -> String {
     text.push_str("\nWho is judged by which\n");
     for route in &config.routes {
         let order = if route.plugins.is_empty() { "none".to_owned() } else { route.plugins.join(", then ") };
-        let _ = writeln!(text, "  {}: {order}", route.recipients.join(", "));
+        let refused = match route.refused {
+            _ if route.plugins.is_empty() => "",
+            Refused::Quarantine => "",
+            Refused::Bounce => "; of a refusal beside others a sender who logged in is told",
+            Refused::Split => "; each such group apart, where the client can come again",
+        };
+        let _ = writeln!(text, "  {}: {order}{refused}", route.recipients.join(", "));
     }
     if !config.routes.iter().any(|route| route.recipients.iter().any(|pattern| pattern == "*")) {
         text.push_str("  everyone else: none\n");

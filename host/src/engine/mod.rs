@@ -1,5 +1,7 @@
 //! The sealed engine, from the outside: one session, one instance, short synchronous calls.
 //!
+//! Here is its receiving side, in [`client`] the sending one; both are in the same component and the same [`pool`].
+//!
 //! Owns the boundary to `engine.wasm`. Refuses to know SMTP. Fails by [`EngineError`]: a misuse is our fault, anything
 //! else ends this one session and no other.
 

@@ -19,6 +19,8 @@
 //!
 //! So what idle slots hold is at most `WARM * KEEP`, 16 MiB.
 
+mod client;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -223,10 +225,10 @@ impl WasmEngine {
     }
 
     /// An instance, and the session that `make` makes in it.
-    fn session(
+    fn seat(
         &self,
-        make: impl FnOnce(&GuestSession<'_>, &mut Store<Guest>) -> wasmtime::Result<Result<ResourceAny, Misuse>>,
-    ) -> Result<Box<dyn Session>, EngineError> {
+        make: impl FnOnce(&bindings::Engine, &mut Store<Guest>) -> wasmtime::Result<Result<ResourceAny, Misuse>>,
+    ) -> Result<Seat, EngineError> {
         let shared = &self.shared;
         let slot = Slot::take(shared).ok_or_else(|| EngineError::Instance("all are taken".into()))?;
         let pool = slot.pool();
@@ -239,20 +241,26 @@ impl WasmEngine {
             .instances
             .instantiate(&mut store)
             .map_err(|error| EngineError::Instance(format!("{:#}", error.root_cause())))?;
-        let made = make(&world.hermetic_engine_server().session(), &mut store);
+        let made = make(&world, &mut store);
         let session = made.map_err(|error| shared.cause(&error))?.map_err(EngineError::Misuse)?;
         shared.counters.opened.fetch_add(1, Ordering::Relaxed);
-        Ok(Box::new(Sealed { instance: Some(Instance { store, world, session, slot }) }))
+        Ok(Seat { instance: Some(Instance { store, world, session, slot }) })
     }
 }
 
 impl Engine for WasmEngine {
     fn open(&self, options: &Options) -> Result<Box<dyn Session>, EngineError> {
-        self.session(|session, store| Ok(Ok(session.call_constructor(store, options)?)))
+        let session = |world: &bindings::Engine, store: &mut Store<Guest>| {
+            Ok(Ok(world.hermetic_engine_server().session().call_constructor(store, options)?))
+        };
+        Ok(Box::new(Sealed(self.seat(session)?)))
     }
 
     fn thaw(&self, options: &Options, image: &[u8]) -> Result<Box<dyn Session>, EngineError> {
-        self.session(|session, store| session.call_thaw(store, options, image))
+        let session = |world: &bindings::Engine, store: &mut Store<Guest>| {
+            world.hermetic_engine_server().session().call_thaw(store, options, image)
+        };
+        Ok(Box::new(Sealed(self.seat(session)?)))
     }
 }
 
@@ -327,16 +335,16 @@ struct Instance {
     slot: Slot,
 }
 
-/// One session in its instance, which is gone after a trap.
-struct Sealed {
+/// The place of one session of either side: its instance, which is gone after a trap.
+struct Seat {
     instance: Option<Instance>,
 }
 
-impl Sealed {
+impl Seat {
     /// One call with its deadline. Whatever brings no step that holds takes the instance with it, save our own misuse.
     fn call<T>(
         &mut self,
-        call: impl FnOnce(&GuestSession<'_>, &mut Store<Guest>, ResourceAny) -> wasmtime::Result<Result<T, Misuse>>,
+        call: impl FnOnce(&bindings::Engine, &mut Store<Guest>, ResourceAny) -> wasmtime::Result<Result<T, Misuse>>,
         holds: impl FnOnce(&T) -> Result<(), EngineError>,
     ) -> Result<T, EngineError> {
         let Some(instance) = &mut self.instance else {
@@ -345,8 +353,7 @@ impl Sealed {
         let shared = &instance.slot.shared;
         instance.store.data_mut().watch = Watch::default();
         instance.store.set_epoch_deadline(shared.epochs);
-        let session = instance.world.hermetic_engine_server().session();
-        let result = match call(&session, &mut instance.store, instance.session) {
+        let result = match call(&instance.world, &mut instance.store, instance.session) {
             Ok(Ok(value)) => holds(&value).map(|()| value).inspect_err(|_| {
                 shared.counters.trapped.fetch_add(1, Ordering::Relaxed);
             }),
@@ -357,6 +364,34 @@ impl Sealed {
             self.instance = None;
         }
         result
+    }
+
+    /// The image that this call freezes the session to.
+    fn freeze(
+        &mut self,
+        call: impl FnOnce(&bindings::Engine, &mut Store<Guest>, ResourceAny) -> wasmtime::Result<Result<Vec<u8>, Misuse>>,
+    ) -> Result<Vec<u8>, EngineError> {
+        let image = self.call(call, |image: &Vec<u8>| match image.len() {
+            0..=IMAGE => Ok(()),
+            length => Err(EngineError::Trap(format!("an image of {length} octets"))),
+        })?;
+        if let Some(instance) = &self.instance {
+            instance.slot.shared.counters.frozen.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(image)
+    }
+}
+
+/// One receiving session.
+struct Sealed(Seat);
+
+impl Sealed {
+    fn call(
+        &mut self,
+        call: impl FnOnce(&GuestSession<'_>, &mut Store<Guest>, ResourceAny) -> wasmtime::Result<Result<Step, Misuse>>,
+        holds: impl FnOnce(&Step) -> Result<(), EngineError>,
+    ) -> Result<Step, EngineError> {
+        self.0.call(|world, store, this| call(&world.hermetic_engine_server().session(), store, this), holds)
     }
 
     fn step(
@@ -394,17 +429,7 @@ impl Session for Sealed {
     }
 
     fn freeze(mut self: Box<Self>) -> Result<Vec<u8>, EngineError> {
-        let image = self.call(
-            |session, store, this| session.call_freeze(store, this),
-            |image: &Vec<u8>| match image.len() {
-                0..=IMAGE => Ok(()),
-                length => Err(EngineError::Trap(format!("an image of {length} octets"))),
-            },
-        )?;
-        if let Some(instance) = &self.instance {
-            instance.slot.shared.counters.frozen.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(image)
+        self.0.freeze(|world, store, this| world.hermetic_engine_server().session().call_freeze(store, this))
     }
 }
 

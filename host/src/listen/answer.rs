@@ -215,7 +215,7 @@ impl Answers {
         // A user's mail program does not come again by itself, and with PRDR each recipient has its own answer.
         let splits = self.facts.listener.kind == Kind::Mx && self.facts.identity.is_none();
         match splits && !sender.parameters.prdr {
-            true => judging.splitting(self.shared.returns.clone()),
+            true => judging.splitting(&self.shared.returns, policy.config().limits.errors / 2),
             false => judging,
         }
     }

@@ -141,15 +141,20 @@ fn wanted(mut entry: NewEntry, outcome: &Outcome, terms: &Terms, unanswered: boo
     });
     match outcome.fate() {
         Fate::Discarded => {}
-        Fate::Accepted if quarantine.is_some() => {
-            all.push(Wanted { place, entry: NewEntry { held: quarantine, ..entry }, rank: Rank::Aside });
-        }
         Fate::Accepted => {
+            let mut copies = Vec::new();
             if !outcome.sent_away {
-                all.push(Wanted { place, entry: entry.clone(), rank: Rank::Now });
+                copies.push(Wanted { place, entry: entry.clone(), rank: Rank::Now });
             }
             let by = outcome.forwarded_by.as_deref().unwrap_or("(unknown)");
-            outcome.copies.iter().for_each(|one| sent_on(&entry, one, by, terms, all));
+            outcome.copies.iter().for_each(|one| sent_on(&entry, one, by, terms, &mut copies));
+            // Kept aside are those that would not be anyway.
+            if let Some(why) = quarantine {
+                for copy in copies.iter_mut().filter(|copy| copy.rank > Rank::Aside) {
+                    *copy = kept(copy.place.clone(), copy.entry.clone(), Instead::Quarantined(why.clone()));
+                }
+            }
+            all.append(&mut copies);
         }
         Fate::Deferred(..) | Fate::Refused(..) | Fate::Apart => {
             if unanswered && let Some(instead) = terms.instead(outcome, entry.notify, copy) {
@@ -300,6 +305,19 @@ mod tests {
         let nowhere = Copy { to: "what?".into(), landing: Landing::Nowhere("it is no address".into()) };
         let sent_on =
             |sent_away, copies| Outcome { copies, sent_away, forwarded_by: Some("f".into()), ..Outcome::default() };
+        let aside = Wishes { quarantine: Some("odd".into()), ..Wishes::default() };
+        let aside = Outcome {
+            wishes: aside,
+            quarantined_by: Some("q".into()),
+            ..sent_on(
+                true,
+                vec![
+                    copy("m", Outcome::default()),
+                    copy("n", fate(never(), Refused::Quarantine)),
+                    copy("o", fate(later(), Refused::Quarantine)),
+                ],
+            )
+        };
         let edited = Wishes { quarantine: Some("odd".into()), edits: vec![Edit::Remove(1)], ..Wishes::default() };
         let kept = Outcome { wishes: edited, quarantined_by: Some("q".into()), ..Outcome::default() };
         let never_is = Some(store::Notify::default());
@@ -329,6 +347,7 @@ mod tests {
                 ),
             ),
             ("c", None, kept),
+            ("l", None, aside),
             ("e", None, fate(Some(Fate::Discarded), Refused::Quarantine)),
             ("f", None, fate(later(), Refused::Bounce)),
             ("g", None, fate(never(), Refused::Quarantine)),
@@ -367,6 +386,9 @@ mod tests {
             "x@example.test quarantined: refused by plugin p: no 0",
             "w@example.test again s.1 deferred by plugin p: wait 0",
             "c@example.test quarantined by plugin q: odd 1",
+            "m@example.test quarantined by plugin q: odd 0",
+            "n@example.test quarantined: refused by plugin p: no 0",
+            "o@example.test quarantined by plugin q: odd 0",
         ];
         assert_eq!(shown(false, true), [&always[..], &["g@example.test - 0"]].concat());
         let quarantined = |local: &str| format!("{local}@example.test quarantined: refused by plugin p: no 0");

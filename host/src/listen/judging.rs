@@ -118,7 +118,8 @@ fn describe(outcome: &Outcome, instead: Option<&Instead>) -> String {
         && let Some(why) = &wishes.quarantine
     {
         text.push_str(&format!("; quarantined{}: {why}", by(&outcome.quarantined_by)));
-    } else if fate == Fate::Accepted || !outcome.copies.is_empty() {
+    }
+    if fate == Fate::Accepted || !outcome.copies.is_empty() {
         if let Some(to) = wishes.redirect.as_ref().filter(|to| !to.is_empty()) {
             text.push_str(&format!("; redirected{} to {}", by(&outcome.forwarded_by), to.join(", ")));
         }

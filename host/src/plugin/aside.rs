@@ -105,3 +105,69 @@ fn said(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "it panicked".to_owned())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use wasmtime::UpdateDeadline;
+
+    use super::*;
+
+    fn thread() -> String {
+        std::thread::current().name().unwrap_or_default().to_owned()
+    }
+
+    /// Busy for some slices, then done, or a panic; says on which thread it ended.
+    async fn call(meter: Arc<Meter>, slices: u32, panics: bool) -> String {
+        for _ in 0..slices {
+            let until = Instant::now() + Duration::from_millis(12);
+            while Instant::now() < until {
+                std::hint::spin_loop();
+            }
+            assert!(matches!(meter.look(), UpdateDeadline::Yield(_)));
+            tokio::task::yield_now().await;
+        }
+        assert!(!panics, "this one was to fail");
+        thread()
+    }
+
+    #[tokio::test]
+    async fn who_is_busy_goes_on_elsewhere_and_a_panic_is_an_error() {
+        let aside = Aside::default();
+        let run = async |slices, panics| {
+            let meter = Arc::new(Meter::new(Duration::from_secs(1)));
+            aside.run(call(Arc::clone(&meter), slices, panics), &meter).await
+        };
+        let here = thread();
+        assert_eq!(run(0, false).await, Ok(here));
+        assert!(aside.runtime.get().is_none(), "nobody was busy");
+        assert_eq!(run(2, false).await.as_deref(), Ok("busy-plugins"));
+        assert!(run(0, true).await.unwrap_err().contains("this one was to fail"));
+        assert!(run(1, true).await.unwrap_err().contains("panic"));
+    }
+
+    #[tokio::test]
+    async fn who_is_waited_for_by_nobody_ends() {
+        struct Held(Arc<()>);
+        let aside = Aside::default();
+        let held = Arc::new(());
+        let meter = Arc::new(Meter::new(Duration::from_secs(60)));
+        let call = {
+            let (meter, held) = (Arc::clone(&meter), Held(Arc::clone(&held)));
+            async move {
+                let held = held;
+                call(meter, 1, false).await;
+                std::future::pending::<()>().await;
+                drop(held.0);
+            }
+        };
+        assert!(tokio::time::timeout(Duration::from_millis(100), aside.run(call, &meter)).await.is_err());
+        let since = Instant::now();
+        while Arc::strong_count(&held) > 1 && since.elapsed() < Duration::from_secs(10) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(Arc::strong_count(&held), 1);
+    }
+}

@@ -7,9 +7,9 @@ use wasmtime::{ResourceLimiter, Trap, WasmBacktrace};
 use super::reason::clean;
 
 /// Elements of all tables of an instance together; Python has some 10,000.
-const TABLE_ELEMENTS: usize = 200_000;
+pub(super) const TABLE_ELEMENTS: usize = 200_000;
 /// Core instances, tables and memories of one component. Those of Python are about 20.
-const INSTANCES: usize = 100;
+pub(super) const INSTANCES: usize = 100;
 
 /// It is the plugin's fault, unless it says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -12,10 +12,7 @@ use std::{
 };
 
 use sha2::{Digest, Sha256};
-use wasmtime::{
-    Config, OptLevel,
-    component::{Component, ComponentExportIndex, HasSelf, Linker, types::ComponentItem},
-};
+use wasmtime::component::{Component, ComponentExportIndex, HasSelf, Linker, types::ComponentItem};
 
 use super::{
     VERSION,
@@ -26,12 +23,13 @@ use super::{
     grants::{self, Grant, Missing, Need, PACKAGE},
     hook::{Hook, Plugin},
     network::Network,
+    pool,
     run::{Runtime, Settings, Wasm},
 };
 use crate::{
     config::{
         Dns,
-        plugins::{Grants, Plugin as Configured},
+        plugins::{Grants, Plugin as Configured, PluginLimits},
     },
     files,
     sandbox::{
@@ -44,9 +42,8 @@ use crate::{
 const WASM: [u8; 4] = *b"\0asm";
 const COMPONENT: [u8; 4] = [0x0d, 0, 1, 0];
 const MODULE: [u8; 4] = [1, 0, 0, 0];
-
-/// Address space reserved for one memory, octets. One that grows beyond is moved.
-const RESERVATION: u64 = 64 << 20;
+/// Octets of a page of WebAssembly's memory.
+const PAGE: u64 = 65_536;
 
 /// Why a plugin can not be used. It is the operator's or the author's to mend.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +102,14 @@ pub enum LoadError {
     /// An import of the right name and the wrong type.
     #[error("its imports do not fit version {VERSION} of the WIT: {0}")]
     WrongImport(String),
+    /// It could not even begin.
+    #[error("it begins with {begins} octets of memory, but `limits.memory` allows {allowed}")]
+    Memory {
+        /// Octets that it declares.
+        begins: u64,
+        /// As configured.
+        allowed: usize,
+    },
     /// `plugins.sqlite`.
     #[error("its database can not be opened: {0}")]
     Database(#[from] BucketError),
@@ -165,21 +170,10 @@ impl Loader {
     /// # Errors
     /// [`LoadError::Runtime`].
     pub fn apart(compiled: &Path, folder: &Path) -> Result<Self, LoadError> {
-        let mut config = Config::new();
-        config
-            .memory_reservation(RESERVATION)
-            .epoch_interruption(true)
-            .concurrency_support(false)
-            .cranelift_opt_level(OptLevel::Speed);
-        let engine = wasmtime::Engine::new(&config).map_err(|error| LoadError::Runtime(format!("{error:#}")))?;
+        let engine = engine(PluginLimits::default().memory)?;
         let ticker = Ticker::start(vec![engine.clone()]).map_err(|error| LoadError::Runtime(error.to_string()))?;
         Ok(Self {
-            runtime: Arc::new(Runtime {
-                buckets: Buckets::default(),
-                engine,
-                aside: Aside::default(),
-                _ticker: ticker,
-            }),
+            runtime: Arc::new(Runtime { buckets: Buckets::default(), engine, aside: Aside::default(), ticker }),
             compiled: compiled.to_owned(),
             folder: folder.to_owned(),
             network: Network::new(&Dns::default()).map_err(|error| LoadError::Runtime(error.to_string()))?,
@@ -213,9 +207,15 @@ impl Loader {
         {
             return Err(LoadError::Pinned { found: hash, wanted: wanted.clone() });
         }
-        let Compiled { component, description, exports } = self.compile(&bytes)?;
+        let limits = &configured.limits;
+        let Compiled { component, description, exports } = self.compile(&bytes, Some(limits))?;
         check(&description, &configured.grants)?;
-        let linker = self.linker(&component)?;
+        if let Some(begins) = component.resources_required().and_then(|required| required.max_initial_memory_size)
+            && begins.saturating_mul(PAGE) > limits.memory as u64
+        {
+            return Err(LoadError::Memory { begins: begins.saturating_mul(PAGE), allowed: limits.memory });
+        }
+        let linker = linker(&component)?;
         let wrong = |error: wasmtime::Error| LoadError::WrongImport(format!("{error:#}"));
         let instances = linker.instantiate_pre(&component).map_err(wrong)?;
         let keeps = description.imports.iter().any(|(_, need)| *need == Need::Grant(Grant::KeyValue));
@@ -229,14 +229,28 @@ impl Loader {
     /// # Errors
     /// As [`Loader::load`], without those about grants.
     pub fn describe(&self, file: &Path) -> Result<Description, LoadError> {
-        Ok(self.compile(&read(file)?)?.description)
+        Ok(self.compile(&read(file)?, None)?.description)
     }
 
-    fn compile(&self, bytes: &[u8]) -> Result<Compiled, LoadError> {
+    /// With places for instances if it is to run within these limits.
+    fn compile(&self, bytes: &[u8], limits: Option<&PluginLimits>) -> Result<Compiled, LoadError> {
         shape(bytes)?;
-        let engine = &self.runtime.engine;
-        let component = cache::component(engine, bytes, Some(&self.compiled), Purpose::Plugin)
+        let shared = self.runtime.engine.clone();
+        let engine = match limits {
+            Some(limits) if limits.memory > PluginLimits::default().memory => engine(limits.memory)?,
+            _ => shared,
+        };
+        let component = cache::component(&engine, bytes, Some(&self.compiled), Purpose::Plugin)
             .map_err(|error| LoadError::Invalid(format!("{error:#}")))?;
+        let component = match limits {
+            Some(limits) => pooled(&component, limits).unwrap_or_else(|error| {
+                tracing::warn!("a plugin runs without a pool of instances, which makes it slower: {error:#}");
+                component
+            }),
+            None => component,
+        };
+        let engine = component.engine();
+        self.runtime.ticker.add(engine);
         let mut imports = Vec::new();
         for (name, item) in component.component_type().imports(engine) {
             let functions = |instance: &wasmtime::component::types::ComponentInstance| {
@@ -259,52 +273,63 @@ impl Loader {
         Ok(Compiled { component, description, exports: hooks })
     }
 
-    /// Everything that this host offers, and what is inert.
-    fn linker(&self, component: &Component) -> Result<Linker<Guest>, LoadError> {
-        let engine = &self.runtime.engine;
-        let mut linker = Linker::new(engine);
-        let offered = |linker: &mut Linker<Guest>| -> wasmtime::Result<()> {
-            type Of = HasSelf<Guest>;
-            wit::types::add_to_linker::<_, Of>(linker, |guest| guest)?;
-            wit::facts::add_to_linker::<_, Of>(linker, |guest| guest)?;
-            wit::log::add_to_linker::<_, Of>(linker, |guest| guest)?;
-            wit::config::add_to_linker::<_, Of>(linker, |guest| guest)?;
-            wit::scratch::add_to_linker::<_, Of>(linker, |guest| guest)?;
-            wit::header::add_to_linker::<_, Of>(linker, |guest| guest)?;
-            wit::body::add_to_linker::<_, Of>(linker, |guest| guest)?;
-            wit::rendered::add_to_linker::<_, Of>(linker, |guest| guest)?;
-            wit::attempt::add_to_linker::<_, Of>(linker, |guest| guest)?;
-            wit::fate::add_to_linker::<_, Of>(linker, |guest| guest)?;
-            wit::edit::add_to_linker::<_, Of>(linker, |guest| guest)?;
-            wit::forwarding::add_to_linker::<_, Of>(linker, |guest| guest)?;
-            wit::quarantine::add_to_linker::<_, Of>(linker, |guest| guest)?;
-            wit::reply::add_to_linker::<_, Of>(linker, |guest| guest)?;
-            wit::keyvalue::add_to_linker::<_, Of>(linker, |guest| guest)?;
-            wit::resolver::add_to_linker::<_, Of>(linker, |guest| guest)?;
-            wit::http::add_to_linker::<_, Of>(linker, |guest| guest)
-        };
-        offered(&mut linker).map_err(|error| LoadError::Runtime(format!("{error:#}")))?;
-        for (name, item) in component.component_type().imports(engine) {
-            if let ComponentItem::ComponentInstance(instance) = &item.ty
-                && !name.starts_with(PACKAGE)
-            {
-                let wrong = |error: wasmtime::Error| LoadError::WrongImport(format!("{error:#}"));
-                match Draft::of(name) {
-                    Some(draft) => draft.link(&mut linker),
-                    None => wasi::link(&mut linker, engine, name, instance),
-                }
-                .map_err(wrong)?;
-            }
-        }
-        Ok(linker)
-    }
-
     fn bucket(&self, configured: &Configured) -> Result<Arc<Bucket>, LoadError> {
         let file = self.folder.join("plugins.sqlite");
         files::make_private_folder(&self.folder)
             .map_err(|error| LoadError::Unreadable { file: file.clone(), error })?;
         Ok(Arc::new(self.runtime.buckets.open(&file, &configured.name, configured.grants.keyvalue)?))
     }
+}
+
+/// An engine for components whose instances may have so much memory.
+fn engine(memory: usize) -> Result<wasmtime::Engine, LoadError> {
+    wasmtime::Engine::new(&pool::settings(memory)).map_err(|error| LoadError::Runtime(format!("{error:#}")))
+}
+
+/// The same component with places for its instances.
+fn pooled(component: &Component, limits: &PluginLimits) -> wasmtime::Result<Component> {
+    let engine = pool::engine(component, limits.memory, limits.instances)?;
+    cache::load(&engine, &component.serialize()?)
+}
+
+/// Everything that this host offers, and what is inert.
+fn linker(component: &Component) -> Result<Linker<Guest>, LoadError> {
+    let engine = component.engine();
+    let mut linker = Linker::new(engine);
+    let offered = |linker: &mut Linker<Guest>| -> wasmtime::Result<()> {
+        type Of = HasSelf<Guest>;
+        wit::types::add_to_linker::<_, Of>(linker, |guest| guest)?;
+        wit::facts::add_to_linker::<_, Of>(linker, |guest| guest)?;
+        wit::log::add_to_linker::<_, Of>(linker, |guest| guest)?;
+        wit::config::add_to_linker::<_, Of>(linker, |guest| guest)?;
+        wit::scratch::add_to_linker::<_, Of>(linker, |guest| guest)?;
+        wit::header::add_to_linker::<_, Of>(linker, |guest| guest)?;
+        wit::body::add_to_linker::<_, Of>(linker, |guest| guest)?;
+        wit::rendered::add_to_linker::<_, Of>(linker, |guest| guest)?;
+        wit::attempt::add_to_linker::<_, Of>(linker, |guest| guest)?;
+        wit::fate::add_to_linker::<_, Of>(linker, |guest| guest)?;
+        wit::edit::add_to_linker::<_, Of>(linker, |guest| guest)?;
+        wit::forwarding::add_to_linker::<_, Of>(linker, |guest| guest)?;
+        wit::quarantine::add_to_linker::<_, Of>(linker, |guest| guest)?;
+        wit::reply::add_to_linker::<_, Of>(linker, |guest| guest)?;
+        wit::keyvalue::add_to_linker::<_, Of>(linker, |guest| guest)?;
+        wit::resolver::add_to_linker::<_, Of>(linker, |guest| guest)?;
+        wit::http::add_to_linker::<_, Of>(linker, |guest| guest)
+    };
+    offered(&mut linker).map_err(|error| LoadError::Runtime(format!("{error:#}")))?;
+    for (name, item) in component.component_type().imports(engine) {
+        if let ComponentItem::ComponentInstance(instance) = &item.ty
+            && !name.starts_with(PACKAGE)
+        {
+            let wrong = |error: wasmtime::Error| LoadError::WrongImport(format!("{error:#}"));
+            match Draft::of(name) {
+                Some(draft) => draft.link(&mut linker),
+                None => wasi::link(&mut linker, engine, name, instance),
+            }
+            .map_err(wrong)?;
+        }
+    }
+    Ok(linker)
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, LoadError> {

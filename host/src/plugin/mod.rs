@@ -18,6 +18,7 @@ mod instance;
 pub mod load;
 pub mod loaded;
 mod network;
+mod pool;
 mod reason;
 pub mod render;
 mod room;

@@ -51,9 +51,10 @@ const LINES: u32 = 500;
 /// What all plugins share, for as long as one of them lives.
 pub(super) struct Runtime {
     pub(super) buckets: Buckets,
+    /// For compiling, and for components that fit in no pool.
     pub(super) engine: wasmtime::Engine,
     pub(super) aside: Aside,
-    pub(super) _ticker: Ticker,
+    pub(super) ticker: Ticker,
 }
 
 /// What the operator says about one plugin.
@@ -188,7 +189,7 @@ impl Wasm {
             now,
         };
         let parked = shelf.as_ref().and_then(|shelf| shelf.0.lock().take());
-        Box::new(WasmPhase { shared: Arc::clone(&self.shared), transaction, parked, shelf })
+        Box::new(WasmPhase { shared: Arc::clone(&self.shared), transaction, parked, recipients: Arc::default(), shelf })
     }
 
     /// All that it has kept and that has not expired; nothing without the grant.
@@ -255,6 +256,8 @@ struct WasmPhase {
     /// The instance of the last call, if it was good.
     parked: Option<u64>,
     shelf: Option<Shelf>,
+    /// Those of the last call; most often the next one has the same, or one more.
+    recipients: Arc<Vec<String>>,
 }
 
 impl Drop for WasmPhase {
@@ -287,7 +290,7 @@ impl Phase for WasmPhase {
             let call = Call {
                 hook,
                 forward: forward.cloned(),
-                recipients: recipients.to_vec(),
+                recipients: self.share(recipients),
                 wishes: wishes.clone(),
                 edits: 0,
                 view: None,
@@ -326,6 +329,16 @@ impl Phase for WasmPhase {
 }
 
 impl WasmPhase {
+    /// The same, copied only as far as they are new.
+    fn share(&mut self, recipients: &[String]) -> Arc<Vec<String>> {
+        match recipients.strip_prefix(&self.recipients[..]) {
+            Some([]) => {}
+            Some(more) => Arc::make_mut(&mut self.recipients).extend_from_slice(more),
+            None => self.recipients = Arc::new(recipients.to_vec()),
+        }
+        Arc::clone(&self.recipients)
+    }
+
     fn ran(&self, hook: Hook, verdict: Verdict, failure: Option<String>, started: Instant, memory: u64) -> Ran {
         Ran {
             plugin: self.shared.settings.name.clone(),
@@ -396,7 +409,7 @@ impl Shared {
             }
             Place::Free(place) => {
                 let limiter = Limiter::new(limits.memory);
-                let mut store = Store::new(&self.runtime.engine, Guest { limiter, meter, transaction, call });
+                let mut store = Store::new(self.instances.engine(), Guest { limiter, meter, transaction, call });
                 store.limiter(|guest| &mut guest.limiter);
                 store.epoch_deadline_callback(|context| Ok(context.data().meter.look()));
                 store.set_hostcall_fuel(HAND_OVER);
@@ -408,7 +421,10 @@ impl Shared {
             }
         };
         let said = live.judge(hook, &export).await.map_err(|error| Failure::of(&error, limits.deadline));
-        let wishes = std::mem::take(&mut live.store.data_mut().call.wishes);
+        let call = &mut live.store.data_mut().call;
+        let wishes = std::mem::take(&mut call.wishes);
+        // Nothing of this call is kept for the next one, least of all what would have to be copied then.
+        call.recipients = Arc::default();
         (Some(live), said.map(|(verdict, retry_after)| Said { verdict, retry_after, wishes }))
     }
 }

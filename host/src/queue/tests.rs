@@ -1,5 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod notices;
+mod plugins;
+
 use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::Path, time::Instant};
 
 use super::*;
@@ -105,9 +108,19 @@ impl Rig {
         Self { house: self.house, ..Self::new_in(self.folder) }
     }
 
+    /// With these plugins for recipients whose names begin with `p-`.
+    fn with(mut self, house: House) -> Self {
+        self.house = Arc::new(house);
+        self
+    }
+
     fn configure(&self, change: impl Fn(&mut Queue)) {
+        self.change(|config| change(&mut config.queue));
+    }
+
+    fn change(&self, change: impl Fn(&mut Config)) {
         let mut config = Config::clone(&self.config.load());
-        change(&mut config.queue);
+        change(&mut config);
         self.config.store(Arc::new(config));
     }
 

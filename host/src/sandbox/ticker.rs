@@ -9,6 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use wasmtime::{Engine, EngineWeak};
+
 /// How often the epoch advances: the grain of every deadline.
 pub(super) const PERIOD: Duration = Duration::from_millis(10);
 
@@ -18,25 +21,36 @@ pub(crate) fn epochs(deadline: Duration) -> u64 {
     u64::try_from(periods).unwrap_or(u64::MAX / 2).saturating_add(1)
 }
 
-/// Advances the epochs of some wasmtime engines for as long as it lives.
-#[derive(Debug)]
+/// Advances the epochs of some wasmtime engines for as long as it and they live.
 pub(crate) struct Ticker {
+    engines: Arc<Mutex<Vec<EngineWeak>>>,
     stopped: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Ticker {
     /// Starts the thread.
-    pub(crate) fn start(engines: Vec<wasmtime::Engine>) -> std::io::Result<Self> {
+    pub(crate) fn start(engines: Vec<Engine>) -> std::io::Result<Self> {
+        let engines = Arc::new(Mutex::new(engines.iter().map(Engine::weak).collect::<Vec<_>>()));
+        let ticked = Arc::clone(&engines);
         let stopped = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&stopped);
         let thread = thread::Builder::new().name("engine-ticker".into()).spawn(move || {
             while !stop.load(Ordering::Acquire) {
                 thread::park_timeout(PERIOD);
-                engines.iter().for_each(wasmtime::Engine::increment_epoch);
+                ticked.lock().retain(|engine| engine.upgrade().inspect(Engine::increment_epoch).is_some());
             }
         })?;
-        Ok(Self { stopped, thread: Some(thread) })
+        Ok(Self { engines, stopped, thread: Some(thread) })
+    }
+
+    /// One more.
+    pub(crate) fn add(&self, engine: &Engine) {
+        let mut engines = self.engines.lock();
+        let known = engines.iter().filter_map(EngineWeak::upgrade).any(|known| Engine::same(&known, engine));
+        if !known {
+            engines.push(engine.weak());
+        }
     }
 }
 

@@ -25,8 +25,8 @@ import { size } from "hermetic:plugin/rendered@{{version}}";
 %% if envelope message
 
 function hasTheWord(text) {
-  const word = get("word");
-  return Boolean(word) && text.toLowerCase().includes(word.toLowerCase());
+  const word = get("word") ?? "";
+  return word !== "" && text.toLowerCase().includes(word.toLowerCase());
 }
 %% end
 %% for envelope

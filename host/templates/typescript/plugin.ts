@@ -32,8 +32,8 @@ import type { MessageVerdict } from "hermetic:plugin/types@{{version}}";
 %% if envelope message
 
 function hasTheWord(text: string): boolean {
-  const word = get("word");
-  return Boolean(word) && text.toLowerCase().includes(word.toLowerCase());
+  const word = get("word") ?? "";
+  return word !== "" && text.toLowerCase().includes(word.toLowerCase());
 }
 %% end
 %% for envelope

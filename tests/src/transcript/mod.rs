@@ -3,6 +3,7 @@
 //! Owns the format. Refuses to run anything ([`run`]) or to say how a question looks ([`show`]). A line that cannot be
 //! read fails with the file's name, the line's number, and what was expected.
 
+pub mod client;
 pub mod run;
 pub mod show;
 

@@ -206,7 +206,7 @@ fn chunks() {
     let binary = Wish::Deliver(transaction("", &["a@b.test"], b"a\nb\r"), b"a\nb\r".to_vec());
     check(
         &options(),
-        &[binary.clone()],
+        core::slice::from_ref(&binary),
         &after(
             &["CHUNKING", "BINARYMIME"],
             "C: MAIL FROM:<> BODY=BINARYMIME\nS: 250 ok\nC: RCPT TO:<a@b.test>\nS: 250 ok\nC: BDAT 4 LAST\nC: a\nb\r",
@@ -273,7 +273,7 @@ fn parameters_are_said_where_they_are_offered() {
         });
     check(
         &options(),
-        &[wish.clone()],
+        core::slice::from_ref(&wish),
         &after(
             &["PIPELINING", "DSN", "SMTPUTF8", "8BITMIME", "DELIVERBY 60", "MT-PRIORITY", "AUTH PLAIN", "PRDR", "SIZE"],
             "C: MAIL FROM:<s@me.test> SIZE=3 BODY=8BITMIME SMTPUTF8 PRDR RET=HDRS ENVID=a+2Bb+3Dc+20d AUTH=e+3Dmc2@b.test BY=-5;NT MT-PRIORITY=-3

@@ -1,6 +1,6 @@
 //! The embedder's mistakes: each is refused, nothing is sent, and nothing has changed.
 
-use std::{format, string::ToString, vec, vec::Vec};
+use std::{format, string::String, string::ToString, vec, vec::Vec};
 
 use super::rig::{PLAIN, Rig, Wish, mail, options, recipient, transaction};
 use crate::address::{ForwardPath, HostName, Mailbox};
@@ -96,8 +96,6 @@ fn nothing_that_is_given_forges_a_command() {
         );
     }
 }
-
-use std::string::String;
 
 #[test]
 fn calls_out_of_their_order() {

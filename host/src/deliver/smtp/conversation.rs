@@ -21,8 +21,7 @@ use super::{
 use crate::{
     engine::{
         EngineError,
-        client::{Failure, Login, Need, Options, Outcome, Peer, Session, Step, Transaction},
-        types::Piece,
+        client::{Client, Failure, Login, Need, Options, Outcome, Peer, Step, Transaction, to_write},
     },
     transport::trust::{HandshakeError, Roots, Trust, agreed, handshake},
 };
@@ -69,7 +68,7 @@ fn describe(failure: &Failure) -> String {
 
 /// A session that is ready for a transaction.
 pub struct Conversation {
-    session: Box<dyn Session>,
+    session: Box<dyn Client>,
     wire: Option<Box<dyn Wire>>,
     begun: Instant,
     tls: Option<String>,
@@ -118,7 +117,7 @@ impl Conversation {
     /// # Errors
     /// [`Broken`]; the connection is closed.
     pub async fn open(
-        session: Box<dyn Session>,
+        session: Box<dyn Client>,
         wire: Box<dyn Wire>,
         options: &Options,
         secrets: &Secrets<'_>,
@@ -352,16 +351,8 @@ impl Conversation {
         if step.transmit.is_empty() && step.content.is_empty() {
             return Ok(());
         }
-        wire.write_all(&step.transmit).await?;
-        for piece in &step.content {
-            match piece {
-                Piece::Octets(octets) => wire.write_all(octets).await?,
-                Piece::Range((offset, length)) => {
-                    let range = *offset as usize..(*offset as usize).saturating_add(*length as usize);
-                    let octets = given.get(range).ok_or_else(|| io::Error::other("a range outside of the content"))?;
-                    wire.write_all(octets).await?;
-                }
-            }
+        for octets in to_write(step, given) {
+            wire.write_all(octets).await?;
         }
         wire.flush().await
     }

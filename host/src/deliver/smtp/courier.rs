@@ -35,7 +35,7 @@ use crate::{
     config::{Config, domain},
     dkim::Signers,
     dns::Resolver,
-    engine::client::{Engine, TlsUse},
+    engine::client::{ClientEngine, TlsUse},
     store::{Body, Lease},
     transport::{
         http::Client,
@@ -96,7 +96,7 @@ pub enum Sent {
 
 /// Takes mail to other servers.
 pub struct Courier {
-    engine: Arc<dyn Engine>,
+    engine: Arc<dyn ClientEngine>,
     resolver: Resolver,
     policies: Policies,
     means: ArcSwap<Means>,
@@ -115,7 +115,7 @@ struct Kept {
 impl Courier {
     /// Nothing is connected yet.
     #[must_use]
-    pub fn new(config: &Config, engine: Arc<dyn Engine>, resolver: Resolver, means: Means) -> Arc<Self> {
+    pub fn new(config: &Config, engine: Arc<dyn ClientEngine>, resolver: Resolver, means: Means) -> Arc<Self> {
         let all = Arc::new(Semaphore::new(config.outbound.most_connections.clamp(1, Semaphore::MAX_PERMITS)));
         Arc::new(Self {
             engine,
@@ -354,7 +354,7 @@ impl Delivery<'_> {
         let (wire, address) = connect(whereabouts, &self.plan.source, self.plan.connect_timeout).await?;
         debug!(host = target.name(), address, "connected");
         let options = options(&self.plan, tls);
-        let session = self.courier.engine.open(&options)?;
+        let session = self.courier.engine.client(&options)?;
         let limit = Duration::from_millis(options.limits.handshake_timeout);
         let secrets = Secrets { name: target.name(), trust, roots: &self.means.roots, limit };
         let mut conversation = Conversation::open(session, wire, &options, &secrets).await?;

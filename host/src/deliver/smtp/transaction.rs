@@ -4,8 +4,11 @@ use super::{content::Facts, courier::Sent, plan::Plan};
 use crate::{
     config::{domain, outbound},
     engine::{
-        client::{Cause, ContentFacts, Fate, Limits, Options, Outcome, TlsUse, Transaction},
-        types::{ForwardPath, HostName, Mailbox, Notify, OriginalRecipient, Protocol, Recipient, ReturnContent},
+        client::{
+            self, Cause, ContentFacts, Fate, ForwardPath, HostName, Limits, Mailbox, Notify, Options,
+            OriginalRecipient, Outcome, Protocol, Recipient, Stage, TlsUse, Transaction,
+        },
+        types::ReturnContent,
     },
     store::{self, Lease},
 };
@@ -13,45 +16,19 @@ use crate::{
 /// Recipients of one transaction. RFC 5321 section 4.5.3.1.8: every server takes 100.
 const RECIPIENTS: u32 = 100;
 
-/// What a session is told at its start. Times by RFC 5321 section 4.5.3.2.
+/// What a session is told at its start.
 pub(super) fn options(plan: &Plan, tls: TlsUse) -> Options {
-    const MINUTE: u64 = 60_000;
+    let usual = client::options(&plan.hello);
     Options {
         protocol: match plan.protocol {
             outbound::Protocol::Smtp => Protocol::Smtp,
             outbound::Protocol::Lmtp => Protocol::Lmtp,
         },
-        hello_name: plan.hello.clone(),
-        limits: Limits {
-            reply_line: 2048,
-            reply_lines: 128,
-            reply_size: 64 << 10,
-            reply_text: 1024,
-            auth_line: 12_288,
-            received: 1 << 20,
-            recipients: RECIPIENTS,
-            pipeline: 128,
-            messages: 1000,
-            challenges: 8,
-            greeting_timeout: 5 * MINUTE,
-            command_timeout: 5 * MINUTE,
-            handshake_timeout: 2 * MINUTE,
-            mail_timeout: 5 * MINUTE,
-            rcpt_timeout: 5 * MINUTE,
-            data_timeout: 2 * MINUTE,
-            block_timeout: 3 * MINUTE,
-            message_timeout: 10 * MINUTE,
-            quit_timeout: 2_000,
-            idle_timeout: MINUTE,
-        },
+        limits: Limits { recipients: RECIPIENTS, ..usual.limits },
         tls,
         implicit_tls: plan.implicit_tls,
-        plaintext_auth: false,
         ignore: plan.ignore.clone(),
-        pipelining: true,
-        chunking: true,
-        prdr: true,
-        trace: false,
+        ..usual
     }
 }
 
@@ -137,7 +114,6 @@ pub(super) fn verdict(host: &str, outcome: &Outcome) -> Verdict {
 
 /// The connection was gone before anything of the transaction could count.
 pub(super) fn never_begun(outcome: &Outcome) -> bool {
-    use crate::engine::client::Stage;
     let early = matches!(outcome.stage, Stage::Idle | Stage::Reset | Stage::Mail | Stage::Rcpt | Stage::Data);
     let gone = matches!(outcome.cause, Cause::Lost | Cause::TimedOut)
         || outcome.reply.as_ref().is_some_and(|reply| reply.code == 421);

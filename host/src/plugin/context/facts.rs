@@ -73,7 +73,7 @@ impl facts::Host for Guest {
     }
 
     fn recipients(&mut self) -> wasmtime::Result<Vec<String>> {
-        self.seam("facts.recipients", |guest| guest.call.recipients.clone())
+        self.seam("facts.recipients", |guest| guest.call.recipients.to_vec())
     }
 
     fn message_size(&mut self) -> wasmtime::Result<u32> {

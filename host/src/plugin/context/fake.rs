@@ -43,7 +43,7 @@ pub(super) fn guest(grants: Grants, network: Network, message: Option<Message>, 
     let call = Call {
         hook: Hook::Delivery,
         forward: None,
-        recipients: Vec::new(),
+        recipients: Arc::default(),
         wishes: Wishes::default(),
         edits: 0,
         view: None,

@@ -90,7 +90,7 @@ pub(super) struct Transaction {
 pub(super) struct Call {
     pub(super) hook: Hook,
     pub(super) forward: Option<Forward>,
-    pub(super) recipients: Vec<String>,
+    pub(super) recipients: Arc<Vec<String>>,
     pub(super) wishes: Wishes,
     /// Edits that this call has made.
     pub(super) edits: usize,

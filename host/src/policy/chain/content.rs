@@ -29,10 +29,7 @@ impl Judging {
     #[must_use]
     pub fn wants_content(&self) -> bool {
         // Whom a copy is sent on to may have any plugin of the configuration.
-        let forwards = |judged: &Judged| {
-            let wishes = &judged.outcome.wishes;
-            self.places.is_some() && (wishes.redirect.is_some() || !wishes.add.is_empty())
-        };
+        let forwards = |judged: &Judged| self.places.is_some() && judged.forwards();
         let any = || (0..self.chains.links.len()).any(|link| self.judges_content(link));
         self.recipients.iter().flat_map(|judged| judged.chain.links.iter()).any(|link| self.judges_content(*link))
             || (self.recipients.iter().any(forwards) && any())

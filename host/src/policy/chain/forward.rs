@@ -14,15 +14,21 @@
 use std::{
     collections::{HashMap, HashSet},
     ops::Range,
+    sync::Arc,
 };
 
 use tokio::time::Instant;
 
 use super::{
-    Chain, Copy, Fate, Judging, Landing, Outcome,
+    Copy, Fate, Judging, Landing, Outcome,
     judge::{Instances, Judged},
 };
-use crate::{config::plugins::comparable, plugin::hook::Wishes, store::Route};
+use crate::{
+    config::plugins::comparable,
+    plugin::hook::Wishes,
+    policy::Policy,
+    store::{Address, Route},
+};
 
 /// A message is sent on so many times one after the other.
 const STEPS: usize = 5;
@@ -46,88 +52,116 @@ impl Sent {
     }
 }
 
+/// What is known while copies are sent on.
+struct Sending {
+    policy: Arc<Policy>,
+    /// Where everybody is, by address.
+    known: HashMap<String, usize>,
+    /// Copies so far, and names that lead nowhere.
+    copies: usize,
+    /// For the hooks that judge an envelope.
+    instances: Instances,
+    until: Instant,
+}
+
 impl Judging {
     /// Sends on what these recipients' plugins want to have sent on, and asks about the envelope of each copy. Returns
     /// where the new recipients are.
     pub(super) async fn send_on(&mut self, range: Range<usize>, until: Instant) -> Range<usize> {
         let begin = self.recipients.len();
-        let Some(policy) = self.places.clone() else { return begin..begin };
-        let mut instances = Instances::new();
-        let mut known: HashMap<String, usize> =
-            self.recipients.iter().enumerate().map(|(place, judged)| (judged.key(), place)).collect();
+        let any = self.recipients[range.clone()].iter().any(Judged::forwards);
+        let Some(policy) = self.places.clone().filter(|_| any) else { return begin..begin };
         let nowhere = |judged: &Judged| judged.sent.iter().filter(|sent| sent.place().is_none()).count();
-        let mut copies: usize =
-            self.recipients.iter().map(|judged| nowhere(judged) + usize::from(judged.depth > 0)).sum();
+        let copies = self.recipients.iter().map(|judged| nowhere(judged) + usize::from(judged.depth > 0)).sum();
+        let known = self.recipients.iter().enumerate().map(|(place, judged)| (judged.key(), place)).collect();
+        let mut sending = Sending { policy, known, copies, instances: Instances::new(), until };
         for from in range {
-            let judged = &self.recipients[from];
-            let wishes = &judged.outcome.wishes;
-            if judged.outcome.fate() != Fate::Accepted || wishes.quarantine.is_some() {
-                continue;
+            if self.recipients[from].outcome.fate() == Fate::Accepted {
+                self.send_on_from(&mut sending, from).await;
             }
-            let (own, depth, edits) = (judged.key(), judged.depth + 1, wishes.edits.clone());
-            let redirected = wishes.redirect.clone().unwrap_or_default();
-            let mut names = redirected.clone();
-            names.extend(wishes.add.iter().cloned());
-            let mut away = !redirected.is_empty();
-            let mut sent = Vec::new();
-            let mut seen = HashSet::new();
-            for (index, name) in names.iter().enumerate() {
-                let nowhere = |problem: String| Sent::Nowhere { name: name.clone(), problem };
-                if copies >= COPIES {
-                    let rest = names.len() - index;
-                    sent.push(nowhere(format!("{COPIES} copies of the message are the most, so {rest} are left out")));
-                    break;
-                }
-                let (address, route) = match policy.place(name) {
-                    Ok(found) => found,
-                    Err(problem) => {
-                        copies += 1;
-                        sent.push(nowhere(problem));
-                        continue;
-                    }
-                };
-                let key = comparable(&address.local, &address.domain);
-                if key == own {
-                    // To itself: it keeps its copy.
-                    away &= index >= redirected.len();
-                    continue;
-                }
-                if !seen.insert(key.clone()) {
-                    continue;
-                }
-                if let Some(place) = known.get(&key).copied() {
-                    if !self.reaches(place, from) {
-                        sent.push(Sent::To { name: name.clone(), place, first: false });
-                    } else if self.recipients[place].outcome.sent_away {
-                        copies += 1;
-                        sent.push(nowhere("it goes in a circle".into()));
-                    }
-                } else if depth > STEPS {
-                    copies += 1;
-                    sent.push(nowhere(format!("it was sent on {STEPS} times already")));
-                } else {
-                    copies += 1;
-                    let chain = match route {
-                        Route::Local(_) => self.chains.of(&address, &route),
-                        Route::Relay => Chain { links: [].into(), ..self.chains.none.clone() },
-                    };
-                    let wishes = Wishes { edits: edits.clone(), ..Wishes::default() };
-                    let mut copy = Judged::new(address, route, chain, wishes, depth);
-                    self.recipient(&mut instances, &mut copy, until).await;
-                    let place = self.recipients.len();
-                    known.insert(key, place);
-                    match copy.outcome.fate().is_accepted() {
-                        true => self.admit(copy),
-                        false => self.recipients.push(copy),
-                    }
-                    sent.push(Sent::To { name: name.clone(), place, first: true });
-                }
-            }
-            let judged = &mut self.recipients[from];
-            judged.outcome.sent_away = away;
-            judged.sent = sent;
         }
         begin..self.recipients.len()
+    }
+
+    async fn send_on_from(&mut self, sending: &mut Sending, from: usize) {
+        let wishes = &self.recipients[from].outcome.wishes;
+        let own = self.recipients[from].key();
+        let redirected = wishes.redirect.as_ref().map_or(0, Vec::len);
+        let names: Vec<String> = wishes.redirect.iter().flatten().chain(&wishes.add).cloned().collect();
+        let mut away = redirected > 0;
+        let mut sent = Vec::new();
+        let mut seen = HashSet::new();
+        for (index, name) in names.iter().enumerate() {
+            if sending.copies >= COPIES {
+                let rest = names.len() - index;
+                let problem = format!("{COPIES} copies of the message are the most, so {rest} are left out");
+                sent.push(Sent::Nowhere { name: name.clone(), problem });
+                break;
+            }
+            let (address, route) = match sending.policy.place(name) {
+                Ok(found) => found,
+                Err(problem) => {
+                    sending.copies += 1;
+                    sent.push(Sent::Nowhere { name: name.clone(), problem });
+                    continue;
+                }
+            };
+            let key = comparable(&address.local, &address.domain);
+            if key == own {
+                // To itself: it keeps its copy.
+                away &= index >= redirected;
+            } else if seen.insert(key.clone()) {
+                match self.arrive(sending, from, address, route, key).await {
+                    Ok(Some((place, first))) => sent.push(Sent::To { name: name.clone(), place, first }),
+                    Ok(None) => {}
+                    Err(problem) => {
+                        sending.copies += 1;
+                        sent.push(Sent::Nowhere { name: name.clone(), problem });
+                    }
+                }
+            }
+        }
+        let judged = &mut self.recipients[from];
+        judged.outcome.sent_away = away;
+        judged.sent = sent;
+    }
+
+    /// Where a copy for this address arrives, and whether it is the first there; None: it has come from there, and a copy
+    /// was kept. Fails with why it can not arrive.
+    async fn arrive(
+        &mut self,
+        sending: &mut Sending,
+        from: usize,
+        address: Address,
+        route: Route,
+        key: String,
+    ) -> Result<Option<(usize, bool)>, String> {
+        if let Some(place) = sending.known.get(&key).copied() {
+            return match self.reaches(place, from) {
+                false => Ok(Some((place, false))),
+                true if self.recipients[place].outcome.sent_away => Err("it goes in a circle".into()),
+                true => Ok(None),
+            };
+        }
+        let Judged { outcome, depth, .. } = &self.recipients[from];
+        if *depth >= STEPS {
+            return Err(format!("it was sent on {STEPS} times already"));
+        }
+        let chain = match route {
+            Route::Local(_) => self.chains.of(&address, &route),
+            Route::Relay => self.chains.none.clone(),
+        };
+        let wishes = Wishes { edits: outcome.wishes.edits.clone(), ..Wishes::default() };
+        let mut copy = Judged::new(address, route, chain, wishes, depth + 1);
+        self.recipient(&mut sending.instances, &mut copy, sending.until).await;
+        let place = self.recipients.len();
+        sending.known.insert(key, place);
+        sending.copies += 1;
+        match copy.outcome.fate().is_accepted() {
+            true => self.admit(copy),
+            false => self.recipients.push(copy),
+        }
+        Ok(Some((place, true)))
     }
 
     /// Does a copy of one come to the other?

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{Chain, Chains, Fate, Link, Outcome, Returns, Step, forward::Sent, split::Group};
 use crate::{
-    config::plugins::comparable,
+    config::plugins::{Refused, comparable},
     plugin::hook::{Facts, Forward, Hook, Phase, Reason, Scratch, Wishes},
     policy::Policy,
     store::{Address, Route},
@@ -88,6 +88,12 @@ impl Judged {
         Self { address, route, forward, chain, outcome, sent: Vec::new(), depth }
     }
 
+    /// Its plugins want the message to go to others.
+    pub(super) fn forwards(&self) -> bool {
+        let wishes = &self.outcome.wishes;
+        wishes.redirect.is_some() || !wishes.add.is_empty()
+    }
+
     /// As addresses are compared.
     pub(super) fn key(&self) -> String {
         comparable(&self.address.local, &self.address.domain)
@@ -113,10 +119,12 @@ impl Judging {
     }
 
     /// The client has one answer for all recipients and can come again, so those whose route wants that may be told to
-    /// come apart.
+    /// come apart, but no more than `most` of them: the engine counts refusals, and ends a session that has too many.
     #[must_use]
-    pub fn splitting(mut self, returns: Arc<Returns>) -> Self {
-        self.group = Group::new(returns, &self.facts);
+    pub fn splitting(mut self, returns: &Arc<Returns>, most: u32) -> Self {
+        if self.chains.routes.iter().any(|(_, chain)| chain.refused == Refused::Split) {
+            self.group = Group::new(returns.clone(), &self.facts, most);
+        }
         self
     }
 
@@ -156,15 +164,16 @@ impl Judging {
         for (given, route) in batch {
             let chain = self.chains.of(given, route);
             let mut judged = Judged::new(given.clone(), route.clone(), chain, Wishes::default(), 0);
-            let key = judged.key();
-            if self.group.as_mut().is_some_and(|group| !group.admits(&key, &judged.chain)) {
+            if let Some(group) = &mut self.group
+                && !group.admits(&judged.key(), &judged.chain)
+            {
                 outcomes.push(Outcome { fate: Some(Fate::Apart), ..judged.outcome });
                 continue;
             }
             self.recipient(&mut instances, &mut judged, until).await;
             if judged.outcome.fate().is_accepted() {
                 if let Some(group) = &mut self.group {
-                    group.accepted(&key, &judged.chain);
+                    group.accepted(&judged.key(), &judged.chain);
                 }
                 self.admit(judged);
                 outcomes.push(Outcome::default());

@@ -20,9 +20,9 @@ pub struct Outcome {
     pub forwarded_by: Option<String>,
     /// Every hook that ran.
     pub steps: Vec<Step>,
-    /// It gets a copy itself, which a redirect may have ended.
+    /// It gets no copy itself: a redirect says so.
     pub sent_away: bool,
-    /// The copies that were sent on. None for a recipient that was not accepted or is kept aside.
+    /// The copies that were sent on, if it was accepted by its own plugins.
     pub copies: Vec<Copy>,
     /// What the operator wants if it was refused beside others.
     pub refused: Refused,

@@ -98,14 +98,17 @@ pub(super) struct Group {
     named: (HashSet<u64>, u64),
     /// Those that were told to come apart, each once.
     told: HashSet<u64>,
+    /// When so many were told, others are let in.
+    most: usize,
 }
 
 impl Group {
     /// None: nobody is remembered whose address is not known.
-    pub(super) fn new(returns: Arc<Returns>, facts: &Facts) -> Option<Self> {
+    pub(super) fn new(returns: Arc<Returns>, facts: &Facts, most: u32) -> Option<Self> {
         let from = returns.hash((network(facts.client_address?), facts.reverse_path.as_deref().map(str::to_lowercase)));
         let (first, named, told) = (None, Default::default(), HashSet::new());
-        Some(Self { returns, from, first, uniform: true, strict: false, named, told })
+        let most = most as usize;
+        Some(Self { returns, from, first, uniform: true, strict: false, named, told, most })
     }
 
     /// May this recipient be in the transaction?
@@ -122,6 +125,9 @@ impl Group {
         // Repeated within one transaction it is still the same visit.
         if self.told.contains(&who) {
             return false;
+        }
+        if self.told.len() >= self.most {
+            return true;
         }
         let apart = self.returns.tell(who, self.named.1, Instant::now());
         if apart {

@@ -66,7 +66,7 @@ async fn transaction(chains: &Arc<Chains>, returns: &Arc<Returns>, client: &str,
         reverse_path: Some("S@far.test".into()),
         ..Facts::default()
     };
-    let mut judging = Judging::new(chains.clone(), facts).splitting(returns.clone());
+    let mut judging = Judging::new(chains.clone(), facts).splitting(returns, 3);
     let mut told = String::new();
     for name in names {
         let outcome = judging.envelope(&[to(name)]).await.remove(0);
@@ -105,6 +105,8 @@ async fn groups() {
         (&["a1", "q1", "free"], "+--"),
         (&["kept-a", "a1"], "++"),
         (&["kept-a", "q1", "a1"], "++-"),
+        // Not for ever: a session with too many refusals would be ended.
+        (&["a1", "b1", "b2", "b2", "b3", "b4", "b5"], "+----++"),
     ] {
         let told = transaction(&chains, &Arc::default(), "192.0.2.1", names).await;
         assert_eq!(told, expected, "{names:?}");
