@@ -44,6 +44,7 @@ fn victim() {
             Arc::new(ArcSwap::from_pointee(config)),
             places,
             Arc::new(House::default()),
+            None,
             Metrics::new(),
             stopped,
         ));
@@ -139,6 +140,7 @@ async fn nothing_is_lost_torn_or_doubled() {
         Arc::new(ArcSwap::from_pointee(config)),
         places,
         Arc::new(House::default()),
+        None,
         Metrics::new(),
         stopped,
     ));

@@ -86,6 +86,14 @@ impl Roots {
     }
 }
 
+impl Roots {
+    /// For somebody else's connections.
+    #[must_use]
+    pub fn store(&self) -> RootCertStore {
+        RootCertStore::clone(&self.0)
+    }
+}
+
 /// Shakes hands as the client. `name`: the server's, for SNI (RFC 7672 section 8.1); an address literal has none.
 ///
 /// # Errors
