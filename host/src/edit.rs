@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// A change of header fields. Fields are counted from 0, top first, in the message as it came; a field that an edit made
 /// has the number that the edit gives.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Edit {
     /// Above all others: number, name, value.
     Prepend(u32, String, String),

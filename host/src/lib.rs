@@ -23,6 +23,7 @@ pub mod queue;
 pub mod deliver;
 pub mod dsn;
 
+pub mod dkim;
 pub mod dns;
 
 mod sandbox;

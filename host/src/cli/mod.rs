@@ -5,6 +5,7 @@
 //! command line is wrong.
 
 pub mod check;
+pub mod dkim;
 pub mod plugin;
 pub mod queue;
 mod reload;
@@ -95,6 +96,9 @@ enum Command {
     /// See what is waiting to be delivered.
     #[command(subcommand)]
     Queue(QueueCommand),
+    /// Manage the keys that sign what leaves (DKIM).
+    #[command(subcommand)]
+    Dkim(dkim::DkimCommand),
     /// Write a plugin, look at it, try and test it.
     ///
     /// None of it wants a server or a configuration.
@@ -149,6 +153,7 @@ pub fn main() -> ExitCode {
             Err(error) => failed(error),
         },
         Command::User(command) => with(file.as_deref(), |config| done(user::run(&command, config))),
+        Command::Dkim(command) => with(file.as_deref(), |config| done(dkim::run(&command, config, print))),
         Command::Plugin(command) => plugin::run(&command, print).map_or_else(
             |(error, code)| {
                 failed(error);

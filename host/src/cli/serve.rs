@@ -26,8 +26,12 @@ use tokio::{
 
 use crate::{
     config::{Config, ConfigError, Kind},
+    deliver::smtp::courier::{Courier, Means},
+    dkim::{DkimError, Signers},
+    dns::{self, Resolver},
     engine::{
         Engine,
+        client::ClientEngine,
         pool::{EngineSettings, SetupError, WasmEngine},
     },
     files::make_private_folder,
@@ -40,8 +44,15 @@ use crate::{
         chain::Chains,
     },
     queue,
-    store::sqlite::{OpenError, SqliteStore},
-    transport::tls::{Certificates, TlsError},
+    store::{
+        Store as _, StoreError,
+        sqlite::{OpenError, SqliteStore},
+    },
+    transport::{
+        http::Client,
+        tls::{Certificates, TlsError},
+        trust::{Roots, RootsError},
+    },
 };
 
 use super::reload::{self, Fresh, Reload};
@@ -57,6 +68,14 @@ pub enum ServeError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Users(#[from] UsersError),
+    #[error("dns.servers: {0}")]
+    Dns(dns::SetupError),
+    #[error("outbound.roots: {0}")]
+    Roots(#[from] RootsError),
+    #[error(transparent)]
+    Dkim(#[from] DkimError),
+    #[error("the queue can not be read: {0}")]
+    Queued(#[from] StoreError),
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error(transparent)]
@@ -88,7 +107,7 @@ pub async fn run(config: Arc<Config>, path: Option<PathBuf>, defaults: bool) -> 
     let mut signals = Signals::new().map_err(ServeError::Signals)?;
     let engine = sealed_engine(&config)?;
     let server = tokio::select! {
-        server = Server::start(config, path, engine) => server?,
+        server = Server::start(config, path, engine.clone(), Some(engine)) => server?,
         () = signals.end.comes() => {
             events::stopped(0);
             return Ok(());
@@ -98,15 +117,15 @@ pub async fn run(config: Arc<Config>, path: Option<PathBuf>, defaults: bool) -> 
     server.until(&mut signals).await
 }
 
-/// The same with another engine: the benchmarks have one without a sandbox to compare with.
+/// The same with another engine, and nothing leaves: the benchmarks have one without a sandbox to compare with.
 pub async fn run_with(config: Arc<Config>, engine: Arc<dyn Engine>) -> Result<(), ServeError> {
     let mut signals = Signals::new().map_err(ServeError::Signals)?;
-    let server = Server::start(config, None, engine).await?;
+    let server = Server::start(config, None, engine, None).await?;
     server.until(&mut signals).await
 }
 
 /// Compiled once and kept; one instance a session.
-fn sealed_engine(config: &Config) -> Result<Arc<dyn Engine>, ServeError> {
+fn sealed_engine(config: &Config) -> Result<Arc<WasmEngine>, ServeError> {
     make_private_folder(&config.data).map_err(|error| ServeError::Data { path: config.data.clone(), error })?;
     Ok(Arc::new(WasmEngine::new(&EngineSettings {
         sessions: u32::try_from(config.limits.sessions).unwrap_or(u32::MAX),
@@ -150,6 +169,7 @@ struct Server {
     reload: Reload,
     listeners: Listeners,
     health: Arc<Health>,
+    courier: Option<Arc<Courier>>,
     queue: Queue,
 }
 
@@ -161,7 +181,12 @@ struct Queue {
 }
 
 impl Server {
-    async fn start(config: Arc<Config>, path: Option<PathBuf>, engine: Arc<dyn Engine>) -> Result<Self, ServeError> {
+    async fn start(
+        config: Arc<Config>,
+        path: Option<PathBuf>,
+        engine: Arc<dyn Engine>,
+        client: Option<Arc<dyn ClientEngine>>,
+    ) -> Result<Self, ServeError> {
         if config.listeners.is_empty() {
             return Err(ServeError::NoListener);
         }
@@ -180,11 +205,24 @@ impl Server {
             events::listening("metrics", "metrics", http.address().unwrap_or(address));
             tokio::spawn(http.serve(metrics.clone(), health.clone()));
         }
+        let courier = match client {
+            Some(client) => {
+                let resolver = Resolver::new(&config.dns).map_err(ServeError::Dns)?;
+                Some(Courier::new(&config, client, resolver, means(&config)?))
+            }
+            None => None,
+        };
+        if courier.is_some() && !config.outbound.hold {
+            store.release(queue::NEEDS_OUTBOUND).await?;
+        }
         let (stop, stopped) = watch::channel(false);
         let config = Arc::new(ArcSwap::new(config));
-        let task = tokio::spawn(queue::run(store, config.clone(), Config::maildir, shared.clone(), metrics, stopped));
+        let rules = shared.clone();
+        let deliveries = queue::run(store, config.clone(), Config::maildir, rules, courier.clone(), metrics, stopped);
+        let task = tokio::spawn(deliveries);
         let reload = Reload::default();
-        Ok(Self { path, shared, plugins, reload, listeners, health, queue: Queue { config, stop, task } })
+        let queue = Queue { config, stop, task };
+        Ok(Self { path, shared, plugins, reload, listeners, health, courier, queue })
     }
 
     /// The addresses, what waits in the queue, and, for a newcomer, how to see mail arrive.
@@ -270,7 +308,11 @@ impl Server {
     fn put_into_place(&mut self, Fresh { config, plugins }: Fresh) -> Result<(), ServeError> {
         let old = self.shared.current.load_full();
         let new = current(config.clone(), &plugins, Some(&old))?;
+        let means = means(&config)?;
         self.listeners.become_these(&self.shared, &config.listeners)?;
+        if let Some(courier) = &self.courier {
+            courier.become_these(means);
+        }
         self.plugins = plugins;
         self.shared.current.store(Arc::new(new));
         self.queue.config.store(config.clone());
@@ -281,11 +323,20 @@ impl Server {
     }
 }
 
+/// What outgoing mail is signed and judged by.
+fn means(config: &Config) -> Result<Means, ServeError> {
+    let roots = Roots::load(config.outbound.roots.as_deref())?;
+    let client = if config.outbound.roots.is_some() { Client::trusting(roots.store()) } else { Client::new() };
+    Ok(Means { signers: Signers::load(config)?, roots, client })
+}
+
 /// What a reload can not change.
 fn needs_restart<'a>(old: &Config, new: &Config) -> impl Iterator<Item = &'a str> {
     [
         ("data", old.data != new.data),
         ("dns", old.dns != new.dns),
+        ("outbound.https-port", old.outbound.https_port != new.outbound.https_port),
+        ("outbound.most-connections", old.outbound.most_connections != new.outbound.most_connections),
         ("engine.deadline", old.engine.deadline != new.engine.deadline),
         ("engine.memory", old.engine.memory != new.engine.memory),
         ("limits.free-space", old.limits.free_space != new.limits.free_space),

@@ -266,6 +266,59 @@ pub const TABLES: &[Table] = &[
         ],
     },
     Table {
+        name: "outbound",
+        many: None,
+        doc: "Mail to other servers. Times in seconds.",
+        keys: &[
+            key("hold", "false", "Nothing leaves: it waits, and `hermetic queue list` shows it."),
+            key("port", "25", "The port of the servers that the DNS names."),
+            key("https-port", "443", "The port on which domains publish their MTA-STS policies."),
+            key("source", "[]", "Addresses of this machine to connect from, at most one of each family."),
+            absent("roots", r#""/etc/hermetic/roots.pem""#, "Certificates to believe instead of the system's."),
+            key("connections", "10", "Connections to one destination at a time."),
+            key("most-connections", "200", "Connections in all."),
+            key("connect-timeout", "30", "For a connection to be established."),
+        ],
+    },
+    Table {
+        name: "destination",
+        many: Some(&[]),
+        doc: "What is different for some domains' mail; the first table that matches counts.",
+        keys: &[
+            required(
+                "domains",
+                r#"["example.org", "*.example.net"]"#,
+                "Their names; `*.` stands for all below, `\"*\"` for all.",
+            ),
+            key(
+                "hosts",
+                "[]",
+                "Where their mail goes instead of where the DNS says, in order: `\"smtp.example.net:587\"`, `\"[2001:db8::1]:25\"`, `\"unix:/run/dovecot/lmtp\"`.",
+            ),
+            key(
+                "tls",
+                r#""published""#,
+                "`published`: what the domain publishes (DANE, MTA-STS), else TLS where it is offered; `none`; `opportunistic`: TLS where it is offered; `encrypted`: always, with any certificate; `verified`: always, with one that is trusted for the server's name; `dane`: as DANE says and never otherwise.",
+            ),
+            key("implicit-tls", "false", "TLS from the first octet on, as on port 465."),
+            key("protocol", r#""smtp""#, "`smtp` or `lmtp`."),
+            absent("login", r#""relay@example.org""#, "Log in as this user."),
+            absent("password-file", r#""relay.password""#, "The first line of this file is the password."),
+            key("ignore", "[]", "EHLO keywords that count as not offered, for servers that do not keep their word."),
+            absent("connections", "2", "Connections at a time, instead of `outbound.connections`."),
+        ],
+    },
+    Table {
+        name: "dkim",
+        many: Some(&[]),
+        doc: "A key that signs mail on its way to other servers (RFC 6376). `hermetic dkim new` makes one.",
+        keys: &[
+            required("domain", r#""example.org""#, "Mail whose From names this domain, or one below it, is signed."),
+            required("selector", r#""hermetic""#, "The public key is in the DNS at `SELECTOR._domainkey.DOMAIN`."),
+            required("key", r#""dkim/example.org.pem""#, "The private key, RSA or Ed25519, in PEM."),
+        ],
+    },
+    Table {
         name: "dns",
         many: None,
         doc: "Questions to the DNS, for plugins that may ask. Names are asked as they are, without search domains, and /etc/hosts is not read.",
@@ -472,7 +525,8 @@ mod tests {
 
     use super::*;
     use crate::config::{
-        Config, Dns, Domain, Engine, Limits, Listener, Observe, Plugin, PluginRoute, Queue, Relay, Tls, Users,
+        Config, Destination, Dkim, Dns, Domain, Engine, Limits, Listener, Observe, Outbound, Plugin, PluginRoute,
+        Queue, Relay, Tls, Users,
     };
 
     #[test]
@@ -509,6 +563,9 @@ mod tests {
             ("relay", fields::<Relay>()),
             ("limits", fields::<Limits>()),
             ("queue", fields::<Queue>()),
+            ("outbound", fields::<Outbound>()),
+            ("destination", fields::<Destination>()),
+            ("dkim", fields::<Dkim>()),
             ("dns", fields::<Dns>()),
             ("engine", fields::<Engine>()),
             ("observe", fields::<Observe>()),
@@ -522,7 +579,7 @@ mod tests {
             assert_eq!(documented, expected, "[{}]", table.name);
         }
         let names: Vec<_> = TABLES.iter().map(|table| table.name).collect();
-        assert_eq!(names.len(), 13, "a table without a struct in this test: {names:?}");
+        assert_eq!(names.len(), 16, "a table without a struct in this test: {names:?}");
     }
 
     /// If this fails, put the table that it prints between the two marks in `host/README.md`.

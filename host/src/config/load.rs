@@ -89,6 +89,15 @@ impl Config {
         for plugin in &mut self.plugins {
             plugin.file = absolute(&plugin.file);
         }
+        if let Some(roots) = &mut self.outbound.roots {
+            *roots = absolute(roots);
+        }
+        for file in self.destinations.iter_mut().filter_map(|one| one.password_file.as_mut()) {
+            *file = absolute(file);
+        }
+        for dkim in &mut self.dkim {
+            dkim.key = absolute(&dkim.key);
+        }
         for listener in &mut self.listeners {
             if let Ok(Endpoint::Unix(path)) = listener.endpoint() {
                 listener.address = Endpoint::Unix(absolute(&path)).to_string();

@@ -4,6 +4,7 @@
 //! ([`validate`]). Refuses to act on it. Fails with [`ConfigError`]: one sentence that names the file, the line, the
 //! key and the fix.
 
+pub mod dkim;
 pub mod dns;
 pub mod domain;
 pub mod error;
@@ -12,6 +13,7 @@ pub mod keys;
 pub mod load;
 pub mod mailboxes;
 pub mod network;
+pub mod outbound;
 pub mod plugins;
 pub mod validate;
 
@@ -23,12 +25,14 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use dkim::Dkim;
 pub use dns::Dns;
 pub use error::ConfigError;
 pub use http_host::HttpHost;
 pub use load::Loaded;
 pub use mailboxes::{Found, Mailboxes};
 pub use network::{Endpoint, Network};
+pub use outbound::{Destination, Outbound};
 pub use plugins::{Plugin, PluginRoute};
 
 /// The whole configuration.
@@ -55,6 +59,13 @@ pub struct Config {
     pub limits: Limits,
     /// Retries and expiry.
     pub queue: Queue,
+    /// Mail to other servers.
+    pub outbound: Outbound,
+    /// What is different for some of them; the first one that matches counts.
+    #[serde(rename = "destination")]
+    pub destinations: Vec<Destination>,
+    /// Keys that sign what leaves.
+    pub dkim: Vec<Dkim>,
     /// Questions to the DNS.
     pub dns: Dns,
     /// The sealed engine.
@@ -439,6 +450,9 @@ impl Default for Config {
             relay: Relay::default(),
             limits: Limits::default(),
             queue: Queue::default(),
+            outbound: Outbound::default(),
+            destinations: Vec::new(),
+            dkim: Vec::new(),
             dns: Dns::default(),
             engine: Engine::default(),
             observe: Observe::default(),

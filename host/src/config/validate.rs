@@ -8,8 +8,8 @@ use std::{collections::HashSet, fmt};
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    Config, ConfigError, Domain, Endpoint, Found, Kind, Limits, Listener, Mailboxes, dns, domain, error::Place,
-    mailboxes::target, plugins,
+    Config, ConfigError, Domain, Endpoint, Found, Kind, Limits, Listener, Mailboxes, dkim, dns, domain, error::Place,
+    mailboxes::target, outbound, plugins,
 };
 
 /// Something that the operator should know.
@@ -58,6 +58,8 @@ pub fn validate(config: &Config) -> Vec<Finding> {
     operation(config, &mut found);
     found.0.extend(dns::findings(&config.dns));
     found.0.extend(plugins::findings(config));
+    found.0.extend(dkim::findings(config));
+    found.0.extend(outbound::findings(config));
     found.0
 }
 

@@ -6,6 +6,7 @@
 mod edits;
 pub mod maildir;
 mod read;
+pub mod smtp;
 
 use std::{io, path::PathBuf, sync::Arc};
 

@@ -54,7 +54,7 @@ fn status(action: Action, given: &str) -> String {
     let class = match action {
         Action::Failed => '5',
         Action::Delayed(_) => '4',
-        Action::Delivered => '2',
+        Action::Delivered | Action::Relayed => '2',
     };
     let number = |part: &str| !part.is_empty() && part.len() <= 3 && part.bytes().all(|octet| octet.is_ascii_digit());
     match given.split('.').collect::<Vec<_>>()[..] {

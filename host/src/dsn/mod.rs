@@ -27,6 +27,8 @@ pub enum Action {
     Delayed(Timestamp),
     /// It is in its mailbox.
     Delivered,
+    /// A server has it that will not tell (RFC 3461 section 5.2.2.2).
+    Relayed,
 }
 
 impl Action {
@@ -36,6 +38,7 @@ impl Action {
             Self::Failed => "failed",
             Self::Delayed(_) => "delayed",
             Self::Delivered => "delivered",
+            Self::Relayed => "relayed",
         }
     }
 
@@ -45,7 +48,7 @@ impl Action {
         match self {
             Self::Failed => notify.is_none_or(|notify| notify.failure),
             Self::Delayed(_) => notify.is_none_or(|notify| notify.delay),
-            Self::Delivered => notify.is_some_and(|notify| notify.success),
+            Self::Delivered | Self::Relayed => notify.is_some_and(|notify| notify.success),
         }
     }
 }
@@ -123,6 +126,7 @@ impl Notice<'_> {
             Action::Failed => "Subject: Your message could not be delivered",
             Action::Delayed(_) => "Subject: Your message is late",
             Action::Delivered => "Subject: Your message was delivered",
+            Action::Relayed => "Subject: Your message was sent on",
         });
         line(&format!("Date: {}", date(self.now)));
         line(&format!("Message-ID: <{}.{}@{}>", self.entry, self.action.as_str(), self.host));
@@ -186,6 +190,9 @@ impl Notice<'_> {
                 line("Your message has not been delivered to this recipient yet. You need not send it again:");
             }
             Action::Delivered => line("Your message was delivered to this recipient, as you wanted to know:"),
+            Action::Relayed => {
+                line("Your message was taken by a server that does not tell what becomes of it, for this recipient:");
+            }
         }
         line("");
         line(&format!("    {recipient}"));

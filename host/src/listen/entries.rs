@@ -10,7 +10,6 @@ use crate::{
     config::plugins::Refused,
     engine::types::Recipient,
     policy::chain::{Copy, Fate, Landing, Outcome},
-    queue::NEEDS_OUTBOUND,
     store::{self, Address, NewEntry, Pending, Route},
 };
 
@@ -103,7 +102,7 @@ pub(super) fn entries(
         let entry = NewEntry {
             notify: recipient.notify.map(notify),
             orcpt: recipient.orcpt.as_ref().map(|orcpt| (orcpt.address_type.clone(), orcpt.address.clone())),
-            held: outbound(route),
+            held: None,
             route: route.clone(),
             edits: Vec::new(),
             pending: Pending::Nothing,
@@ -119,15 +118,10 @@ pub(super) fn entries(
 
 /// What an entry of the queue becomes that its plugins have judged again.
 pub(super) fn judged_again(entry: &NewEntry, outcome: &Outcome, terms: &Terms) -> Vec<NewEntry> {
-    let held = outbound(&entry.route);
-    let entry = NewEntry { held, edits: Vec::new(), pending: Pending::Nothing, ..entry.clone() };
+    let entry = NewEntry { held: None, edits: Vec::new(), pending: Pending::Nothing, ..entry.clone() };
     let mut all = Vec::new();
     wanted(entry, outcome, terms, true, false, &mut all);
     one_for_each_place(all)
-}
-
-fn outbound(route: &Route) -> Option<String> {
-    matches!(route, Route::Relay).then(|| NEEDS_OUTBOUND.into())
 }
 
 /// What plugins make of an entry. `unanswered`: nobody is told if it is not accepted.
@@ -170,7 +164,7 @@ fn sent_on(entry: &NewEntry, copy: &Copy, by: &str, terms: &Terms, all: &mut Vec
     let for_them = |recipient: &Address, route: &Route| NewEntry {
         recipient: recipient.clone(),
         route: route.clone(),
-        held: outbound(route),
+        held: None,
         ..entry.clone()
     };
     match &copy.landing {

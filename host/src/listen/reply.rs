@@ -11,8 +11,7 @@ use crate::{
         Policy, SessionFacts,
         chain::{Fate, Outcome},
     },
-    queue::NEEDS_OUTBOUND,
-    store::{Envelope, MessageId, NewEntry, Pressure, Route, Store, StoreError, sqlite::now},
+    store::{Envelope, MessageId, NewEntry, Pressure, Store, StoreError, sqlite::now},
 };
 
 /// A message that is about to be stored.
@@ -43,8 +42,7 @@ pub(super) fn wanted(
             return Vec::new();
         }
     };
-    let held = matches!(route, Route::Relay).then(|| NEEDS_OUTBOUND.into());
-    let entry = NewEntry { held, ..NewEntry::to(to, route) };
+    let entry = NewEntry::to(to, route);
     let reply = |content: Vec<u8>| Reply {
         envelope: Envelope {
             smtputf8: !entry.recipient.local.is_ascii(),

@@ -143,6 +143,11 @@ pub fn delivered(entry: impl Display, recipient: Address<'_>, attempt: u32) {
     info!(%entry, %recipient, attempt, "delivered");
 }
 
+/// Another server has taken an entry; `by` is who, and what it said.
+pub fn relayed(entry: impl Display, recipient: Address<'_>, attempt: u32, by: &str) {
+    info!(%entry, %recipient, attempt, by = said(by), "relayed");
+}
+
 /// An entry will be tried again. `at`: milliseconds since the Unix epoch.
 pub fn deferred(entry: impl Display, recipient: Address<'_>, attempt: u32, at: u64, reason: &str) {
     info!(%entry, %recipient, attempt, at, reason = said(reason), "deferred");

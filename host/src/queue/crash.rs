@@ -53,7 +53,7 @@ fn victim() {
         let store = SqliteStore::open(Path::new(&data), 0, Metrics::new()).unwrap();
         let config = config(Path::new(&data));
         let (_stop, stopped) = watch::channel(false);
-        tokio::spawn(run(store.clone(), config, places, Arc::new(House::default()), Metrics::new(), stopped));
+        tokio::spawn(run(store.clone(), config, places, Arc::new(House::default()), None, Metrics::new(), stopped));
         for task in 0..8 {
             let store = store.clone();
             tokio::spawn(async move {
@@ -176,7 +176,7 @@ async fn nothing_is_lost_torn_or_doubled() {
     let store = SqliteStore::open(folder.path(), 0, Metrics::new()).unwrap();
     let config = config(folder.path());
     let (stop, stopped) = watch::channel(false);
-    let queue = tokio::spawn(run(store.clone(), config, places, Arc::new(House::default()), Metrics::new(), stopped));
+    let queue = tokio::spawn(run(store.clone(), config, places, Arc::new(House::default()), None, Metrics::new(), stopped));
     while store.counts().await.unwrap().queued > 0 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -25,6 +25,8 @@ const EXPIRED: &str = "5.4.7";
 pub(super) enum End {
     /// It has arrived.
     Delivered,
+    /// Another server has taken it: in its words, and whether it answers for notices of success.
+    Relayed { by: String, dsn: bool },
     /// Not now; and not before so many seconds, if somebody knows.
     Later { reason: String, after: Option<u32> },
     /// Never.
@@ -52,6 +54,13 @@ pub(super) async fn outcome(
             events::delivered(lease.entry, to(&lease), attempt);
             tell(shared, config, &mut outcome, Action::Delivered, "2.0.0", "").await;
             Some((State::Delivered, None, String::new()))
+        }
+        End::Relayed { by, dsn } => {
+            events::relayed(lease.entry, to(&lease), attempt, &by);
+            if !dsn {
+                tell(shared, config, &mut outcome, Action::Relayed, "2.0.0", "").await;
+            }
+            Some((State::Delivered, None, by))
         }
         End::Later { reason, after } => later(shared, config, &mut outcome, reason, after).await,
         End::Failed { status, reason } => {
@@ -166,7 +175,7 @@ async fn tell(
             None
         }
         Err(untold) => {
-            if let (Untold::Barred(why), true) = (&untold, action == Action::Delivered)
+            if let (Untold::Barred(why), true) = (&untold, matches!(action, Action::Delivered | Action::Relayed))
                 && action.is_wanted(outcome.lease.recipient.notify)
             {
                 tracing::info!(entry = %outcome.lease.entry, why, "delivered; the sender, who asked to be told, is not");

@@ -12,6 +12,7 @@ mod facts;
 mod lanes;
 mod notices;
 mod plugins;
+mod relay;
 mod reports;
 mod rules;
 mod schedule;
@@ -34,7 +35,7 @@ pub use self::rules::{Judged, Rules};
 use self::{ending::End, lanes::Lanes, plugins::Work};
 use crate::{
     config::Config,
-    deliver::{Parcel, maildir::Maildirs},
+    deliver::{Parcel, maildir::Maildirs, smtp::courier::Courier},
     observe::{Address, Metrics, events},
     store::{Lease, MessageId, Outcome, Pending, Route, Settlement, Store, sqlite::now},
 };
@@ -62,6 +63,8 @@ struct Shared {
     rules: Arc<dyn Rules>,
     metrics: Arc<Metrics>,
     maildirs: Arc<Maildirs>,
+    /// Takes mail to other servers; without it, it is held.
+    courier: Option<Arc<Courier>>,
     /// There is something to report.
     reported: Notify,
 }
@@ -72,11 +75,12 @@ pub async fn run(
     config: Arc<ArcSwap<Config>>,
     places: Places,
     rules: Arc<dyn Rules>,
+    courier: Option<Arc<Courier>>,
     metrics: Arc<Metrics>,
     mut stop: watch::Receiver<bool>,
 ) {
     let maildirs = Arc::new(Maildirs::new(&config.load().name));
-    let shared = Arc::new(Shared { store, config, places, rules, metrics, maildirs, reported: Notify::new() });
+    let shared = Arc::new(Shared { store, config, places, rules, metrics, maildirs, courier, reported: Notify::new() });
     let reports = tokio::spawn(reports::run(shared.clone(), stop.clone()));
     let mut lanes = Lanes::default();
     let (mut tasks, mut slow) = (JoinSet::new(), JoinSet::new());
@@ -106,7 +110,12 @@ pub async fn run(
             Ok(leases) => {
                 let few = leases.len() < BATCH;
                 let mut batch = Vec::with_capacity(leases.len());
+                let mut relayed = Vec::new();
                 for lease in leases {
+                    if relay::is_for(&shared, &current, &lease) {
+                        relayed.push(lease);
+                        continue;
+                    }
                     let Some(work) = Work::of(&shared, &lease) else {
                         batch.push((lease, None));
                         continue;
@@ -120,6 +129,21 @@ pub async fn run(
                                 // Without a turn it stays as it was, and the next start finds it.
                                 let Some(_turn) = place.turn(&mut stop).await else { return };
                                 work.attempt(shared, current, lease).await;
+                            });
+                        }
+                    }
+                }
+                for shipment in relay::shipments(relayed) {
+                    let (lane, limit) = shipment.lane(&current);
+                    match lanes.enter(&lane, limit, now()) {
+                        Err(at) => {
+                            batch.extend(shipment.leases.into_iter().map(|lease| (lease, Some(End::Postponed(at)))))
+                        }
+                        Ok(place) => {
+                            let (shared, current, mut stop) = (shared.clone(), current.clone(), stop.clone());
+                            slow.spawn(async move {
+                                let Some(_turn) = place.turn(&mut stop).await else { return };
+                                shipment.attempt(shared, current, stop).await;
                             });
                         }
                     }

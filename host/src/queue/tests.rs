@@ -143,6 +143,7 @@ impl Rig {
             self.config.clone(),
             places,
             self.house.clone(),
+            None,
             Metrics::new(),
             stopped,
         ));
@@ -294,8 +295,15 @@ async fn folders_come_back() {
     let maildir = rig.folder.path().join("mail/anna@example.test");
     let all = ["", "new", "tmp", "cur"];
     let (stop, stopped) = watch::channel(false);
-    let queue =
-        tokio::spawn(run(rig.store.clone(), rig.config.clone(), places, rig.house.clone(), Metrics::new(), stopped));
+    let queue = tokio::spawn(run(
+        rig.store.clone(),
+        rig.config.clone(),
+        places,
+        rig.house.clone(),
+        None,
+        Metrics::new(),
+        stopped,
+    ));
     for folder in all {
         let _ = fs::remove_dir_all(maildir.join(folder));
         let id = accept(&rig.store, b"x", vec![entry("anna")]).await.to_string();
@@ -317,8 +325,15 @@ async fn measure() {
     let n: usize = std::env::var("HERMETIC_MEASURE").map_or(10_000, |n| n.parse().unwrap());
     let rig = Rig::new_in(tempfile::tempdir_in("..").unwrap());
     let (stop, stopped) = watch::channel(false);
-    let queue =
-        tokio::spawn(run(rig.store.clone(), rig.config.clone(), places, rig.house.clone(), Metrics::new(), stopped));
+    let queue = tokio::spawn(run(
+        rig.store.clone(),
+        rig.config.clone(),
+        places,
+        rig.house.clone(),
+        None,
+        Metrics::new(),
+        stopped,
+    ));
     let began = Instant::now();
     let mut set = tokio::task::JoinSet::new();
     for _ in 0..50 {

@@ -400,6 +400,10 @@ pub trait Store: Send + Sync + 'static {
     }
     /// What became of them, all in one transaction. A stale lease is skipped and returned.
     async fn settle(&self, outcomes: Vec<Outcome>) -> Result<Vec<EntryId>, StoreError>;
+    /// Whatever is held for exactly this reason is due.
+    async fn release(&self, _reason: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
     /// Up to `n` reports that are due, the longest due first; and when the next one is. There is one reader at a time.
     async fn reports(&self, _now: Timestamp, _n: usize) -> Result<(Vec<Report>, Option<Timestamp>), StoreError> {
         Ok((Vec::new(), None))

@@ -6,6 +6,7 @@
 pub mod http;
 pub mod proxy;
 pub mod tls;
+pub mod trust;
 
 use std::{
     cell::RefCell,

@@ -216,7 +216,8 @@ pub(super) mod sealed {
         let (stop, stopped) = watch::channel(false);
         let places = Config::maildir;
         let config = Arc::new(ArcSwap::new(config));
-        let queue = tokio::spawn(queue::run(store.clone(), config, places, shared.clone(), Metrics::new(), stopped));
+        let queue =
+            tokio::spawn(queue::run(store.clone(), config, places, shared.clone(), None, Metrics::new(), stopped));
         Server { folder, store, listeners, stop, queue }
     }
 

@@ -276,6 +276,7 @@ async fn reports_outlive_the_process() {
         rules: rig.house.clone(),
         metrics: Metrics::new(),
         maildirs: Arc::new(Maildirs::new("x")),
+        courier: None,
         reported: Notify::new(),
     };
     let config = rig.config.load_full();

@@ -364,6 +364,11 @@ impl Store for SqliteStore {
         self.ask(|reply| Job::Begin(leases, reply)).await
     }
 
+    async fn release(&self, reason: &str) -> Result<(), StoreError> {
+        let reason = reason.to_owned();
+        self.ask(|reply| Job::Release(reason, reply)).await
+    }
+
     async fn settle(&self, outcomes: Vec<Outcome>) -> Result<Vec<EntryId>, StoreError> {
         let outcomes = outcomes.into_iter().map(|outcome| Settling::new(outcome, &self.shared.ids)).collect();
         let settled = self.ask(|reply| Job::Settle(outcomes, reply)).await?;

@@ -132,6 +132,15 @@ pub(super) fn replace(
     Ok(true)
 }
 
+/// See [`crate::store::Store::release`]; how many there were.
+pub(super) fn release(connection: &Connection, reason: &str, at: Timestamp) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached(
+            "UPDATE entry SET state = ?1, next_attempt = ?2, reason = NULL WHERE state = ?3 AND reason = ?4",
+        )?
+        .execute((State::Queued, at, State::Held, reason))
+}
+
 /// Adds what plugins are to be told.
 pub(super) fn insert_report(connection: &Connection, at: Timestamp, text: &str) -> rusqlite::Result<()> {
     connection.prepare_cached("INSERT INTO report VALUES (NULL, ?1, 0, ?2)")?.execute((at, text))?;

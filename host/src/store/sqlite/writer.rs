@@ -19,7 +19,7 @@ use tracing::{error, warn};
 use super::{
     Agenda,
     bodies::{self, Bodies, BodyFile},
-    ids::{Ids, key},
+    ids::{Ids, key, now},
     leases::Leases,
     lock::Lock,
     rows::{self, EntryReader, NewMessage, Removed},
@@ -95,6 +95,7 @@ pub(super) enum Job {
     Begin(Vec<Lease>, Reply<Vec<EntryId>>),
     Settle(Vec<Settling>, Reply<Settled>),
     Told(Vec<(Report, Told)>, Reply<()>),
+    Release(String, Reply<()>),
     Record(Verdicts),
     Claim { now: Timestamp, n: usize, lease: Duration, reply: Reply<Vec<Lease>> },
     Close(oneshot::Sender<()>),
@@ -240,6 +241,9 @@ impl Writer {
                         .try_for_each(|(report, told)| rows::settle_report(&self.connection, report, told))?;
                     octets += reports.len() as u64 * PAGE / 3;
                 }
+                Job::Release(reason, _) => {
+                    octets += rows::release(&self.connection, reason, now())? as u64 * PAGE / 3;
+                }
                 Job::Record(verdicts) => {
                     rows::insert_verdicts(&self.connection, verdicts)?;
                     octets += self.verdicts(Some(verdicts))?;
@@ -301,6 +305,10 @@ impl Writer {
                     let _ = reply.send(Ok(settled.next().unwrap_or_default().stale));
                 }
                 Job::Told(_, reply) => drop(reply.send(Ok(()))),
+                Job::Release(_, reply) => {
+                    soonest = Some(0);
+                    let _ = reply.send(Ok(()));
+                }
                 Job::Record(_) => drop(self.recording.fetch_sub(1, Ordering::Relaxed)),
                 Job::Claim { .. } | Job::Close(_) => {}
             }
@@ -475,7 +483,7 @@ fn refuse(jobs: Vec<Job>, error: &rusqlite::Error, recording: &AtomicUsize) {
                 let _ = reply.send(Err(failed(error)));
             }
             Job::Begin(_, reply) => drop(reply.send(Err(failed(error)))),
-            Job::Told(_, reply) => drop(reply.send(Err(failed(error)))),
+            Job::Told(_, reply) | Job::Release(_, reply) => drop(reply.send(Err(failed(error)))),
             Job::Record(_) => drop(recording.fetch_sub(1, Ordering::Relaxed)),
             Job::Claim { .. } | Job::Close(_) => {}
         }

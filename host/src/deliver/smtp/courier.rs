@@ -1,0 +1,428 @@
+//! One message on its way to one domain: host after host, until each of its recipients has an answer.
+//!
+//! Owns the order of the attempts, the connections that are kept for the next message, and how many there are. Refuses to
+//! know when something is tried again. Never fails: what happened to each recipient is a [`Sent`].
+//!
+//! A host that can not be reached, or that ends the session before a transaction, is followed by the next one. What a host
+//! has said of a recipient counts, for now, for all hosts.
+
+use std::{
+    collections::HashMap,
+    fs,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::{debug, info};
+
+use super::{
+    connect::{Whereabouts, connect},
+    content::{Facts, Outgoing},
+    conversation::{Broken, Conversation, Secrets},
+    plan::{Plan, Target, Unsuitable, Wish},
+    route::Unroutable,
+    security::Protection,
+    sts::{Policies, Policy},
+    transaction::{Verdict, never_begun, options, transaction, verdict},
+};
+use crate::{
+    config::{Config, domain},
+    dkim::Signers,
+    dns::Resolver,
+    engine::client::{ClientEngine, TlsUse},
+    store::{Body, Lease},
+    transport::{
+        http::Client,
+        trust::{Roots, Trust},
+    },
+};
+
+/// A connection without work is kept for so long.
+const KEEP: Duration = Duration::from_secs(3);
+/// Sessions that one shipment may use up beyond one for each host, for recipients that did not fit.
+const SESSIONS: usize = 20;
+
+/// What all of this needs.
+#[derive(Debug)]
+pub struct Means {
+    /// Who signs.
+    pub signers: Signers,
+    /// Whom to believe.
+    pub roots: Roots,
+    /// Fetches policies, and believes the same.
+    pub client: Client,
+}
+
+/// Recipients of one message at one domain, with the same edits.
+#[derive(Debug)]
+pub struct Shipment {
+    /// The right to deliver to each.
+    pub leases: Vec<Lease>,
+    /// The message.
+    pub body: Arc<Body>,
+}
+
+/// What became of a recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// A server has taken it.
+    Taken {
+        /// Which one, and its words.
+        by: String,
+        /// It answers for notices of success (RFC 3461); otherwise they are ours to send.
+        dsn: bool,
+    },
+    /// Not now.
+    Later {
+        /// The second and third number of the enhanced status.
+        status: (u16, u16),
+        /// Who said what.
+        text: String,
+    },
+    /// Never.
+    Never {
+        /// The second and third number of the enhanced status.
+        status: (u16, u16),
+        /// Who said what.
+        text: String,
+    },
+}
+
+/// Takes mail to other servers.
+pub struct Courier {
+    engine: Arc<dyn ClientEngine>,
+    resolver: Resolver,
+    policies: Policies,
+    means: ArcSwap<Means>,
+    all: Arc<Semaphore>,
+    destinations: Mutex<HashMap<String, Weak<Semaphore>>>,
+    kept: Arc<Mutex<HashMap<String, Vec<Kept>>>>,
+    number: AtomicU64,
+}
+
+struct Kept {
+    number: u64,
+    conversation: Conversation,
+    host: String,
+}
+
+impl Courier {
+    /// Nothing is connected yet.
+    #[must_use]
+    pub fn new(config: &Config, engine: Arc<dyn ClientEngine>, resolver: Resolver, means: Means) -> Arc<Self> {
+        let all = Arc::new(Semaphore::new(config.outbound.most_connections.clamp(1, Semaphore::MAX_PERMITS)));
+        Arc::new(Self {
+            engine,
+            resolver,
+            policies: Policies::new(config.data.join("mta-sts"), config.outbound.https_port),
+            means: ArcSwap::from_pointee(means),
+            all,
+            destinations: Mutex::default(),
+            kept: Arc::default(),
+            number: AtomicU64::new(0),
+        })
+    }
+
+    /// Other keys and roots count from now on.
+    pub fn become_these(&self, means: Means) {
+        self.means.store(Arc::new(means));
+    }
+
+    /// What became of each recipient, in their order.
+    pub async fn send(&self, config: &Config, shipment: &Shipment) -> Vec<Sent> {
+        let Some(first) = shipment.leases.first() else { return Vec::new() };
+        let given = &first.recipient.recipient.domain;
+        let canonical = if given.starts_with('[') { Some(given.as_str().into()) } else { domain::canonical(given) };
+        let Some(domain) = canonical else {
+            return all(shipment, &Sent::Never { status: (1, 2), text: format!("{given:?} is no domain") });
+        };
+        let plan = Plan::new(config, &domain);
+        let means = self.means.load_full();
+        let size = first.envelope.size;
+        let message = match Outgoing::new(&shipment.body, size, &first.recipient.edits, &means.signers) {
+            Ok(message) => message,
+            Err(error) => return all(shipment, &Sent::Later { status: (3, 0), text: error.to_string() }),
+        };
+        let facts = match message.facts() {
+            Ok(facts) => facts,
+            Err(error) => return all(shipment, &Sent::Later { status: (3, 0), text: error.to_string() }),
+        };
+        let _slot = self.slot(&plan).await;
+        let policy = if plan.asks_for_policy() {
+            self.policies.of(&self.resolver, &means.client, &plan.domain).await
+        } else {
+            None
+        };
+        Delivery {
+            courier: self,
+            policy,
+            plan,
+            means,
+            shipment,
+            message,
+            facts,
+            sent: vec![None; shipment.leases.len()],
+        }
+        .run()
+        .await
+    }
+
+    /// A place among the connections.
+    async fn slot(&self, plan: &Plan) -> (Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>) {
+        let destination = {
+            let mut destinations = self.destinations.lock();
+            destinations.retain(|_, semaphore| semaphore.strong_count() > 0);
+            match destinations.get(&plan.domain).and_then(Weak::upgrade) {
+                Some(semaphore) => semaphore,
+                None => {
+                    let semaphore = Arc::new(Semaphore::new(plan.connections));
+                    destinations.insert(plan.domain.clone(), Arc::downgrade(&semaphore));
+                    semaphore
+                }
+            }
+        };
+        // Never closed, so never refused.
+        (destination.acquire_owned().await.ok(), Arc::clone(&self.all).acquire_owned().await.ok())
+    }
+
+    /// A connection that was kept, if there is one.
+    fn again(&self, key: &str) -> Option<(Conversation, String)> {
+        let mut kept = self.kept.lock();
+        let found = kept.get_mut(key)?.pop();
+        found.map(|kept| (kept.conversation, kept.host))
+    }
+
+    /// Keeps a connection for a moment.
+    fn keep(&self, key: &str, conversation: Conversation, host: &str) {
+        if !conversation.is_open() {
+            return;
+        }
+        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        let host = host.to_owned();
+        self.kept.lock().entry(key.to_owned()).or_default().push(Kept { number, conversation, host });
+        let (kept, key) = (Arc::clone(&self.kept), key.to_owned());
+        tokio::spawn(async move {
+            tokio::time::sleep(KEEP).await;
+            let old = {
+                let mut all = kept.lock();
+                let Some(here) = all.get_mut(&key) else { return };
+                let place = here.iter().position(|one| one.number == number);
+                let old = place.map(|place| here.swap_remove(place));
+                if here.is_empty() {
+                    all.remove(&key);
+                }
+                old
+            };
+            if let Some(old) = old {
+                old.conversation.quit().await;
+            }
+        });
+    }
+}
+
+fn all(shipment: &Shipment, sent: &Sent) -> Vec<Sent> {
+    vec![sent.clone(); shipment.leases.len()]
+}
+
+/// A shipment under way.
+struct Delivery<'a> {
+    courier: &'a Courier,
+    plan: Plan,
+    policy: Option<Policy>,
+    means: Arc<Means>,
+    shipment: &'a Shipment,
+    message: Outgoing,
+    facts: Facts,
+    sent: Vec<Option<Sent>>,
+}
+
+/// Why a host brought nobody further.
+enum Trouble {
+    Later((u16, u16), String),
+    Never((u16, u16), String),
+}
+
+impl Delivery<'_> {
+    async fn run(mut self) -> Vec<Sent> {
+        let require_tls = self.require_tls();
+        // What is protected by less is not used again for more.
+        let key = format!("{} {require_tls} {}", self.plan.domain, self.message.tls_optional());
+        // A connection that was kept may have been closed meanwhile; then it is as if there had been none.
+        while let Some((mut conversation, host)) = self.courier.again(&key) {
+            let before = self.waiting().len();
+            self.transactions(&mut conversation, &host, true).await;
+            self.courier.keep(&key, conversation, &host);
+            if self.waiting().len() < before {
+                break;
+            }
+        }
+        if self.waiting().is_empty() {
+            return self.done(Trouble::Later((0, 0), String::new()));
+        }
+        let targets = match self.plan.targets(&self.courier.resolver).await {
+            Ok(targets) => targets,
+            Err(error) => return self.done(unroutable(error)),
+        };
+        let mut trouble = Trouble::Later((4, 4), format!("no host takes mail for {}", self.plan.domain));
+        for target in targets {
+            for _ in 0..SESSIONS {
+                let before = self.waiting().len();
+                match self.open(&target).await {
+                    Ok(mut conversation) => {
+                        self.transactions(&mut conversation, target.name(), false).await;
+                        self.courier.keep(&key, conversation, target.name());
+                    }
+                    // That a host can not be used for good says nothing of the others.
+                    Err(Trouble::Never(..)) if matches!(trouble, Trouble::Later((4, 1), _)) => break,
+                    Err(why) => {
+                        trouble = why;
+                        break;
+                    }
+                }
+                let waiting = self.waiting().len();
+                if waiting == 0 {
+                    return self.done(trouble);
+                }
+                if waiting == before {
+                    break;
+                }
+            }
+        }
+        self.done(trouble)
+    }
+
+    fn require_tls(&self) -> bool {
+        self.shipment.leases.first().is_some_and(|lease| lease.envelope.require_tls)
+    }
+
+    /// Recipients without an answer.
+    fn waiting(&self) -> Vec<usize> {
+        (0..self.sent.len()).filter(|index| self.sent[*index].is_none()).collect()
+    }
+
+    fn done(self, trouble: Trouble) -> Vec<Sent> {
+        let rest = match trouble {
+            Trouble::Later(status, text) => Sent::Later { status, text },
+            Trouble::Never(status, text) => Sent::Never { status, text },
+        };
+        self.sent.into_iter().map(|sent| sent.unwrap_or_else(|| rest.clone())).collect()
+    }
+
+    async fn open(&self, target: &Target) -> Result<Conversation, Trouble> {
+        let wish = Wish {
+            require_tls: self.require_tls(),
+            tls_optional: self.message.tls_optional(),
+            policy: self.policy.as_ref(),
+        };
+        let (whereabouts, protection) = match self.plan.reach(&self.courier.resolver, target, wish).await {
+            Ok(reach) => reach,
+            Err(Unsuitable::Unroutable(error)) => return Err(unroutable(error)),
+            Err(Unsuitable::Unprotected(error)) if error.permanent => {
+                return Err(Trouble::Never(error.status, error.text));
+            }
+            Err(Unsuitable::Unprotected(error)) => return Err(Trouble::Later(error.status, error.text)),
+        };
+        let (tls, trust) = match &protection {
+            Protection::None => (TlsUse::Never, &Trust::Anything),
+            Protection::Opportunistic => (TlsUse::Opportunistic, &Trust::Anything),
+            Protection::Required(trust) => (TlsUse::Required, trust),
+        };
+        match self.session(target, &whereabouts, tls, trust).await {
+            // Opportunistic: TLS that does not work is no reason to keep the mail (RFC 7435).
+            Err(Broken::Handshake(error)) if tls == TlsUse::Opportunistic && !self.plan.implicit_tls => {
+                info!(host = target.name(), %error, "TLS failed; without it");
+                self.session(target, &whereabouts, TlsUse::Never, trust).await
+            }
+            other => other,
+        }
+        .map_err(|error| self.trouble(target, error))
+    }
+
+    async fn session(
+        &self,
+        target: &Target,
+        whereabouts: &Whereabouts,
+        tls: TlsUse,
+        trust: &Trust,
+    ) -> Result<Conversation, Broken> {
+        let (wire, address) = connect(whereabouts, &self.plan.source, self.plan.connect_timeout).await?;
+        debug!(host = target.name(), address, "connected");
+        let options = options(&self.plan, tls);
+        let session = self.courier.engine.client(&options)?;
+        let limit = Duration::from_millis(options.limits.handshake_timeout);
+        let secrets = Secrets { name: target.name(), trust, roots: &self.means.roots, limit };
+        let mut conversation = Conversation::open(session, wire, &options, &secrets).await?;
+        if let Some((login, file)) = &self.plan.login {
+            let text = fs::read_to_string(file)
+                .map_err(|error| Broken::Password(format!("destination.password-file: {}: {error}", file.display())))?;
+            conversation.login(login, text.lines().next().unwrap_or_default()).await?;
+        }
+        Ok(conversation)
+    }
+
+    fn trouble(&self, target: &Target, error: Broken) -> Trouble {
+        let host = target.name();
+        let status = match &error {
+            Broken::Unreachable(_) => (4, 1),
+            Broken::Handshake(_) => (7, 5),
+            Broken::Login(_) | Broken::Password(_) => (7, 8),
+            Broken::Failed(failure) => {
+                failure.reply.as_ref().and_then(|reply| reply.status.as_ref()).map_or((4, 2), |s| (s.subject, s.detail))
+            }
+            Broken::Content(_) | Broken::Engine(_) => (3, 0),
+        };
+        Trouble::Later(status, format!("{host}: {error}"))
+    }
+
+    /// Transactions in this session, as long as they bring somebody further.
+    async fn transactions(&mut self, conversation: &mut Conversation, host: &str, kept: bool) {
+        loop {
+            let waiting = self.waiting();
+            if waiting.is_empty() || !conversation.is_open() {
+                return;
+            }
+            let leases: Vec<&Lease> = waiting.iter().map(|index| &self.shipment.leases[*index]).collect();
+            let transaction = transaction(&leases, &self.facts);
+            match conversation.deliver(&transaction, &self.message).await {
+                Ok(outcomes) => {
+                    // Nothing but the news that the connection was dead.
+                    if kept && outcomes.iter().all(never_begun) {
+                        return;
+                    }
+                    for outcome in outcomes {
+                        let Some(index) = waiting.get(outcome.recipient as usize) else { continue };
+                        match verdict(host, &outcome) {
+                            Verdict::Sent(sent) => self.sent[*index] = Some(sent),
+                            Verdict::Again => {}
+                        }
+                    }
+                }
+                Err(error) => {
+                    return self.everybody(&Sent::Later { status: (3, 0), text: format!("{host}: {error}") });
+                }
+            }
+            if self.waiting().len() == waiting.len() {
+                return;
+            }
+        }
+    }
+
+    fn everybody(&mut self, sent: &Sent) {
+        for one in self.sent.iter_mut().filter(|one| one.is_none()) {
+            *one = Some(sent.clone());
+        }
+    }
+}
+
+fn unroutable(error: Unroutable) -> Trouble {
+    match error {
+        Unroutable::Later { status, text } => Trouble::Later(status, text),
+        Unroutable::Never { status, text } => Trouble::Never(status, text),
+    }
+}

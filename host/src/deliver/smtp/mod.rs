@@ -1,0 +1,13 @@
+//! Mail on its way to other servers: who takes it, how they are reached and believed, and what they said.
+//!
+//! Owns one attempt. Refuses to speak SMTP (the sealed engine does) and to know when an attempt is made (the queue does).
+
+pub mod connect;
+pub mod content;
+pub mod conversation;
+pub mod courier;
+pub mod plan;
+pub mod route;
+pub mod security;
+pub mod sts;
+mod transaction;

@@ -1,0 +1,188 @@
+//! What the configuration says of a destination.
+
+use std::{net::IpAddr, time::Duration};
+
+use super::{
+    connect::Whereabouts,
+    route::{Host, Own, Unroutable, addresses, hosts},
+    security::{Protection, Subject, Unprotected, protection},
+    sts::Policy,
+};
+use crate::{
+    config::{
+        Config, Destination, Endpoint,
+        outbound::{NamedHost, Protocol, Security, named_host},
+    },
+    dns::Resolver,
+};
+
+/// How mail for one domain leaves.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// In canonical form, or a literal in its brackets.
+    pub domain: String,
+    /// Our name.
+    pub hello: String,
+    /// SMTP or LMTP.
+    pub protocol: Protocol,
+    /// TLS from the first octet on.
+    pub implicit_tls: bool,
+    /// EHLO keywords that count as not offered.
+    pub ignore: Vec<String>,
+    /// Who logs in, and the file with the password.
+    pub login: Option<(String, std::path::PathBuf)>,
+    /// Connections at a time.
+    pub connections: usize,
+    /// Addresses to connect from.
+    pub source: Vec<IpAddr>,
+    /// For a connection to be established.
+    pub connect_timeout: Duration,
+    tls: Security,
+    named: Vec<NamedHost>,
+    port: u16,
+    own: Own,
+}
+
+/// A host, as it is tried.
+#[derive(Clone, Debug)]
+pub struct Target {
+    host: Host,
+    socket: Option<Endpoint>,
+}
+
+impl Target {
+    /// Its name, for people and certificates.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.host.name
+    }
+}
+
+/// What the message and its domain ask for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish<'a> {
+    /// REQUIRETLS.
+    pub require_tls: bool,
+    /// `TLS-Required: No`.
+    pub tls_optional: bool,
+    /// The domain's MTA-STS policy.
+    pub policy: Option<&'a Policy>,
+}
+
+/// Why a host is not tried.
+#[derive(Debug, thiserror::Error)]
+pub enum Unsuitable {
+    /// It can not be found.
+    #[error(transparent)]
+    Unroutable(#[from] Unroutable),
+    /// It can not be protected as it must be.
+    #[error(transparent)]
+    Unprotected(#[from] Unprotected),
+}
+
+impl Plan {
+    /// For this domain.
+    #[must_use]
+    pub fn new(config: &Config, domain: &str) -> Self {
+        let found = config.destinations.iter().find(|one| one.is_for(domain));
+        let default = Destination {
+            domains: Vec::new(),
+            hosts: Vec::new(),
+            tls: Security::default(),
+            implicit_tls: false,
+            protocol: Protocol::default(),
+            login: None,
+            password_file: None,
+            ignore: Vec::new(),
+            connections: None,
+        };
+        let one = found.unwrap_or(&default);
+        let outbound = &config.outbound;
+        let listens = config.listeners.iter().filter_map(|listener| match listener.endpoint() {
+            Ok(Endpoint::Tcp(address)) => Some(address),
+            _ => None,
+        });
+        Self {
+            domain: domain.to_owned(),
+            hello: config.name.clone(),
+            protocol: one.protocol,
+            implicit_tls: one.implicit_tls,
+            ignore: one.ignore.clone(),
+            login: one.login.clone().zip(one.password_file.clone()),
+            connections: one.connections.unwrap_or(outbound.connections).max(1),
+            source: outbound.source.clone(),
+            connect_timeout: Duration::from_secs(outbound.connect_timeout),
+            tls: one.tls,
+            // What can not be read was refused when the configuration was.
+            named: one.hosts.iter().filter_map(|text| named_host(text).ok()).collect(),
+            port: outbound.port,
+            own: Own { name: config.name.clone(), listens: listens.collect() },
+        }
+    }
+
+    /// Does it matter what the domain publishes over HTTPS?
+    #[must_use]
+    pub fn asks_for_policy(&self) -> bool {
+        self.tls == Security::Published && self.named.is_empty() && !self.domain.starts_with('[')
+    }
+
+    /// In the order in which they are to be tried.
+    ///
+    /// # Errors
+    /// [`Unroutable`].
+    pub async fn targets(&self, resolver: &Resolver) -> Result<Vec<Target>, Unroutable> {
+        if self.named.is_empty() {
+            let found = hosts(resolver, &self.domain, &self.own, self.port).await?;
+            return Ok(found.into_iter().map(|host| Target { host, socket: None }).collect());
+        }
+        let target = |named: &NamedHost| match named {
+            NamedHost::Name(name, port) => {
+                Target { host: Host { name: name.clone(), address: None, port: *port, secure: true }, socket: None }
+            }
+            NamedHost::At(endpoint) => {
+                let (name, port) = match endpoint {
+                    Endpoint::Tcp(address) => (format!("[{}]", address.ip()), address.port()),
+                    Endpoint::Unix(path) => (path.display().to_string(), 0),
+                };
+                Target { host: Host { name, address: None, port, secure: true }, socket: Some(endpoint.clone()) }
+            }
+        };
+        Ok(self.named.iter().map(target).collect())
+    }
+
+    /// Where it is and how it is protected.
+    ///
+    /// # Errors
+    /// [`Unsuitable`]: the next one may be better.
+    pub async fn reach(
+        &self,
+        resolver: &Resolver,
+        target: &Target,
+        wish: Wish<'_>,
+    ) -> Result<(Whereabouts, Protection), Unsuitable> {
+        let (whereabouts, address_secure) = match &target.socket {
+            // On this machine, by the operator's word: nobody listens.
+            Some(Endpoint::Unix(path)) => return Ok((Whereabouts::Unix(path.clone()), Protection::None)),
+            Some(Endpoint::Tcp(address)) => (Whereabouts::Tcp(vec![*address]), true),
+            None => {
+                // Where the operator sends mail is the operator's business, be it ourselves.
+                let nobody = Own::default();
+                let own = if self.named.is_empty() { &self.own } else { &nobody };
+                let (found, secure) = addresses(resolver, &target.host, own).await?;
+                (Whereabouts::Tcp(found), secure)
+            }
+        };
+        let subject = Subject {
+            domain: &self.domain,
+            host: &target.host.name,
+            port: target.host.port,
+            host_secure: target.host.secure,
+            address_secure,
+            named: !self.named.is_empty(),
+            require_tls: wish.require_tls,
+            tls_optional: wish.tls_optional,
+            policy: wish.policy,
+        };
+        Ok((whereabouts, protection(resolver, self.tls, &subject).await?))
+    }
+}

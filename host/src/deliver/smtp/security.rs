@@ -1,0 +1,282 @@
+//! How a connection to a host has to be protected.
+//!
+//! Owns the order of the rules: the operator's, REQUIRETLS (RFC 8689), DANE (RFC 7672), MTA-STS (RFC 8461), opportunistic
+//! TLS. Refuses to shake
+//! hands. Fails with [`Unprotected`], which names the rule; it is about one host, the next one may be better.
+
+use super::sts::{Mode, Policy};
+use crate::{
+    config::outbound::Security,
+    dns::{Answer, NoAnswer, Resolver, Tlsa},
+    transport::trust::{Trust, usable},
+};
+
+/// What is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Protection {
+    /// No TLS.
+    None,
+    /// TLS where it is offered, and none where the handshake fails.
+    Opportunistic,
+    /// TLS, or nothing is sent.
+    Required(Trust),
+}
+
+/// Why nothing is sent to this host.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct Unprotected {
+    /// `4.7.5` or `5.7.10` without its class.
+    pub status: (u16, u16),
+    /// Trying this host again can not help.
+    pub permanent: bool,
+    /// Which rule failed, and for which host.
+    pub text: String,
+}
+
+/// A host of a destination.
+#[derive(Clone, Debug)]
+pub struct Subject<'a> {
+    /// The mail's domain, in canonical form.
+    pub domain: &'a str,
+    /// The host's name.
+    pub host: &'a str,
+    /// Its TCP port.
+    pub port: u16,
+    /// Signatures prove that it takes the domain's mail.
+    pub host_secure: bool,
+    /// And where it is.
+    pub address_secure: bool,
+    /// The operator named it.
+    pub named: bool,
+    /// The message was sent with REQUIRETLS.
+    pub require_tls: bool,
+    /// It says `TLS-Required: No` (RFC 8689 section 5): better sent openly than not at all.
+    pub tls_optional: bool,
+    /// The MTA-STS policy of the domain.
+    pub policy: Option<&'a Policy>,
+}
+
+/// Decides, and asks the DNS for TLSA records where that matters.
+///
+/// # Errors
+/// [`Unprotected`].
+pub async fn protection(
+    resolver: &Resolver,
+    wanted: Security,
+    subject: &Subject<'_>,
+) -> Result<Protection, Unprotected> {
+    let dane = matches!(wanted, Security::Published | Security::Dane);
+    // Without a secure way to the name there is no DANE (RFC 7672 section 2.2.1), so there is no need to ask.
+    let tlsa = if dane && subject.host_secure && subject.address_secure && !subject.host.starts_with('[') {
+        Some(resolver.tlsa(&format!("_{}._tcp.{}", subject.port, subject.host)).await)
+    } else {
+        None
+    };
+    decide(wanted, subject, tlsa)
+}
+
+fn decide(
+    wanted: Security,
+    subject: &Subject<'_>,
+    tlsa: Option<Result<Answer<Tlsa>, NoAnswer>>,
+) -> Result<Protection, Unprotected> {
+    let host = subject.host;
+    let verified = || Protection::Required(Trust::Roots(vec![host.to_owned()]));
+    // RFC 8689 section 5: what the operator asks for still counts, and REQUIRETLS counts more.
+    let wanted = match wanted {
+        Security::Published if subject.tls_optional && !subject.require_tls => Security::Opportunistic,
+        other => other,
+    };
+    let found = match wanted {
+        Security::None => Protection::None,
+        Security::Opportunistic => Protection::Opportunistic,
+        Security::Encrypted => Protection::Required(Trust::Anything),
+        Security::Verified => verified(),
+        Security::Published | Security::Dane => match dane(subject, tlsa)? {
+            Some(trust) => Protection::Required(trust),
+            None if wanted == Security::Dane => {
+                return Err(Unprotected {
+                    status: (7, 5),
+                    permanent: false,
+                    text: format!("DANE is asked for, and no secure TLSA record is published for {host}"),
+                });
+            }
+            None => sts(subject)?,
+        },
+    };
+    if !subject.require_tls {
+        return Ok(found);
+    }
+    // RFC 8689 section 4.2.1: the name of the host must be certain, and its certificate must be good.
+    let by_policy = subject.policy.is_some_and(|policy| policy.mode == Mode::Enforce && policy.names(host));
+    if !(subject.host_secure || subject.named || by_policy) {
+        return Err(Unprotected {
+            status: (7, 10),
+            permanent: true,
+            text: format!(
+                "REQUIRETLS: neither a signature nor a policy proves that {host} takes mail for {}",
+                subject.domain
+            ),
+        });
+    }
+    Ok(match found {
+        Protection::Required(trust @ (Trust::Dane(..) | Trust::Roots(_))) => Protection::Required(trust),
+        _ => verified(),
+    })
+}
+
+/// What the domain's MTA-STS policy asks for.
+fn sts(subject: &Subject<'_>) -> Result<Protection, Unprotected> {
+    let host = subject.host;
+    match subject.policy {
+        Some(policy) if policy.mode == Mode::Enforce && policy.names(host) => {
+            Ok(Protection::Required(Trust::Roots(vec![host.to_owned()])))
+        }
+        // Section 5: this host is skipped. If no other one will do, the mail waits.
+        Some(policy) if policy.mode == Mode::Enforce => Err(Unprotected {
+            status: (7, 5),
+            permanent: false,
+            text: format!("MTA-STS: the policy of {} does not name {host}", subject.domain),
+        }),
+        Some(policy) if policy.mode == Mode::Testing => {
+            if !policy.names(host) {
+                tracing::info!(domain = subject.domain, host, "MTA-STS (testing): the policy does not name the host");
+            }
+            Ok(Protection::Opportunistic)
+        }
+        _ => Ok(Protection::Opportunistic),
+    }
+}
+
+/// What the domain's TLSA records ask for; None: nothing.
+fn dane(subject: &Subject<'_>, tlsa: Option<Result<Answer<Tlsa>, NoAnswer>>) -> Result<Option<Trust>, Unprotected> {
+    let host = subject.host;
+    match tlsa {
+        None | Some(Err(NoAnswer::NotFound { .. } | NoAnswer::Invalid(_))) => Ok(None),
+        Some(Ok(answer)) if !answer.secure => Ok(None),
+        Some(Ok(answer)) => {
+            let records: Vec<Tlsa> = answer.records.into_iter().filter(usable).collect();
+            // RFC 7672 section 2.2: records that nobody can use still say that there is TLS.
+            Ok(Some(if records.is_empty() {
+                Trust::Anything
+            } else {
+                // Section 3.2.2: the host, and the domain that led to it.
+                let mut names = vec![host.to_owned()];
+                if !subject.domain.eq_ignore_ascii_case(host) && !subject.domain.starts_with('[') {
+                    names.push(subject.domain.to_owned());
+                }
+                Trust::Dane(records, names)
+            }))
+        }
+        // Section 2.1.1: whoever can break the look-up could otherwise switch TLS off.
+        Some(Err(error @ (NoAnswer::Bogus | NoAnswer::Temporary(_)))) => Err(Unprotected {
+            status: (7, 5),
+            permanent: false,
+            text: format!("DANE: the TLSA records of {host}: {error}"),
+        }),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    fn record(usage: u8) -> Tlsa {
+        Tlsa { usage, selector: 1, matching: 1, data: vec![7; 32] }
+    }
+
+    fn answer(secure: bool, usages: &[u8]) -> Option<Result<Answer<Tlsa>, NoAnswer>> {
+        let records = usages.iter().map(|usage| record(*usage)).collect();
+        Some(Ok(Answer { name: "_25._tcp.mx.example".into(), records, secure }))
+    }
+
+    #[test]
+    fn the_rules() {
+        use Security::{Dane, Encrypted, None as No, Opportunistic, Published, Verified};
+        let nothing = || Some(Err(NoAnswer::NotFound { exists: true, secure: true }));
+        let policy = |mode| Policy { mode, mx: vec!["mx.example".into()], max_age: 1 };
+        let other = Policy { mode: Mode::Enforce, mx: vec!["mx2.example".into()], max_age: 1 };
+        let check = |wanted, secure, require_tls, tlsa, expected: &str| {
+            let subject = Subject {
+                tls_optional: false,
+                policy: None,
+                domain: "far.example",
+                host: "mx.example",
+                port: 25,
+                host_secure: secure,
+                address_secure: secure,
+                named: false,
+                require_tls,
+            };
+            let found = match decide(wanted, &subject, tlsa) {
+                Ok(Protection::None) => "none".to_owned(),
+                Ok(Protection::Opportunistic) => "opportunistic".to_owned(),
+                Ok(Protection::Required(Trust::Anything)) => "anything".to_owned(),
+                Ok(Protection::Required(Trust::Roots(names))) => format!("roots {}", names.join(" ")),
+                Ok(Protection::Required(Trust::Dane(records, names))) => {
+                    format!("dane {} {}", records.len(), names.join(" "))
+                }
+                Err(error) => {
+                    format!("{}.{}.{} {error}", if error.permanent { 5 } else { 4 }, error.status.0, error.status.1)
+                }
+            };
+            assert!(found.starts_with(expected), "{wanted:?} {secure} {require_tls}: {found} instead of {expected}");
+        };
+        let strict = |policy: Option<Policy>, require_tls, tls_optional, tlsa, expected: &str| {
+            let subject = Subject {
+                domain: "far.example",
+                host: "mx.example",
+                port: 25,
+                host_secure: false,
+                address_secure: false,
+                named: false,
+                require_tls,
+                tls_optional,
+                policy: policy.as_ref(),
+            };
+            let found = match decide(Published, &subject, tlsa) {
+                Ok(found) => format!("{found:?}"),
+                Err(error) => error.to_string(),
+            };
+            assert!(found.contains(expected), "{policy:?} {require_tls} {tls_optional}: {found} instead of {expected}");
+        };
+        strict(Some(policy(Mode::Enforce)), false, false, None, "Roots([\"mx.example\"])");
+        strict(Some(policy(Mode::Enforce)), true, false, None, "Roots([\"mx.example\"])");
+        strict(Some(policy(Mode::Enforce)), false, true, None, "Opportunistic");
+        strict(Some(policy(Mode::Enforce)), true, true, None, "Roots([\"mx.example\"])");
+        strict(Some(policy(Mode::Enforce)), false, false, answer(true, &[3]), "Dane");
+        strict(Some(other), false, false, None, "does not name mx.example");
+        strict(Some(policy(Mode::Testing)), false, false, None, "Opportunistic");
+        strict(Some(policy(Mode::None)), false, false, None, "Opportunistic");
+        strict(None, true, false, None, "REQUIRETLS");
+        check(Published, false, false, None, "opportunistic");
+        check(Published, true, false, nothing(), "opportunistic");
+        check(Published, true, false, answer(true, &[3]), "dane 1 mx.example far.example");
+        check(Published, true, false, answer(true, &[0, 3, 2]), "dane 2 mx.example far.example");
+        check(Published, true, false, answer(true, &[0, 1]), "anything");
+        check(Published, true, false, answer(false, &[3]), "opportunistic");
+        check(
+            Published,
+            true,
+            false,
+            Some(Err(NoAnswer::Bogus)),
+            "4.7.5 DANE: the TLSA records of mx.example: the answer",
+        );
+        check(Published, true, false, Some(Err(NoAnswer::Temporary("no".into()))), "4.7.5 DANE");
+        check(Dane, true, false, answer(true, &[3]), "dane 1");
+        check(Dane, true, false, nothing(), "4.7.5 DANE is asked for");
+        check(Dane, false, false, None, "4.7.5 DANE is asked for");
+        check(No, true, false, None, "none");
+        check(Opportunistic, true, false, None, "opportunistic");
+        check(Encrypted, true, false, None, "anything");
+        check(Verified, false, false, None, "roots mx.example");
+        check(Published, false, true, None, "5.7.10 REQUIRETLS");
+        check(Published, true, true, nothing(), "roots mx.example");
+        check(Published, true, true, answer(true, &[3]), "dane 1");
+        check(Published, true, true, answer(true, &[1]), "roots mx.example");
+        check(No, true, true, None, "roots mx.example");
+        check(Encrypted, true, true, None, "roots mx.example");
+    }
+}

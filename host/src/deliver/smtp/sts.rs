@@ -1,0 +1,343 @@
+//! MTA-STS (RFC 8461): a domain says over HTTPS which hosts take its mail and that they do so inside TLS.
+//!
+//! Owns the policies, fetched and kept on the disk until they are too old, even when fetching fails. Refuses to connect to
+//! the hosts. Never fails: a domain whose policy can not be had has none, unless an earlier one is still good.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use hyper::{Request, header};
+use parking_lot::Mutex;
+use rustls_pki_types::ServerName;
+use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+
+use crate::{
+    dns::{NoAnswer, Resolver},
+    files,
+    transport::http::{Client, Pieces},
+};
+
+/// Octets of a policy (section 3.2 lets us bound it at 64 KiB).
+const POLICY: usize = 64 << 10;
+/// The longest that a policy counts (section 3.2), seconds.
+const AGE: u64 = 31_557_600;
+/// For a fetch (section 3.3).
+const FETCH: Duration = Duration::from_secs(60);
+/// After a failed fetch the next one waits (section 3.3 asks for a pause), seconds.
+const PAUSE: u64 = 300;
+/// Domains that are remembered in memory.
+const DOMAINS: usize = 10_000;
+
+/// What a policy asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Nothing is sent otherwise.
+    Enforce,
+    /// What would not be sent is only reported.
+    Testing,
+    /// There is no policy any more.
+    None,
+}
+
+/// A policy (section 3.2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// What it asks for.
+    pub mode: Mode,
+    /// Hosts: `mx.example.org`, or `*.example.org` for one label below.
+    pub mx: Vec<String>,
+    /// Seconds from when it was fetched.
+    pub max_age: u64,
+}
+
+impl Policy {
+    /// Reads a policy's text.
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut version = None;
+        let mut mode = None;
+        let mut max_age = None;
+        let mut mx = Vec::new();
+        for line in text.lines().map(str::trim_end).filter(|line| !line.is_empty()) {
+            let (key, value) = line.split_once(':').ok_or_else(|| format!("{line:?} is no field"))?;
+            let value = value.trim();
+            // Of a field that is there twice the first counts, `mx` apart; unknown ones are for later versions.
+            match key {
+                "version" if version.is_none() => version = Some(value),
+                "mode" if mode.is_none() => {
+                    mode = Some(match value {
+                        "enforce" => Mode::Enforce,
+                        "testing" => Mode::Testing,
+                        "none" => Mode::None,
+                        other => return Err(format!("there is no mode {other:?}")),
+                    });
+                }
+                "max_age" if max_age.is_none() => {
+                    let digits = !value.is_empty() && value.len() <= 10 && value.bytes().all(|c| c.is_ascii_digit());
+                    let age = digits.then(|| value.parse::<u64>().ok()).flatten();
+                    max_age = Some(age.ok_or_else(|| format!("max_age {value:?} is no number"))?.min(AGE));
+                }
+                "mx" => mx.push(value.trim_end_matches('.').to_ascii_lowercase()),
+                _ => {}
+            }
+        }
+        if version != Some("STSv1") {
+            return Err("it is not of version STSv1".into());
+        }
+        let mode = mode.ok_or("it has no mode")?;
+        if mode != Mode::None && mx.is_empty() {
+            return Err("it names no host".into());
+        }
+        Ok(Self { mode, mx, max_age: max_age.ok_or("it has no max_age")? })
+    }
+
+    /// Is the host one of them (section 4.1)?
+    #[must_use]
+    pub fn names(&self, host: &str) -> bool {
+        let host = host.trim_end_matches('.').to_ascii_lowercase();
+        self.mx.iter().any(|pattern| match pattern.strip_prefix("*.") {
+            Some(parent) => host.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && rest == parent),
+            None => *pattern == host,
+        })
+    }
+}
+
+/// A policy as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Kept {
+    /// That of the TXT record.
+    id: String,
+    /// Seconds since 1970.
+    fetched: u64,
+    policy: Policy,
+}
+
+impl Kept {
+    fn good(&self, now: u64) -> bool {
+        now < self.fetched.saturating_add(self.policy.max_age)
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Known {
+    kept: Option<Kept>,
+    /// When a fetch of this id failed.
+    failed: Option<(String, u64)>,
+}
+
+/// The policies of all domains.
+#[derive(Debug)]
+pub struct Policies {
+    folder: PathBuf,
+    port: u16,
+    known: Mutex<HashMap<String, Known>>,
+}
+
+impl Policies {
+    /// Kept in this folder. `port`: 443.
+    #[must_use]
+    pub fn new(folder: PathBuf, port: u16) -> Self {
+        Self { folder, port, known: Mutex::default() }
+    }
+
+    /// The policy of a domain in A-labels, if it has one that counts now.
+    pub async fn of(&self, resolver: &Resolver, client: &Client, domain: &str) -> Option<Policy> {
+        let now = now();
+        let known = self.known(domain);
+        let good = known.kept.clone().filter(|kept| kept.good(now));
+        let id = match resolver.txt(&format!("_mta-sts.{domain}")).await {
+            Ok(answer) => id(&answer.records),
+            Err(NoAnswer::NotFound { .. } | NoAnswer::Invalid(_)) => None,
+            // Whoever breaks the look-up must not switch the policy off (section 5.1); the one that is kept counts on.
+            Err(_) => None,
+        };
+        let Some(id) = id else { return good.map(|kept| kept.policy) };
+        if let Some(kept) = good.as_ref().filter(|kept| kept.id == id) {
+            return Some(kept.policy.clone());
+        }
+        if known.failed.as_ref().is_some_and(|(failed, at)| *failed == id && now < at.saturating_add(PAUSE)) {
+            return good.map(|kept| kept.policy);
+        }
+        match self.fetch(resolver, client, domain).await {
+            Ok(policy) => {
+                info!(domain, mode = ?policy.mode, "MTA-STS policy");
+                let kept = Kept { id, fetched: now, policy: policy.clone() };
+                self.keep(domain, kept);
+                Some(policy)
+            }
+            Err(problem) => {
+                warn!(domain, problem, "the MTA-STS policy can not be had");
+                self.remember(domain, Known { kept: known.kept, failed: Some((id, now)) });
+                good.map(|kept| kept.policy)
+            }
+        }
+    }
+
+    async fn fetch(&self, resolver: &Resolver, client: &Client, domain: &str) -> Result<Policy, String> {
+        let host = format!("mta-sts.{domain}");
+        let found = resolver.addresses(&host).await.map_err(|error| format!("{host}: {error}"))?;
+        let addresses: Vec<_> = found.records.iter().take(4).map(|ip| SocketAddr::new(*ip, self.port)).collect();
+        let name = ServerName::try_from(host.clone()).map_err(|error| format!("{host}: {error}"))?;
+        let request = Request::get("/.well-known/mta-sts.txt")
+            .header(header::HOST, &host)
+            .header(header::USER_AGENT, concat!("hermetic/", env!("CARGO_PKG_VERSION")))
+            .body(Pieces::default())
+            .map_err(|error| error.to_string())?;
+        let asked = tokio::time::timeout(FETCH, client.send(&addresses, Some(name), request)).await;
+        let response =
+            asked.map_err(|_| format!("{host}: no answer in time"))?.map_err(|error| format!("{host}: {error}"))?;
+        // Redirects are not followed (section 3.3).
+        if response.status != 200 {
+            return Err(format!("{host} answers {}", response.status));
+        }
+        let kind = response.fields.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+        let plain =
+            |value: &str| value.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/plain"));
+        if !kind.is_some_and(|(_, value)| plain(value)) {
+            return Err(format!("{host} sends no text/plain"));
+        }
+        if response.body.len() > POLICY {
+            return Err(format!("{host} sends more than {POLICY} octets"));
+        }
+        let text = String::from_utf8(response.body).map_err(|_| format!("{host} sends what is no text"))?;
+        Policy::parse(&text).map_err(|problem| format!("{host}: the policy: {problem}"))
+    }
+
+    fn file(&self, domain: &str) -> Option<PathBuf> {
+        // A domain in A-labels is a file's name; what is none never gets here, and would not leave the folder.
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        (domain.chars().all(plain) && !domain.starts_with('.')).then(|| self.folder.join(format!("{domain}.json")))
+    }
+
+    fn known(&self, domain: &str) -> Known {
+        if let Some(known) = self.known.lock().get(domain) {
+            return known.clone();
+        }
+        let kept = self.file(domain).and_then(|file| match read(&file) {
+            Ok(kept) => kept,
+            Err(error) => {
+                warn!(file = %file.display(), %error, "a kept MTA-STS policy can not be read");
+                None
+            }
+        });
+        let known = Known { kept, failed: None };
+        self.remember(domain, known.clone());
+        known
+    }
+
+    fn remember(&self, domain: &str, known: Known) {
+        let mut all = self.known.lock();
+        if all.len() >= DOMAINS && !all.contains_key(domain) {
+            // What is forgotten here is still in its file.
+            all.clear();
+        }
+        all.insert(domain.to_owned(), known);
+    }
+
+    fn keep(&self, domain: &str, kept: Kept) {
+        if let (Some(file), Ok(text)) = (self.file(domain), serde_json::to_vec(&kept))
+            && let Err(error) = files::write_private(&file, &text)
+        {
+            warn!(file = %file.display(), %error, "an MTA-STS policy can not be kept");
+        }
+        self.remember(domain, Known { kept: Some(kept), failed: None });
+    }
+}
+
+fn read(file: &Path) -> io::Result<Option<Kept>> {
+    match fs::read(file) {
+        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(io::Error::other),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The id of the one TXT record that begins as it must (section 3.1).
+fn id(records: &[Vec<u8>]) -> Option<String> {
+    let mut found = records.iter().filter_map(|record| std::str::from_utf8(record).ok()).filter_map(|record| {
+        let mut fields = record.split(';').map(str::trim);
+        (fields.next()? == "v=STSv1").then(|| fields.find_map(|field| field.strip_prefix("id=")).map(str::to_owned))
+    });
+    let (Some(Some(id)), None) = (found.next(), found.next()) else { return None };
+    let plain = !id.is_empty() && id.len() <= 32 && id.bytes().all(|c| c.is_ascii_alphanumeric());
+    plain.then_some(id)
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_are_read() {
+        let good = "version: STSv1\r\nmode: enforce\r\nmx: Mx.Example.org\r\nmx: *.example.net\r\nmax_age: 86400\r\n";
+        let policy = Policy::parse(good).unwrap();
+        assert_eq!((policy.mode, policy.max_age, policy.mx.len()), (Mode::Enforce, 86_400, 2));
+        for (host, expected) in [
+            ("mx.example.org", true),
+            ("MX.example.org.", true),
+            ("a.example.net", true),
+            ("a.b.example.net", false),
+            ("example.net", false),
+            ("mx2.example.org", false),
+        ] {
+            assert_eq!(policy.names(host), expected, "{host}");
+        }
+        for (text, expected) in [
+            ("version: STSv1\nmode: none\nmax_age: 1\n", Ok(Mode::None)),
+            ("version: STSv1\nmode: testing\nmode: enforce\nmx: a\nmax_age: 99999999999\n", Err("is no number")),
+            ("version: STSv1\nmode: testing\nmx: a\nmax_age: 9999999999\nnew: x\n", Ok(Mode::Testing)),
+            ("mode: enforce\nmx: a\nmax_age: 1\n", Err("version")),
+            ("version: STSv2\nmode: enforce\nmx: a\nmax_age: 1\n", Err("version")),
+            ("version: STSv1\nmode: enforce\nmax_age: 1\n", Err("names no host")),
+            ("version: STSv1\nmode: strict\nmx: a\nmax_age: 1\n", Err("no mode")),
+            ("version: STSv1\nmode: enforce\nmx: a\n", Err("no max_age")),
+            ("<html>", Err("no field")),
+        ] {
+            match (Policy::parse(text), expected) {
+                (Ok(policy), Ok(mode)) => assert!(policy.mode == mode && policy.max_age <= AGE, "{text}: {policy:?}"),
+                (Err(problem), Err(words)) if problem.contains(words) => {}
+                (found, expected) => panic!("{text}: {found:?} instead of {expected:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn ids_of_records() {
+        let check = |records: &[&str], expected: Option<&str>| {
+            let records: Vec<_> = records.iter().map(|record| record.as_bytes().to_vec()).collect();
+            assert_eq!(id(&records).as_deref(), expected, "{records:?}");
+        };
+        check(&["v=STSv1; id=20160831085700Z;"], Some("20160831085700Z"));
+        check(&["other", "v=STSv1;id=1"], Some("1"));
+        check(&["v=STSv1; id=1", "v=STSv1; id=2"], None);
+        check(&["v=STSv1;"], None);
+        check(&["v=STSv1; id=a-b"], None);
+        check(&["v=STSv10; id=1"], None);
+        check(&[], None);
+    }
+
+    #[test]
+    fn what_is_kept_outlives_the_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let policy = Policy { mode: Mode::Enforce, mx: vec!["mx.example".into()], max_age: 100 };
+        let kept = Kept { id: "1".into(), fetched: now(), policy };
+        Policies::new(folder.path().into(), 443).keep("far.example", kept.clone());
+        let again = Policies::new(folder.path().into(), 443);
+        assert_eq!(again.known("far.example").kept, Some(kept.clone()));
+        assert!(kept.good(kept.fetched + 99) && !kept.good(kept.fetched + 100));
+        assert!(again.known("../far.example").kept.is_none() && again.known("other.example").kept.is_none());
+        fs::write(folder.path().join("bad.example.json"), "{").unwrap();
+        assert!(again.known("bad.example").kept.is_none());
+    }
+}

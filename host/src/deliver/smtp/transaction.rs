@@ -1,0 +1,139 @@
+//! Between the queue's words and the engine's: an entry as a transaction, an outcome as an answer.
+
+use super::{content::Facts, courier::Sent, plan::Plan};
+use crate::{
+    config::{domain, outbound},
+    engine::{
+        client::{
+            self, Cause, ContentFacts, Fate, ForwardPath, HostName, Limits, Mailbox, Notify, Options,
+            OriginalRecipient, Outcome, Protocol, Recipient, Stage, TlsUse, Transaction,
+        },
+        types::ReturnContent,
+    },
+    store::{self, Lease},
+};
+
+/// Recipients of one transaction. RFC 5321 section 4.5.3.1.8: every server takes 100.
+const RECIPIENTS: u32 = 100;
+
+/// What a session is told at its start.
+pub(super) fn options(plan: &Plan, tls: TlsUse) -> Options {
+    let usual = client::options(&plan.hello);
+    Options {
+        protocol: match plan.protocol {
+            outbound::Protocol::Smtp => Protocol::Smtp,
+            outbound::Protocol::Lmtp => Protocol::Lmtp,
+        },
+        limits: Limits { recipients: RECIPIENTS, ..usual.limits },
+        tls,
+        implicit_tls: plan.implicit_tls,
+        ignore: plan.ignore.clone(),
+        ..usual
+    }
+}
+
+/// A message for these recipients.
+pub(super) fn transaction(leases: &[&Lease], facts: &Facts) -> Transaction {
+    let envelope = leases.first().map(|lease| &*lease.envelope);
+    Transaction {
+        sender: envelope.and_then(|envelope| envelope.reverse_path.as_ref()).map(mailbox),
+        recipients: leases.iter().map(|lease| recipient(lease)).collect(),
+        content: ContentFacts {
+            size: facts.size,
+            eight_bit: facts.eight_bit,
+            bare_line_ends: facts.bare_line_ends,
+            longest_line: facts.longest_line,
+            utf8_header: facts.utf8_header,
+        },
+        require_tls: envelope.is_some_and(|envelope| envelope.require_tls),
+        ret: envelope.and_then(|envelope| envelope.ret).map(|ret| match ret {
+            store::ReturnContent::Full => ReturnContent::Full,
+            store::ReturnContent::Headers => ReturnContent::Headers,
+        }),
+        envid: envelope.and_then(|envelope| envelope.envid.clone()),
+        auth: None,
+        deliver_by: None,
+        priority: None,
+    }
+}
+
+fn recipient(lease: &Lease) -> Recipient {
+    let entry = &lease.recipient;
+    Recipient {
+        path: ForwardPath::Mailbox(mailbox(&entry.recipient)),
+        notify: entry.notify.map(|notify| {
+            let flag = |is: bool, flag| if is { flag } else { Notify::empty() };
+            flag(notify.success, Notify::SUCCESS)
+                | flag(notify.failure, Notify::FAILURE)
+                | flag(notify.delay, Notify::DELAY)
+        }),
+        orcpt: entry.orcpt.clone().map(|(address_type, address)| OriginalRecipient { address_type, address }),
+    }
+}
+
+/// A domain with U-labels goes as A-labels where that saves the need for SMTPUTF8.
+fn mailbox(address: &store::Address) -> Mailbox {
+    let name = &address.domain;
+    let host = match name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(literal) => HostName::Literal(literal.to_owned()),
+        None if address.local.is_ascii() && !name.is_ascii() => {
+            HostName::Domain(domain::canonical(name).map_or_else(|| name.clone(), Into::into))
+        }
+        None => HostName::Domain(name.clone()),
+    };
+    Mailbox { local: address.local.clone(), host }
+}
+
+/// What an outcome means for a recipient.
+pub(super) enum Verdict {
+    Sent(Sent),
+    /// It was not tried.
+    Again,
+}
+
+/// `host`: who said it.
+pub(super) fn verdict(host: &str, outcome: &Outcome) -> Verdict {
+    let status = (outcome.status.subject, outcome.status.detail);
+    let said = match &outcome.reply {
+        Some(reply) => {
+            let given =
+                reply.status.as_ref().map(|s| format!("{}.{}.{} ", s.class, s.subject, s.detail)).unwrap_or_default();
+            format!("{host} said: {} {given}{}", reply.code, reply.text)
+        }
+        None => format!("{host}: {}", why(outcome.cause)),
+    };
+    Verdict::Sent(match outcome.fate {
+        Fate::Accepted => Sent::Taken { by: said, dsn: outcome.dsn },
+        Fate::Temporary => Sent::Later { status, text: said },
+        // RFC 1047: it may be there. A copy too many is better than one too few.
+        Fate::Unknown => Sent::Later { status, text: format!("{said}; it may have arrived all the same") },
+        Fate::Permanent => Sent::Never { status, text: said },
+        Fate::Unsent => return Verdict::Again,
+    })
+}
+
+/// The connection was gone before anything of the transaction could count.
+pub(super) fn never_begun(outcome: &Outcome) -> bool {
+    let early = matches!(outcome.stage, Stage::Idle | Stage::Reset | Stage::Mail | Stage::Rcpt | Stage::Data);
+    let gone = matches!(outcome.cause, Cause::Lost | Cause::TimedOut)
+        || outcome.reply.as_ref().is_some_and(|reply| reply.code == 421);
+    early && gone
+}
+
+fn why(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Reply => "it refused",
+        Cause::TooLarge => "the message is larger than it takes",
+        Cause::EightBit => "the message has octets above 127, and it takes none",
+        Cause::NotLines => "the message is not lines of text, and it takes nothing else",
+        Cause::Utf8Address => "an address needs SMTPUTF8, and it does not offer that",
+        Cause::Utf8Header => "the header needs SMTPUTF8, and it does not offer that",
+        Cause::RequireTls => "the sender asks for REQUIRETLS, and it does not offer that",
+        Cause::DeliverBy => "the message must arrive in time or not at all, and it promises nothing",
+        Cause::Limit => "it takes no more in one go",
+        Cause::BadReply => "what it said is no answer",
+        Cause::TimedOut => "it took too long",
+        Cause::Lost => "the connection was lost",
+        Cause::Abandoned => "we ended the session",
+    }
+}

@@ -1,0 +1,110 @@
+//! Entries for other servers.
+//!
+//! Owns which of them travel together, and what a server's words make of each. Refuses to know how mail gets there. Mail for
+//! one domain goes by a lane of its own, so that a server that is slow or gone holds up nobody else's mail.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use tokio::sync::watch;
+
+use super::{
+    Shared,
+    ending::{self, End},
+    plugins::Work,
+    settle,
+};
+use crate::{
+    config::{Config, domain},
+    deliver::smtp::{
+        courier::{self, Sent},
+        plan::Plan,
+    },
+    store::{Edit, Lease, MessageId, Pending, Route},
+};
+
+/// Is it taken to another server now?
+pub(super) fn is_for(shared: &Shared, config: &Config, lease: &Lease) -> bool {
+    shared.courier.is_some()
+        && !config.outbound.hold
+        && lease.recipient.route == Route::Relay
+        && lease.recipient.pending == Pending::Nothing
+        && Work::of(shared, lease).is_none()
+}
+
+/// Recipients of one message at one domain who get the same.
+pub(super) struct Shipment {
+    domain: String,
+    pub(super) leases: Vec<Lease>,
+}
+
+/// Who travels with whom.
+pub(super) fn shipments(leases: Vec<Lease>) -> Vec<Shipment> {
+    type Key = (MessageId, String, Vec<Edit>);
+    let mut places: HashMap<Key, usize> = HashMap::new();
+    let mut shipments: Vec<Shipment> = Vec::new();
+    for lease in leases {
+        let given = &lease.recipient.recipient.domain;
+        let domain = domain::canonical(given).map_or_else(|| given.to_lowercase(), Into::into);
+        let key = (lease.entry.message, domain.clone(), lease.recipient.edits.clone());
+        let place = *places.entry(key).or_insert(shipments.len());
+        match shipments.get_mut(place) {
+            Some(shipment) => shipment.leases.push(lease),
+            None => shipments.push(Shipment { domain, leases: vec![lease] }),
+        }
+    }
+    shipments
+}
+
+impl Shipment {
+    /// Its lane, and how many of that are on their way at a time.
+    pub(super) fn lane(&self, config: &Config) -> (String, usize) {
+        (format!("relay {}", self.domain), Plan::new(config, &self.domain).connections)
+    }
+
+    /// One attempt, with its settlement. When the queue stops, it has as long as sessions have to end; an attempt that is cut
+    /// off then is made again after the next start.
+    pub(super) async fn attempt(self, shared: Arc<Shared>, config: Arc<Config>, mut stop: watch::Receiver<bool>) {
+        let cut = async {
+            // Gone means stopped.
+            let _ = stop.wait_for(|stop| *stop).await;
+            tokio::time::sleep(Duration::from_secs(config.limits.drain)).await;
+        };
+        tokio::select! {
+            biased;
+            () = self.made(&shared, &config) => {}
+            () = cut => {}
+        }
+    }
+
+    async fn made(self, shared: &Arc<Shared>, config: &Arc<Config>) {
+        let Some(courier) = shared.courier.clone() else { return };
+        let Some(first) = self.leases.first() else { return };
+        let ends = match shared.store.body(first.entry.message).await {
+            Ok(body) => {
+                let shipment = courier::Shipment { leases: self.leases.clone(), body: Arc::new(body) };
+                courier.send(config, &shipment).await.into_iter().map(end).collect()
+            }
+            Err(error) => {
+                let later = || End::Later { reason: error.to_string(), after: None };
+                self.leases.iter().map(|_| later()).collect::<Vec<_>>()
+            }
+        };
+        let mut outcomes = Vec::with_capacity(self.leases.len());
+        for (lease, end) in self.leases.into_iter().zip(ends) {
+            outcomes.push(ending::outcome(shared, config, lease, end, None).await);
+        }
+        settle(shared, outcomes).await;
+    }
+}
+
+fn end(sent: Sent) -> End {
+    match sent {
+        Sent::Taken { by, dsn } => End::Relayed { by, dsn },
+        Sent::Later { status: (subject, detail), text } => {
+            End::Later { reason: format!("4.{subject}.{detail} {text}"), after: None }
+        }
+        Sent::Never { status: (subject, detail), text } => {
+            End::Failed { status: format!("5.{subject}.{detail}"), reason: text }
+        }
+    }
+}
