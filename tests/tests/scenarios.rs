@@ -35,7 +35,7 @@ fn plugin_test(component: &Path, scenarios: &Path, more: &[&str]) -> (i32, Strin
 
 #[test]
 fn shipped_plugins_do_as_their_scenarios_say() {
-    for package in ["allow-list", "greylist", "header-rules"] {
+    for package in ["allow-list", "dnsbl", "greylist", "header-rules", "webhook"] {
         let (code, text) = plugin_test(&built(package), &guests().join(package).join("scenarios"), &[]);
         assert_eq!(code, 0, "{package}:\n{text}");
         assert!(text.contains("ok ") && text.contains(" 0 failed"), "{package}:\n{text}");

@@ -114,7 +114,7 @@ async fn signatures_are_checked_from_the_root_on() {
         .signed();
     let server = Server::start(zone).await;
     let config = Dns { dnssec: true, ..server.config() };
-    let resolver = Resolver::trusting(&config, Some(anchors)).unwrap();
+    let resolver = Resolver::trusting(&config, Some(anchors), None).unwrap();
     let secure = |name: &'static str| {
         let resolver = resolver.clone();
         async move { resolver.mx(name).await.map(|answer| answer.secure) }
@@ -134,6 +134,6 @@ async fn signatures_are_checked_from_the_root_on() {
     assert!(server.asked().is_empty(), "what is not there is remembered with its proof");
     // Keys of somebody else.
     let (_, others) = Zone::default().signed();
-    let resolver = Resolver::trusting(&config, Some(others)).unwrap();
+    let resolver = Resolver::trusting(&config, Some(others), None).unwrap();
     assert_eq!(resolver.mx("example.org").await, Err(NoAnswer::Bogus));
 }

@@ -176,7 +176,8 @@ async fn nothing_is_lost_torn_or_doubled() {
     let store = SqliteStore::open(folder.path(), 0, Metrics::new()).unwrap();
     let config = config(folder.path());
     let (stop, stopped) = watch::channel(false);
-    let queue = tokio::spawn(run(store.clone(), config, places, Arc::new(House::default()), None, Metrics::new(), stopped));
+    let queue =
+        tokio::spawn(run(store.clone(), config, places, Arc::new(House::default()), None, Metrics::new(), stopped));
     while store.counts().await.unwrap().queued > 0 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

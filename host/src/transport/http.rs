@@ -118,7 +118,12 @@ impl Body for Pieces {
 pub struct Client {
     /// The system's roots, read for the first request that needs them.
     tls: Arc<OnceLock<Result<TlsConnector, String>>>,
+    /// Who answers instead of the network.
+    told: Option<Answers>,
 }
+
+/// Responses that were made up, for a request with TLS or without.
+pub type Answers = Arc<dyn Fn(bool, &Request<Pieces>) -> Result<Response, HttpError> + Send + Sync>;
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -138,7 +143,13 @@ impl Client {
     pub fn trusting(roots: RootCertStore) -> Self {
         let tls = OnceLock::new();
         let _ = tls.set(connector(roots));
-        Self { tls: Arc::new(tls) }
+        Self { tls: Arc::new(tls), told: None }
+    }
+
+    /// With answers that were made up, to try things out without a network.
+    #[must_use]
+    pub fn told(answers: Answers) -> Self {
+        Self { told: Some(answers), ..Self::default() }
     }
 
     /// Sends to the first of these addresses that takes a connection; with `name`, in TLS with a server of this name.
@@ -152,6 +163,9 @@ impl Client {
         name: Option<ServerName<'static>>,
         request: Request<Pieces>,
     ) -> Result<Response, HttpError> {
+        if let Some(told) = &self.told {
+            return told(name.is_some(), &request);
+        }
         let Some(name) = name else {
             return exchange(connect(addresses).await?, request).await;
         };

@@ -28,7 +28,7 @@ pub fn check(scenario: &Scenario, played: &[Played]) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (place, (step, played)) in scenario.step.iter().zip(played).enumerate() {
         let texts = step.expect.iter().flat_map(|expect| expected(step, expect, played));
-        let texts = texts.chain(failures(step, played)).chain(kept(step, played));
+        let texts = texts.chain(failures(step, played)).chain(requests(step, played)).chain(kept(step, played));
         problems.extend(texts.map(|text| Problem { step: place + 1, text }));
     }
     problems
@@ -277,6 +277,13 @@ fn failures<'a>(step: &'a Step, played: &'a Played) -> impl Iterator<Item = Stri
         let log: Vec<_> = seen.log.iter().map(|(_, line)| format!("\n  log       {line}")).collect();
         Some(format!("{}: failed\n  because   {failure}{}", called(seen), log.concat()))
     })
+}
+
+fn requests(step: &Step, played: &Played) -> Option<String> {
+    let wanted = step.requests.as_ref()?;
+    let same = wanted.len() == played.requests.len()
+        && wanted.iter().zip(&played.requests).all(|(pattern, request)| fits(pattern, request));
+    (!same).then(|| format!("requests\n  expected  {}\n  got       {}", list(wanted), list(&played.requests)))
 }
 
 fn kept<'a>(step: &'a Step, played: &'a Played) -> impl Iterator<Item = String> + 'a {

@@ -7,11 +7,13 @@
 //! [`policy::chain`]: crate::policy::chain
 
 pub mod expect;
+mod network;
 pub mod play;
 pub mod scenario;
 pub mod shown;
 mod watched;
 
+pub use network::Requests;
 pub use play::{Instances, Played, play};
 pub use scenario::{Scenario, ScenarioError};
 pub use watched::Seen;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    network::Requests,
     scenario::{Kept, Kind, Scenario, ScenarioError, Session, Step, To},
     watched::{Seen, Watched},
 };
@@ -54,11 +55,14 @@ pub struct Played {
     pub outcomes: Vec<(String, Outcome)>,
     /// The message's content, if there was one.
     pub content: Vec<u8>,
+    /// The requests that it sent.
+    pub requests: Vec<String>,
     /// All that the plugin has kept.
     pub kept: BTreeMap<String, Vec<u8>>,
 }
 
-/// Plays it with a plugin that was loaded for it alone. Of its hooks those in `hooks` are called.
+/// Plays it with a plugin that was loaded for it alone. Of its hooks those in `hooks` are called. `requests`: where those are
+/// that it sends.
 ///
 /// # Errors
 /// A step that makes no sense.
@@ -67,6 +71,7 @@ pub async fn play(
     hooks: &[Hook],
     scenario: &Scenario,
     instances: Instances,
+    requests: &Requests,
 ) -> Result<Vec<Played>, ScenarioError> {
     let mut now = scenario.begins();
     let pairs: Vec<_> = scenario.keyvalue.iter().map(|(key, kept)| pair(key, kept)).collect();
@@ -87,7 +92,8 @@ pub async fn play(
                 (Vec::new(), stage.content.clone().unwrap_or_default())
             }
         };
-        played.push(Played { seen: plugin.take(), outcomes, content, kept: wasm.kept(now)? });
+        let requests = std::mem::take(&mut *requests.lock());
+        played.push(Played { seen: plugin.take(), outcomes, content, requests, kept: wasm.kept(now)? });
     }
     Ok(played)
 }

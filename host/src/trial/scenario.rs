@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use crate::{
     config::plugins::{Grants, OnFailure, Plugin as Configured, PluginLimits},
+    dns::Told,
     plugin::hook::{Hook, State},
 };
 
@@ -40,6 +41,9 @@ pub enum ScenarioError {
         /// What.
         problem: String,
     },
+    /// What the DNS says.
+    #[error("dns: {0}")]
+    Network(String),
     /// The database of the plugin.
     #[error("the plugin's database: {0}")]
     Database(#[from] crate::plugin::BucketError),
@@ -59,6 +63,10 @@ pub struct Scenario {
     pub start: Option<u32>,
     /// What the plugin has kept before.
     pub keyvalue: BTreeMap<String, Kept>,
+    /// What the DNS says; nothing else is there.
+    pub dns: BTreeMap<String, Told>,
+    /// What servers answer; the first that fits.
+    pub http: Vec<Server>,
     /// One after the other.
     pub step: Vec<Step>,
 }
@@ -110,6 +118,29 @@ pub enum Kept {
         /// From the beginning on.
         seconds: u32,
     },
+}
+
+/// What a server answers.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Server {
+    /// Requests for this, in which `*` stands for anything.
+    pub url: String,
+    /// With this method; none: any.
+    #[serde(default)]
+    pub method: Option<String>,
+    /// 200, unless it is said.
+    #[serde(default)]
+    pub status: Option<u16>,
+    /// Of the response.
+    #[serde(default)]
+    pub fields: BTreeMap<String, String>,
+    /// Of the response.
+    #[serde(default)]
+    pub body: String,
+    /// It does not answer.
+    #[serde(default)]
+    pub unavailable: bool,
 }
 
 /// What is known of the session: `interface facts`. What is not said is as in [`Session::over`].
@@ -196,6 +227,8 @@ pub struct Step {
     pub text: String,
     /// What is expected.
     pub expect: Vec<Expect>,
+    /// The requests that are sent over HTTP: all, in their order, as `METHOD URL`, in which `*` stands for anything.
+    pub requests: Option<Vec<String>>,
     /// What the plugin has kept afterwards.
     pub keyvalue: BTreeMap<String, KeptThen>,
 }
@@ -220,6 +253,7 @@ impl Default for Step {
             status: None,
             text: String::new(),
             expect: Vec::new(),
+            requests: None,
             keyvalue: BTreeMap::new(),
         }
     }

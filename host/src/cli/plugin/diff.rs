@@ -21,7 +21,7 @@ use crate::{
         hook::{Hook, Plugin},
         load::Description,
     },
-    trial::{Instances, Played, play, shown},
+    trial::{Instances, Played, Scenario, play, shown},
 };
 
 pub(super) const HELP: &str = "\
@@ -174,6 +174,9 @@ async fn judged(
         plugin.grants.edit = true;
         plugin.grants.quarantine = true;
         plugin.grants.keyvalue = 1 << 20;
+        plugin.grants.resolver = true;
+        // That of a server which nobody has.
+        plugin.grants.http = vec!["nowhere.invalid".into()];
         plugin.grants.forwarding = vec!["*".into()];
     }
     let problem = |problem: String| PluginError::File { file: folder.to_owned(), problem };
@@ -184,9 +187,12 @@ async fn judged(
     if messages.is_empty() {
         return Err(problem("no message (*.eml) is there".into()));
     }
+    // Their requests go nowhere: the DNS knows no name.
+    let (network, requests) = Scenario::default().network()?;
+    let loader = loader.clone().reaching(network);
     let mut builds = Vec::new();
     for file in [&arguments.old, &arguments.new] {
-        let wasm = load(loader, &plugin.configured(&stem(file), file).map_err(PluginError::Usage)?)?;
+        let wasm = load(&loader, &plugin.configured(&stem(file), file).map_err(PluginError::Usage)?)?;
         let hooks = arguments.made_up.hooks(wasm.hooks())?;
         builds.push((wasm, hooks));
     }
@@ -196,7 +202,7 @@ async fn judged(
         for (wasm, hooks) in &builds {
             let hooks: &[Hook] = hooks;
             let scenario = arguments.made_up.scenario(plugin.clone(), hooks, Some(message));
-            said.push(answers(&play(wasm, hooks, &scenario, Instances::Fresh).await?));
+            said.push(answers(&play(wasm, hooks, &scenario, Instances::Fresh, &requests).await?));
         }
         let [old, new] = &said[..] else { continue };
         let names: BTreeSet<_> = old.keys().chain(new.keys()).collect();

@@ -7,7 +7,7 @@ use clap::Args;
 use super::{Kept, PluginError, load, made_up::MadeUp, stem};
 use crate::{
     plugin::{hook::Hook, run::Level},
-    trial::{Instances, Played, Seen, play, shown},
+    trial::{Instances, Played, Requests, Seen, play, shown},
 };
 
 pub(super) const HELP: &str = "\
@@ -45,7 +45,7 @@ pub(super) async fn try_out(arguments: &RunArguments) -> Result<(String, bool), 
     let wasm = load(&loader, &configured)?;
     let hooks = made_up.hooks(crate::plugin::hook::Plugin::hooks(&*wasm))?;
     let scenario = made_up.scenario(plugin, &hooks, message.as_deref());
-    let played = play(&wasm, &hooks, &scenario, Instances::Fresh).await?;
+    let played = play(&wasm, &hooks, &scenario, Instances::Fresh, &Requests::default()).await?;
     Ok(report(&hooks, &played, *calls))
 }
 

@@ -87,8 +87,9 @@ async fn one(loader: &Loader, component: &Path, file: &Path) -> Result<Tested, P
     let mut runs = Vec::new();
     for instances in [Instances::Fresh, Instances::Shared] {
         // Loaded for each: a breaker that has opened would be remembered, too.
-        let wasm = load(loader, &configured)?;
-        let played = play(&wasm, wasm.hooks(), &scenario, instances).await;
+        let (network, requests) = scenario.network()?;
+        let wasm = load(&loader.clone().reaching(network), &configured)?;
+        let played = play(&wasm, wasm.hooks(), &scenario, instances, &requests).await;
         let played = played.map_err(|error| PluginError::File { file: file.to_owned(), problem: error.to_string() })?;
         runs.push((instances, played));
     }
