@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use hermetic::config::plugins::{Grants, OnFailure, Plugin as Configured, PluginLimits};
 use hermetic::plugin::hook::{Edit, Facts, Forward, Hook, Message, Phase, Plugin, Ran, Scratch, Verdict, Wishes};
 use hermetic::plugin::render::render;
-use hermetic::plugin::run::{Level, Note, Wasm};
+use hermetic::plugin::run::{Level, Note, Wasm, Watching};
 use hermetic::plugin::{LoadError, Loader};
 
 const DEADLINE: Duration = Duration::from_millis(100);
@@ -226,7 +226,12 @@ async fn edits_and_wishes_count_when_the_recipient_is_accepted() {
     let plugin = house.load(|_| {});
     let notes = hermetic::plugin::run::Notes::default();
     let facts = Arc::new(Facts::default());
-    let mut phase = plugin.watched_phase(facts, Scratch::default(), message(), Some(Arc::clone(&notes)));
+    let mut phase = plugin.watched_phase(
+        facts,
+        Scratch::default(),
+        message(),
+        Watching { notes: Some(Arc::clone(&notes)), ..Watching::default() },
+    );
     let mut wishes = Wishes::default();
     let ran = call(&mut *phase, Hook::RecipientMessage, "mark", &mut wishes).await;
     assert_eq!((&ran.verdict, &ran.failure), (&Verdict::Accept, &None));

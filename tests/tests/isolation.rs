@@ -5,8 +5,8 @@
 use std::{fs, path::Path, sync::Arc};
 
 use hermetic::config::plugins::{Grants, OnFailure, Plugin as Configured, PluginLimits};
-use hermetic::plugin::hook::{Facts, Forward, Hook, Plugin, Ran, Scratch, Verdict, Wishes};
-use hermetic::plugin::run::{Level, Note, Notes, Wasm};
+use hermetic::plugin::hook::{Facts, Forward, Hook, Ran, Scratch, Verdict, Wishes};
+use hermetic::plugin::run::{Level, Note, Notes, Wasm, Watching};
 use hermetic::plugin::{LoadError, Loader};
 use hermetic_tests::guest::{drafts, hostile};
 
@@ -43,7 +43,12 @@ impl House {
 }
 
 async fn ask(plugin: &Arc<Wasm>, hook: Hook, deed: &str, notes: Option<Notes>) -> Ran {
-    let mut phase = plugin.watched_phase(Arc::new(Facts::default()), Scratch::default(), None, notes);
+    let mut phase = plugin.watched_phase(
+        Arc::new(Facts::default()),
+        Scratch::default(),
+        None,
+        Watching { notes, ..Watching::default() },
+    );
     let forward = Forward { forward_path: format!("{deed}@example.test"), mailbox: None };
     phase.call(hook, Some(&forward), &[], &mut Wishes::default()).await
 }

@@ -208,7 +208,9 @@ async fn a_plugin_that_rests_goes_on_at_once_when_it_is_replaced() {
         let ran = phase.call(Hook::Recipient, Some(&forward), &[], &mut Wishes::default()).await;
         ran.failure.unwrap_or_default()
     };
-    let first = Plugins::none(folder.path().join("plugins")).become_these(&wanted).expect("it loads");
+    let first = Plugins::none(folder.path().join("plugins"), hermetic::config::Dns::default())
+        .become_these(&wanted)
+        .expect("it loads");
     for _ in 0..5 {
         assert!(ask(&first, "trap").await.starts_with("trap"));
     }
