@@ -5,7 +5,7 @@
 use std::{fs, path::Path, sync::Arc};
 
 use hermetic::config::plugins::{Grants, OnFailure, Plugin as Configured, PluginLimits};
-use hermetic::plugin::hook::{Facts, Forward, Hook, Plugin, Ran, Scratch, Verdict, Wishes};
+use hermetic::plugin::hook::{Facts, Forward, Hook, Ran, Scratch, Verdict, Wishes};
 use hermetic::plugin::run::{Level, Note, Notes, Wasm};
 use hermetic::plugin::{LoadError, Loader};
 use hermetic_tests::guest::{drafts, hostile};
