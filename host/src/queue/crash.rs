@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{tests::*, *};
-use crate::store::{Content, sqlite::SqliteStore};
+use crate::store::{Content, NewEntry, sqlite::SqliteStore};
 
 /// The folder that the victim works in.
 const VICTIM: &str = "HERMETIC_CRASH_VICTIM";
