@@ -34,7 +34,7 @@ fn content(name: &str, n: u64) -> Vec<u8> {
 
 /// The recipients of the nth message; the last one of every other has no mailbox.
 fn recipients(n: u64) -> Vec<NewEntry> {
-    let lost = (n % 2 == 0).then_some("lost");
+    let lost = n.is_multiple_of(2).then_some("lost");
     MAILBOXES[..usize::try_from(n % 3 + 1).unwrap()].iter().copied().chain(lost).map(entry).collect()
 }
 
@@ -164,7 +164,7 @@ async fn nothing_is_lost_torn_or_doubled() {
             for place in 0..=n % 3 {
                 accepted.insert(format!("{id}.{place}"), content(name, n));
             }
-            if n % 2 == 0 {
+            if n.is_multiple_of(2) {
                 lost.insert(format!("{id}.{}", n % 3 + 1));
             }
         }

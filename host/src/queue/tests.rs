@@ -15,11 +15,13 @@ pub(super) fn places(config: &Config, mailbox: &str) -> Option<PathBuf> {
     (mailbox != "lost@example.test").then(|| config.data.join("mail").join(mailbox))
 }
 
+type Judge = Box<dyn Fn(&Lease, Message) -> Result<Vec<NewEntry>, String> + Send + Sync>;
+
 /// Everybody at `example.test` has a mailbox, and the plugins that the test wants.
 #[derive(Default)]
 pub(super) struct House {
     chain: Vec<Arc<dyn Plugin>>,
-    judge: Option<Box<dyn Fn(&Lease, Message) -> Result<Vec<NewEntry>, String> + Send + Sync>>,
+    judge: Option<Judge>,
 }
 
 #[async_trait::async_trait]

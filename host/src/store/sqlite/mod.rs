@@ -44,9 +44,9 @@
 //! 9. *An attempt that is counted.* What a plugin delivers can not be looked for. The attempt's number is committed before
 //!    the plugin is called; whoever calls it again after a crash has the next number, and the same idempotency key.
 //! 10. *Judged again.* The entry becomes what the judges made of it in one transaction, and is delivered after that: a
-//!    crash before it has them asked again, and nothing has been delivered.
+//!     crash before it has them asked again, and nothing has been delivered.
 //! 11. *A row whose file is missing or short* can not come from a crash. It is damage: an error is logged at start, and
-//!    the entries are held.
+//!     the entries are held.
 //!
 //! The WAL is written back by the writer thread after it has answered, whenever about 32 MiB were added; see `writer`.
 
