@@ -136,6 +136,8 @@ sessions-per-client = 5000
 command-timeout = $idle
 data-timeout = $idle
 
+[outbound]
+hold = true
 [observe]
 level = "info"
 X

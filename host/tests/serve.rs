@@ -70,7 +70,7 @@ fn free<const N: usize>() -> [SocketAddr; N] {
 }
 
 fn configuration(name: &str, listeners: &[SocketAddr]) -> String {
-    let mut text = format!("name = {name:?}\ndata = \"data\"\n[limits]\ndrain = 5\n");
+    let mut text = format!("name = {name:?}\ndata = \"data\"\n[outbound]\nhold = true\n[limits]\ndrain = 5\n");
     for address in listeners {
         text += &format!("[[listener]]\nkind = \"mx\"\naddress = \"{address}\"\n");
     }

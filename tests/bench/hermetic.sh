@@ -22,6 +22,8 @@ sessions = 12000
 sessions-per-client = 12000
 idle-commands = 100000
 command-timeout = 600
+[outbound]
+hold = true
 [queue]
 hold = $([ "$VARIANT" = hold ] && echo true || echo false)
 [observe]

@@ -157,6 +157,10 @@ impl Rig {
             greeting.push((port, kind != "submissions" && !more.contains("proxy")));
         }
         let _ = write!(toml, "[[domain]]\nname = \"{DOMAIN}\"\nmailboxes = [\"*\"]\n\n");
+        // Nothing of a test leaves the machine, unless it says how.
+        if !self.tables.contains("[outbound]") {
+            toml.push_str("[outbound]\nhold = true\n");
+        }
         let _ = write!(toml, "[limits]\nsessions-per-client = 2000\ndrain = 10\n{}\n{}", self.limits, self.tables);
         let config = folder.path().join("hermetic.toml");
         fs::write(&config, &toml).expect("the configuration is written");
