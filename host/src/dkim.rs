@@ -19,7 +19,10 @@ use mail_auth::{
 use mail_parser::{HeaderName, HeaderValue, MessageParser};
 use rustls_pki_types::{PrivateKeyDer, alg_id, pem::PemObject as _};
 
-use crate::{config::Config, files};
+use crate::{
+    config::{Config, domain},
+    files,
+};
 
 /// The fields that a signature covers (RFC 6376 section 5.4.1). One that is not there can not be added without breaking
 /// it, so those that mailing lists and gateways add on their way are not among them.
@@ -231,8 +234,7 @@ fn author(header: &[u8]) -> Option<String> {
     let (Some(field), None) = (from.next(), from.next()) else { return None };
     let HeaderValue::Address(address) = &field.value else { return None };
     let address = address.first()?.address()?;
-    let (_, domain) = address.rsplit_once('@')?;
-    crate::config::domain::canonical(domain).map(Into::into)
+    domain::canonical(domain::of_address(address)?).map(Into::into)
 }
 
 #[cfg(test)]

@@ -16,6 +16,12 @@ pub fn strict(domain: &str) -> Option<Cow<'_, str>> {
     Uts46::new().to_ascii(domain.as_bytes(), AsciiDenyList::STD3, Hyphens::CheckFirstLast, DnsLength::Verify).ok()
 }
 
+/// The domain of an address that a message's header or the operator names; an SMTP path arrives parsed.
+#[must_use]
+pub fn of_address(address: &str) -> Option<&str> {
+    address.rsplit_once('@').map(|(_, domain)| domain)
+}
+
 /// With U-labels where that is possible, for text that may hold UTF-8.
 #[must_use]
 pub fn unicode(domain: &str) -> String {

@@ -304,7 +304,7 @@ pub const TABLES: &[Table] = &[
             key("protocol", r#""smtp""#, "`smtp` or `lmtp`."),
             absent("login", r#""relay@example.org""#, "Log in as this user."),
             absent("password-file", r#""relay.password""#, "The first line of this file is the password."),
-            key("ignore", "[]", "EHLO keywords that count as not offered, for servers that do not keep their word."),
+            key("ignore", "[]", "ESMTP keywords that count as not offered, for servers that do not keep their word."),
             absent("connections", "2", "Connections at a time, instead of `outbound.connections`."),
         ],
     },

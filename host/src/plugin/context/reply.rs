@@ -9,6 +9,7 @@ use mail_builder::{
 };
 
 use super::{Code, Guest, fault};
+use crate::config::domain;
 use crate::plugin::{
     bindings::hermetic::plugin::{reply, types::Fault},
     header::{self, View},
@@ -75,7 +76,7 @@ fn ids(value: &str) -> Vec<String> {
 
 /// The answer with its header.
 fn written(original: &Original, from: &str, to: &str, subject: &str, text: &str, now: u32) -> Option<Vec<u8>> {
-    let domain = from.rsplit_once('@').map_or("localhost", |(_, domain)| domain);
+    let domain = domain::of_address(from).unwrap_or("localhost");
     let id = format!("{:032x}@{domain}", rand::random::<u128>());
     let subject = if subject.is_empty() { format!("Auto: {}", original.subject) } else { subject.to_owned() };
     let mut message = MessageBuilder::new()

@@ -1,0 +1,104 @@
+//! Mail from one server to another: by the sealed client, inside TLS, and back as a notice where it is refused.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use hermetic_tests::server::{Rig, Server};
+use hermetic_tests::session::Session;
+
+/// Takes mail for `far.test`.
+fn far() -> Server {
+    Rig::new()
+        .listener("mx", "")
+        .tables("[[domain]]\nname = \"far.test\"\nmailboxes = [\"berta\", \"carl\", \"postmaster\"]")
+        .start()
+}
+
+/// Sends it there.
+fn near(far: &Server) -> Server {
+    let tables = format!(
+        "[relay]\nnetworks = [\"127.0.0.0/8\"]\n[queue]\nretry-first = 1\nretry-most = 2\n[outbound]\nconnections = 2\n\
+         [[destination]]\ndomains = [\"far.test\"]\nhosts = [\"127.0.0.1:{}\"]\n",
+        far.port("mx")
+    );
+    Rig::new().listener("mx", "").tables(&tables).start()
+}
+
+/// All messages below a folder's Maildirs.
+fn messages(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let Ok(entries) = fs::read_dir(folder) else { return found };
+    for entry in entries.map(|entry| entry.expect("an entry").path()) {
+        if entry.is_dir() {
+            found.extend(messages(&entry));
+        } else if entry.parent().and_then(Path::file_name).is_some_and(|name| name == "new") {
+            found.push(String::from_utf8_lossy(&fs::read(&entry).expect("a message")).into_owned());
+        }
+    }
+    found
+}
+
+fn send(server: &Server, parameters: &str, recipients: &[&str], content: &str) {
+    let mut session = Session::open(server.port("mx")).expect("a session");
+    let mut say = |line: &str, code: u16| {
+        let reply = session.command(line).expect("a reply");
+        assert_eq!(reply.code, code, "{line}: {reply:?}");
+    };
+    say("EHLO me.test", 250);
+    say(&format!("MAIL FROM:<anna@example.test>{parameters}"), 250);
+    for to in recipients {
+        say(&format!("RCPT TO:<{to}>"), 250);
+    }
+    say("DATA", 354);
+    session.write(content.as_bytes()).expect("written");
+    session.write(b".\r\n").expect("written");
+    assert_eq!(session.reply().expect("a reply").code, 250);
+}
+
+fn wait_for(what: &str, servers: [&Server; 2], mut so: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !so() {
+        let [near, far] = servers;
+        assert!(Instant::now() < end, "never: {what}\n{}\n{}\n{:#?}", near.log(), far.log(), near.queue());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn mail_reaches_another_server_and_refusals_come_back() {
+    let far = far();
+    let near = near(&far);
+    let body = format!("..dots\r\n{}", "a line of some length\r\n".repeat(20_000));
+    let content = format!("From: anna@example.test\r\nSubject: there\r\n\r\n{body}");
+    send(&near, "", &["berta@far.test", "carl@far.test", "nobody@far.test"], &content);
+    wait_for("two copies", [&near, &far], || messages(far.data()).len() == 2);
+    for copy in messages(far.data()) {
+        let sent = body.replacen("..", ".", 1);
+        assert!(copy.ends_with(&sent), "{} octets: {:?}", copy.len(), copy.chars().take(600).collect::<String>());
+        assert!(
+            copy.contains("Return-Path: <anna@example.test>") && copy.contains("with ESMTPS"),
+            "{:?}",
+            &copy[..400]
+        );
+    }
+    wait_for("a notice", [&near, &far], || near.maildir("anna").messages().len() == 1);
+    let notice = String::from_utf8_lossy(&near.maildir("anna").messages()[0]).into_owned();
+    for words in ["multipart/report", "Final-Recipient: rfc822;nobody@far.test", "Action: failed", "Status: 5.1.1"] {
+        assert!(notice.contains(words), "{words:?} in:\n{notice}");
+    }
+    assert!(near.queue().is_empty(), "{:#?}", near.queue());
+    assert_eq!(near.log().matches(" relayed").count(), 2, "{}", near.log());
+}
+
+#[test]
+fn a_server_that_is_gone_for_a_while_gets_its_mail_later() {
+    let mut far = far();
+    let near = near(&far);
+    far.kill();
+    send(&near, "", &["berta@far.test"], "From: anna@example.test\r\nSubject: later\r\n\r\nHello\r\n");
+    wait_for("a first attempt", [&near, &far], || near.log().contains("deferred"));
+    far.start_again();
+    wait_for("the copy", [&near, &far], || messages(far.data()).len() == 1 && near.queue().is_empty());
+}
