@@ -343,6 +343,7 @@ pub(super) mod sealed {
                 "accepted and discarded",
                 "accepted with others and judged again later: deferred by plugin judge: come again",
                 "accepted with others and quarantined: refused by plugin judge: go away",
+                "judged again: deferred by plugin judge: come again",
             ]
         );
         // Nobody accepts: one reply, the better of the two.
