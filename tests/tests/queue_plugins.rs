@@ -55,8 +55,10 @@ fn send(server: &Server, names: &[&str]) {
 /// What the courier said, sorted.
 fn said(server: &Server) -> Vec<String> {
     let log = server.log();
-    let mut said: Vec<_> =
-        log.lines().filter_map(|line| Some(line.split_once("courier: ")?.1.trim_end_matches('"').to_owned())).collect();
+    let mut said: Vec<_> = log
+        .lines()
+        .filter_map(|line| Some(line.split_once("courier: ")?.1.split_once(" plugin=")?.0.to_owned()))
+        .collect();
     said.sort();
     said
 }
