@@ -255,7 +255,6 @@ fn a_flood_of_key_values_does_not_hold_up_a_250() {
 }
 
 #[test]
-#[ignore = "written before the targets of redirects were judged; the circle's copies are held now"]
 fn redirects_in_a_circle_end() {
     let file = hostile();
     let tables: String = ["tick", "tock"]

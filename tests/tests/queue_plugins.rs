@@ -27,7 +27,7 @@ fn courier() -> PathBuf {
 fn server(deadline: u32) -> Server {
     let tables = format!(
         "[queue]\nretry-first = 1\nretry-most = 2\n\
-         [[plugin]]\nname = \"courier\"\nfile = {:?}\ngrants = {{ edit = true, keyvalue = 65536 }}\n\
+         [[plugin]]\nname = \"courier\"\nfile = {:?}\ngrants = {{ edit = true, keyvalue = 65536, delivery = true }}\n\
          limits = {{ deadline = {deadline}, timeout = 60000 }}\n\
          [[route]]\nrecipients = [\"anna@example.test\"]\nplugins = []\n\
          [[route]]\nrecipients = [\"*\"]\nplugins = [\"courier\"]\n",

@@ -385,7 +385,7 @@ pub const TABLES: &[Table] = &[
             key(
                 "grants",
                 "{}",
-                "What it may do besides judging: `edit` (header fields, true or false), `forwarding` (the domains to which it may redirect, `\"*\"` is any), `quarantine` (true or false), `keyvalue` (octets that it may keep), `resolver` (true or false), `http` (the servers that it may send requests to: `\"hooks.example.org\"` is HTTPS at port 443, `\"hooks.example.org:8080\"` HTTPS and HTTP at that port; an address that is not public, such as `\"127.0.0.1:8080\"`, has to be listed itself, even if a listed name leads there). A component that imports more is not loaded.",
+                "What it may do besides judging: `edit` (header fields, true or false), `forwarding` (the domains to which it may redirect, `\"*\"` is any), `quarantine` (true or false), `keyvalue` (octets that it may keep), `delivery` (true or false; its hook `delivery` delivers instead of the Maildir, and is not called otherwise), `resolver` (true or false), `http` (the servers that it may send requests to: `\"hooks.example.org\"` is HTTPS at port 443, `\"hooks.example.org:8080\"` HTTPS and HTTP at that port; an address that is not public, such as `\"127.0.0.1:8080\"`, has to be listed itself, even if a listed name leads there). A component that imports more is not loaded.",
             ),
             key(
                 "limits",

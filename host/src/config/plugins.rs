@@ -51,6 +51,8 @@ pub struct Grants {
     pub reply: bool,
     /// Octets that it may keep; 0: none.
     pub keyvalue: u64,
+    /// Deliver the mail of its recipients instead of their Maildirs.
+    pub delivery: bool,
     /// Ask the DNS.
     pub resolver: bool,
     /// Servers that it may send requests to, each an [`HttpHost`]. An address that is not public has to be listed itself,

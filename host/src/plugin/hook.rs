@@ -218,6 +218,10 @@ pub trait Plugin: Send + Sync + 'static {
     fn hash(&self) -> &str;
     /// What it exports.
     fn hooks(&self) -> &[Hook];
+    /// Its hook `delivery` delivers for its recipients: it has the hook, and the operator grants that.
+    fn delivers(&self) -> bool {
+        self.hooks().contains(&Hook::Delivery)
+    }
     /// A fresh instance for one phase of one transaction (the envelope, or the message). It never outlives a wait for the
     /// client. `scratch` goes from phase to phase of the same transaction.
     fn phase(self: Arc<Self>, facts: Arc<Facts>, scratch: Scratch, message: Option<Arc<Message>>) -> Box<dyn Phase>;

@@ -215,6 +215,13 @@ impl Loader {
         {
             return Err(LoadError::Memory { begins: begins.saturating_mul(PAGE), allowed: limits.memory });
         }
+        if description.hooks.contains(&Hook::Delivery) && !configured.grants.delivery {
+            let plugin = &*configured.name;
+            tracing::info!(
+                plugin,
+                "it could deliver and may not: to allow that, write `delivery = true` below [plugin.grants]"
+            );
+        }
         let linker = linker(&component)?;
         let wrong = |error: wasmtime::Error| LoadError::WrongImport(format!("{error:#}"));
         let instances = linker.instantiate_pre(&component).map_err(wrong)?;

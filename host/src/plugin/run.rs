@@ -245,6 +245,10 @@ impl Plugin for Wasm {
         &self.shared.description.hooks
     }
 
+    fn delivers(&self) -> bool {
+        self.shared.settings.grants.delivery && self.hooks().contains(&Hook::Delivery)
+    }
+
     fn phase(self: Arc<Self>, facts: Arc<Facts>, scratch: Scratch, message: Option<Arc<Message>>) -> Box<dyn Phase> {
         self.watched_phase(facts, scratch, message, Watching::default())
     }

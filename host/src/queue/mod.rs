@@ -4,8 +4,8 @@
 //! entries are stored and who judges. Fails never: what does not work now is tried later, and what never works is told to its
 //! sender or ends as `held`, where `hermetic queue list` shows it.
 //!
-//! An entry is delivered to its Maildir, or by the first plugin of its chain that has the hook `delivery`. Entries that wait
-//! for plugins go by lanes of their own ([`lanes`]), the others in batches.
+//! An entry is delivered to its Maildir, or by the first plugin of its chain that has the hook `delivery` and the grant. Entries that
+//! wait for plugins go by lanes of their own ([`lanes`]), the others in batches.
 
 mod ending;
 mod facts;

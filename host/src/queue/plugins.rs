@@ -38,7 +38,7 @@ impl Work {
             Pending::Bounce { .. } => None,
             Pending::Nothing => {
                 let chain = shared.rules.chain(&entry.recipient, &entry.route);
-                chain.into_iter().find(|plugin| plugin.hooks().contains(&Hook::Delivery)).map(Self::Deliver)
+                chain.into_iter().find(|plugin| plugin.delivers()).map(Self::Deliver)
             }
         }
     }
