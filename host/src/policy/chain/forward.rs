@@ -82,9 +82,8 @@ impl Judging {
     async fn send_on_from(&mut self, sending: &mut Sending, from: usize) {
         let wishes = &self.recipients[from].outcome.wishes;
         let own = self.recipients[from].key();
-        let redirected = wishes.redirect.as_ref().map_or(0, Vec::len);
         let names: Vec<String> = wishes.redirect.iter().flatten().chain(&wishes.add).cloned().collect();
-        let mut away = redirected > 0;
+        let mut away = wishes.redirect.as_ref().is_some_and(|to| !to.is_empty());
         let mut sent = Vec::new();
         let mut seen = HashSet::new();
         for (index, name) in names.iter().enumerate() {
@@ -104,8 +103,8 @@ impl Judging {
             };
             let key = comparable(&address.local, &address.domain);
             if key == own {
-                // To itself: it keeps its copy.
-                away &= index >= redirected;
+                // To itself, by whichever word: it keeps its copy.
+                away = false;
             } else if seen.insert(key.clone()) {
                 match self.arrive(sending, from, address, route, key).await {
                     Ok(Some((place, first))) => sent.push(Sent::To { name: name.clone(), place, first }),
