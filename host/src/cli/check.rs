@@ -7,8 +7,9 @@ use crate::{
         Config, ConfigError, Domain, Found, Kind, Listener, Loaded, Mailboxes,
         plugins::{OnFailure, Refused},
     },
+    dkim::Signers,
     policy::auth::Users,
-    transport::tls,
+    transport::{tls, trust::Roots},
 };
 
 /// For people, on standard output; or every error.
@@ -42,6 +43,19 @@ fn unreadable(config: &Config) -> Vec<String> {
             && let Err(error) = fs::read(path)
         {
             errors.push(format!("{key}: {} can not be read: {error}", path.display()));
+        }
+    }
+    if let Err(error) = Signers::load(config) {
+        errors.push(error.to_string());
+    }
+    if let Some(file) = &config.outbound.roots
+        && let Err(error) = Roots::load(Some(file))
+    {
+        errors.push(format!("outbound.roots: {error}"));
+    }
+    for path in config.destinations.iter().filter_map(|one| one.password_file.as_ref()) {
+        if let Err(error) = fs::File::open(path) {
+            errors.push(format!("destination.password-file: {} can not be read: {error}", path.display()));
         }
     }
     for plugin in &config.plugins {
@@ -109,6 +123,7 @@ fn describe(name: &str, loaded: &Loaded, users: usize) -> String {
         };
     }
 
+    text.push_str(&outbound(config));
     text.push_str(&judges(config));
 
     let differing = differing(config);
@@ -124,6 +139,30 @@ fn describe(name: &str, loaded: &Loaded, users: usize) -> String {
             let _ = writeln!(text, "  {warning}");
         }
     }
+    text
+}
+
+/// What becomes of mail for other servers.
+fn outbound(config: &Config) -> String {
+    let outbound = &config.outbound;
+    let mut text = "\nMail to other servers\n".to_owned();
+    if outbound.hold {
+        text.push_str("  held; nothing leaves\n");
+        return text;
+    }
+    for one in &config.destinations {
+        let to = if one.hosts.is_empty() { "where the DNS says".into() } else { one.hosts.join(", ") };
+        let _ = writeln!(text, "  {}: {to}", one.domains.join(", "));
+    }
+    let others = if config.destinations.is_empty() { "all" } else { "all others" };
+    if !config.destinations.iter().any(|one| one.domains.iter().any(|domain| domain == "*")) {
+        let _ = writeln!(text, "  {others}: where the DNS says, at port {}", outbound.port);
+    }
+    let signed: Vec<_> = config.dkim.iter().map(|one| format!("{} ({})", one.domain, one.selector)).collect();
+    let _ = match signed.is_empty() {
+        true => writeln!(text, "  not signed; `hermetic dkim new DOMAIN` makes a key"),
+        false => writeln!(text, "  signed for {}", signed.join(", ")),
+    };
     text
 }
 

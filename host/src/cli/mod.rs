@@ -33,7 +33,7 @@ const PLACES: [&str; 2] = ["hermetic.toml", "/etc/hermetic/hermetic.toml"];
 /// Hermetic, an SMTP server in which every session is sealed in its own WebAssembly sandbox.
 ///
 /// It takes mail from other servers (MX), from users (submission, with logins) and from a trusted server (LMTP), keeps
-/// it safe on the disk before it says so, and delivers it to Maildirs.
+/// it safe on the disk before it says so, and delivers it to Maildirs and to other servers.
 #[derive(Debug, Parser)]
 #[command(name = "hermetic", version, arg_required_else_help = true, after_help = AFTER, after_long_help = AFTER_LONG)]
 struct Arguments {
@@ -122,7 +122,7 @@ enum Command {
 enum QueueCommand {
     /// Show every message that is not delivered yet, and why.
     ///
-    /// What needs delivery to other servers, and delivery reports that are owed, are held.
+    /// With `outbound.hold` mail for other servers is held, too.
     List {
         /// One JSON object a line.
         #[arg(long)]
