@@ -146,6 +146,9 @@ fn aliases_end() {
     assert_eq!(send(&server, "me@far.test", "all@example.test", "Subject: to all\r\n").0, 250);
     for mailbox in ["anna", "berta"] {
         wait_for(mailbox, || !texts(&server, mailbox).is_empty());
+        // So that the alias knows it again, wherever it goes.
+        let copy = texts(&server, mailbox).remove(0);
+        assert!(copy.contains("\r\nDelivered-To: all@example.test\r\n"), "{copy}");
     }
     // The same message comes back from a server that this one sent it to.
     let (code, text) = send(&server, "me@far.test", "info@example.test", "Delivered-To: info@example.test\r\n");

@@ -327,6 +327,9 @@ mod tests {
              \x20 a self-signed certificate, made at the first start; clients that verify it will refuse it\n\n\
              Logins\n\
              \x20 nobody yet; `hermetic user add NAME` writes {here}/hermetic-data/users.toml\n\n\
+             Mail to other servers\n\
+             \x20 all: where the DNS says, at port 25\n\
+             \x20 not signed; `hermetic dkim new DOMAIN` makes a key\n\n\
              Not as by default\n\
              \x20 limits.command-timeout = 60 (by default 300)\n\
              \x20 limits.recipients = 200 (by default 1000)\n\n\

@@ -10,7 +10,7 @@ use crate::{
     config::plugins::Refused,
     engine::types::Recipient,
     policy::chain::{Copy, Fate, Landing, Outcome},
-    store::{self, Address, NewEntry, Pending, Route},
+    store::{self, Address, Edit, NewEntry, Pending, Route},
 };
 
 /// What is true of all recipients of a message that are refused or deferred beside others that are accepted.
@@ -54,6 +54,9 @@ impl Terms {
         Some(Instead::Quarantined(format!("quarantined: {reason}")))
     }
 }
+
+/// Fields that are added here have numbers from here on, where no field of a message and of a plugin is.
+const TRACE: u32 = 1 << 24;
 
 /// Where a copy goes; two of one place are one.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -169,7 +172,15 @@ fn sent_on(entry: &NewEntry, copy: &Copy, by: &str, terms: &Terms, all: &mut Vec
     };
     match &copy.landing {
         Landing::Here(recipient, route, outcome) => {
+            let begin = all.len();
             wanted(for_them(recipient, route), outcome, terms, true, true, all);
+            // Mail that comes back here by way of another server shows whom it has been to.
+            let through = entry.recipient.to_string();
+            for one in all.iter_mut().skip(begin) {
+                let edits = &mut one.entry.edits;
+                let number = TRACE + u32::try_from(edits.len()).unwrap_or(u32::MAX / 2);
+                edits.push(Edit::Prepend(number, "Delivered-To".into(), through.clone()));
+            }
         }
         // Who gets it has an entry already; who does not may have been answered, where this copy's recipient was not.
         Landing::Known(recipient, route, fate) => {
@@ -372,17 +383,17 @@ mod tests {
             entries(&recipients, &routes, &outcomes, &terms(one_reply, known_sender)).iter().map(shown).collect()
         };
         let always = [
-            "anna@example.test - 0",
-            "b@far.test - 0",
+            "anna@example.test - 1",
+            "b@far.test - 1",
             "b@example.test - 0",
             "z@example.test quarantined: refused by plugin p: no 0",
             "b@example.test sent on to \"what?\" by plugin f: it is no address 0",
-            "x@example.test quarantined: refused by plugin p: no 0",
-            "w@example.test again s.1 deferred by plugin p: wait 0",
+            "x@example.test quarantined: refused by plugin p: no 2",
+            "w@example.test again s.1 deferred by plugin p: wait 2",
             "c@example.test quarantined by plugin q: odd 1",
-            "m@example.test quarantined by plugin q: odd 0",
-            "n@example.test quarantined: refused by plugin p: no 0",
-            "o@example.test quarantined by plugin q: odd 0",
+            "m@example.test quarantined by plugin q: odd 1",
+            "n@example.test quarantined: refused by plugin p: no 1",
+            "o@example.test quarantined by plugin q: odd 1",
         ];
         assert_eq!(shown(false, true), [&always[..], &["g@example.test - 0"]].concat());
         let quarantined = |local: &str| format!("{local}@example.test quarantined: refused by plugin p: no 0");

@@ -67,10 +67,10 @@ async fn sent_on() {
     assert_eq!(
         entries(&rig),
         [
-            "open - 0",
-            "closed quarantined: refused by plugin guard: members only 0",
-            "busy again: deferred by plugin guard: full 0",
-            "list2 sent on to \"list@example.test\" by plugin f: it goes in a circle 0",
+            "open - 1",
+            "closed quarantined: refused by plugin guard: members only 1",
+            "busy again: deferred by plugin guard: full 1",
+            "list2 sent on to \"list@example.test\" by plugin f: it goes in a circle 1",
         ]
     );
     let verdicts = rig.store.verdicts.lock();
