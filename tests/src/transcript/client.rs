@@ -104,18 +104,7 @@ pub const PLAIN: How = How { piece: usize::MAX, freeze: false, tick: false };
 /// # Errors
 /// A file that cannot be read, or a folder without any.
 pub fn all(folder: &Path) -> Result<Vec<Transcript>, Box<dyn std::error::Error>> {
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "txt") {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    if paths.is_empty() {
-        return Err(format!("there is no transcript in {}", folder.display()).into());
-    }
-    paths.iter().map(|path| Ok(parse(path, &std::fs::read_to_string(path)?)?)).collect()
+    super::read_all(folder, parse)
 }
 
 /// Reads one transcript.

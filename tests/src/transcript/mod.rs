@@ -108,6 +108,14 @@ pub fn plain() -> Options {
 /// # Errors
 /// A file that cannot be read, or a folder without any.
 pub fn all(folder: &Path) -> Result<Vec<Transcript>, Box<dyn std::error::Error>> {
+    read_all(folder, parse)
+}
+
+/// The same for any kind of them.
+fn read_all<T>(
+    folder: &Path,
+    parse: fn(&Path, &str) -> Result<T, Mistake>,
+) -> Result<Vec<T>, Box<dyn std::error::Error>> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();

@@ -14,49 +14,11 @@ use self::bindings::wasi::{
 use super::{Guest, Level, fault};
 use crate::plugin::{bindings::hermetic::plugin::types::Fault, database::Range};
 
-/// The drafts as far as they are offered, after their public texts.
+/// The drafts as far as they are offered.
 #[allow(missing_docs, unreachable_pub, dead_code, clippy::all, reason = "generated")]
 mod bindings {
     wasmtime::component::bindgen!({
-        inline: "
-            package hermetic:drafts;
-            world drafts {
-                import wasi:config/store@0.2.0-rc.1;
-                import wasi:keyvalue/store@0.2.0-draft;
-                import wasi:keyvalue/atomics@0.2.0-draft;
-                import wasi:logging/logging@0.1.0-draft;
-            }
-            package wasi:config@0.2.0-rc.1 {
-                interface store {
-                    variant error { upstream(string), io(string) }
-                    get: func(key: string) -> result<option<string>, error>;
-                    get-all: func() -> result<list<tuple<string, string>>, error>;
-                }
-            }
-            package wasi:keyvalue@0.2.0-draft {
-                interface store {
-                    variant error { no-such-store, access-denied, other(string) }
-                    record key-response { keys: list<string>, cursor: option<u64> }
-                    open: func(identifier: string) -> result<bucket, error>;
-                    resource bucket {
-                        get: func(key: string) -> result<option<list<u8>>, error>;
-                        set: func(key: string, value: list<u8>) -> result<_, error>;
-                        delete: func(key: string) -> result<_, error>;
-                        exists: func(key: string) -> result<bool, error>;
-                        list-keys: func(cursor: option<u64>) -> result<key-response, error>;
-                    }
-                }
-                interface atomics {
-                    use store.{bucket, error};
-                    increment: func(bucket: borrow<bucket>, key: string, delta: u64) -> result<u64, error>;
-                }
-            }
-            package wasi:logging@0.1.0-draft {
-                interface logging {
-                    enum level { trace, debug, info, warn, error, critical }
-                    log: func(level: level, context: string, message: string);
-                }
-            }",
+        path: "../wit/drafts",
         world: "hermetic:drafts/drafts",
         imports: { default: trappable },
         with: { "wasi:keyvalue/store.bucket": super::Own },
