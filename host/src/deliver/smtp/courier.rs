@@ -243,9 +243,20 @@ struct Delivery<'a> {
 }
 
 /// Why a host brought nobody further.
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Trouble {
     Later((u16, u16), String),
     Never((u16, u16), String),
+}
+
+impl Trouble {
+    /// What counts after an earlier host's: mail is given up only if no host may take it later.
+    fn beside(self, earlier: Option<Self>) -> Self {
+        match (earlier, self) {
+            (Some(earlier @ Self::Later(..)), Self::Never(..)) => earlier,
+            (_, this) => this,
+        }
+    }
 }
 
 impl Delivery<'_> {
@@ -269,7 +280,7 @@ impl Delivery<'_> {
             Ok(targets) => targets,
             Err(error) => return self.done(unroutable(error)),
         };
-        let mut trouble = Trouble::Later((4, 4), format!("no host takes mail for {}", self.plan.domain));
+        let mut trouble = None;
         for target in targets {
             for _ in 0..SESSIONS {
                 let before = self.waiting().len();
@@ -278,22 +289,22 @@ impl Delivery<'_> {
                         self.transactions(&mut conversation, target.name(), false).await;
                         self.courier.keep(&key, conversation, target.name());
                     }
-                    // That a host can not be used for good says nothing of the others.
-                    Err(Trouble::Never(..)) if matches!(trouble, Trouble::Later((4, 1), _)) => break,
                     Err(why) => {
-                        trouble = why;
+                        trouble = Some(why.beside(trouble));
                         break;
                     }
                 }
                 let waiting = self.waiting().len();
-                if waiting == 0 {
-                    return self.done(trouble);
-                }
-                if waiting == before {
+                if waiting == 0 || waiting == before {
                     break;
                 }
             }
+            if self.waiting().is_empty() {
+                break;
+            }
         }
+        let nobody = || Trouble::Later((4, 4), format!("no host takes mail for {}", self.plan.domain));
+        let trouble = trouble.unwrap_or_else(nobody);
         self.done(trouble)
     }
 
@@ -424,5 +435,27 @@ fn unroutable(error: Unroutable) -> Trouble {
     match error {
         Unroutable::Later { status, text } => Trouble::Later(status, text),
         Unroutable::Never { status, text } => Trouble::Never(status, text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mail_is_given_up_only_if_no_host_may_take_it_later() {
+        let later = |n| Trouble::Later((4, n), String::new());
+        let never = |n| Trouble::Never((4, n), String::new());
+        for (hosts, expected) in [
+            (vec![later(1)], later(1)),
+            (vec![never(4)], never(4)),
+            (vec![later(2), never(4)], later(2)),
+            (vec![never(4), later(2)], later(2)),
+            (vec![never(6), never(4)], never(4)),
+            (vec![later(1), later(2), never(4)], later(2)),
+        ] {
+            let all = hosts.iter().cloned().fold(None, |earlier, this| Some(this.beside(earlier)));
+            assert_eq!(all, Some(expected), "{hosts:?}");
+        }
     }
 }
