@@ -1,3 +1,5 @@
+//! Answers of a loopback name server: signed, unsigned, changed, stripped, late and none.
+
 use hickory_resolver::proto::{op::ResponseCode, rr::rdata::TLSA};
 
 use super::{

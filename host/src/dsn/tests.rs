@@ -1,3 +1,5 @@
+//! Notices, read back by another parser and held to the grammar of RFC 3464.
+
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use mail_parser::{MessageParser, MimeHeaders as _};

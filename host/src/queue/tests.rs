@@ -1,3 +1,5 @@
+//! Entries from the store to a Maildir, a retry, or the end.
+
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod notices;

@@ -1,3 +1,5 @@
+//! What is accepted, claimed and settled, over restarts and from earlier schemas.
+
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{io::Read as _, time::Instant};

@@ -1,3 +1,5 @@
+//! Loopback servers that answer well, badly, endlessly and not at all.
+
 use std::{
     net::{IpAddr, Ipv4Addr},
     time::Instant,

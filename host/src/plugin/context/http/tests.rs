@@ -1,3 +1,5 @@
+//! Which servers a plugin's requests reach, and which they do not.
+
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::atomic::{AtomicUsize, Ordering},
