@@ -4,6 +4,7 @@
 //! ([`validate`]). Refuses to act on it. Fails with [`ConfigError`]: one sentence that names the file, the line, the
 //! key and the fix.
 
+pub mod admin;
 pub mod dkim;
 pub mod dns;
 pub mod domain;
@@ -25,6 +26,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use admin::Admin;
 pub use dkim::Dkim;
 pub use dns::Dns;
 pub use error::ConfigError;
@@ -72,6 +74,8 @@ pub struct Config {
     pub engine: Engine,
     /// Logs, metrics, health.
     pub observe: Observe,
+    /// Where operators reach the server.
+    pub admin: Admin,
     /// Judges of mail.
     #[serde(rename = "plugin")]
     pub plugins: Vec<Plugin>,
@@ -456,6 +460,7 @@ impl Default for Config {
             dns: Dns::default(),
             engine: Engine::default(),
             observe: Observe::default(),
+            admin: Admin::default(),
             plugins: Vec::new(),
             routes: Vec::new(),
         }

@@ -31,7 +31,10 @@ use tokio::{
 };
 use tracing::{error, warn};
 
-pub use self::rules::{Judged, Rules};
+pub use self::{
+    reports::dropped,
+    rules::{Judged, Rules},
+};
 use self::{ending::End, lanes::Lanes, plugins::Work};
 use crate::{
     config::Config,

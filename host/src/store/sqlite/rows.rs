@@ -236,7 +236,7 @@ fn edits_from_text(text: Option<String>) -> rusqlite::Result<Vec<Edit>> {
     Ok(edits.unwrap_or_default())
 }
 
-fn pending_to_text(pending: &Pending) -> rusqlite::Result<Option<String>> {
+pub(super) fn pending_to_text(pending: &Pending) -> rusqlite::Result<Option<String>> {
     let text = (*pending != Pending::Nothing).then(|| serde_json::to_string(pending)).transpose();
     text.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod manage;
+
 use std::{io::Read as _, time::Instant};
 
 use tempfile::TempDir;
