@@ -183,10 +183,8 @@ impl Desk {
         };
         let job = Job { operation, bounce: wanted.bounce, by, reason };
         let results = self.all(&job, entries, Duration::from_secs(wanted.wait.min(WAIT))).await?;
-        let each = |(entry, changed): (EntryId, Changed)| Each {
-            entry: entry.to_string(),
-            result: changed.as_str().into(),
-        };
+        let each =
+            |(entry, changed): (EntryId, Changed)| Each { entry: entry.to_string(), result: changed.as_str().into() };
         came.entries.extend(results.into_iter().map(each));
         Ok(came)
     }
@@ -202,7 +200,8 @@ impl Desk {
                 (_, Some(entry)) => entries.push(entry),
                 (message, None) => match self.store.show(message).await? {
                     Some(details) => {
-                        entries.extend(details.entries.iter().filter_map(|one| one.listed.entry.parse::<EntryId>().ok()));
+                        entries
+                            .extend(details.entries.iter().filter_map(|one| one.listed.entry.parse::<EntryId>().ok()));
                     }
                     None => came.entries.push(Each { entry: id.clone(), result: Changed::Gone.as_str().into() }),
                 },
@@ -301,7 +300,11 @@ impl Desk {
             at: now(),
         };
         if *bounce {
-            return Change::Bounce { status: REFUSED.into(), reason: format!("refused by the operator: {reason}"), record };
+            return Change::Bounce {
+                status: REFUSED.into(),
+                reason: format!("refused by the operator: {reason}"),
+                record,
+            };
         }
         Change::Drop { record, report: queue::dropped(&*self.rules, details, detail, &outcome) }
     }
@@ -322,7 +325,9 @@ impl Job {
 }
 
 fn unknown(message: MessageId) -> Trouble {
-    Trouble::Unknown(format!("no message {message} is in the queue; `hermetic why {message}` may know what became of it"))
+    Trouble::Unknown(format!(
+        "no message {message} is in the queue; `hermetic why {message}` may know what became of it"
+    ))
 }
 
 /// What a message begins with, as far as it is looked at for its header.

@@ -166,7 +166,8 @@ fn parameters(query: &str) -> Result<(Filter, Option<EntryId>, Option<usize>), R
     let (mut selection, mut after, mut limit) = (Selection::default(), None, None);
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let text = || Some(value.to_string());
-        let time = || value.parse().map(Some).map_err(|_| asked(format!("{name}: {value:?} is no time in milliseconds")));
+        let time =
+            || value.parse().map(Some).map_err(|_| asked(format!("{name}: {value:?} is no time in milliseconds")));
         match &*name {
             "state" => selection.state.push(value.to_string()),
             "sender" => selection.sender = text(),

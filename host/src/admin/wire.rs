@@ -294,8 +294,9 @@ impl TryFrom<Selection> for Filter {
 
 /// A message's id.
 pub fn message(id: &str) -> Result<MessageId, String> {
-    MessageId::from_string(id)
-        .map_err(|_| format!("{id:?} is no message's id, such as 01M8756VKN000395ZBJ89VS1ZC; the log and the queue have them"))
+    MessageId::from_string(id).map_err(|_| {
+        format!("{id:?} is no message's id, such as 01M8756VKN000395ZBJ89VS1ZC; the log and the queue have them")
+    })
 }
 
 /// A message's id, or an entry's.

@@ -153,9 +153,7 @@ pub fn main() -> ExitCode {
             |()| ExitCode::SUCCESS,
         ),
         Command::Why { id, json } => with(file.as_deref(), |config| done(why::why(config, &id, json))),
-        Command::Queue(command) => {
-            with(file.as_deref(), |config| done(queue::run(&command, config, file.as_deref())))
-        }
+        Command::Queue(command) => with(file.as_deref(), |config| done(queue::run(&command, config, file.as_deref()))),
     }
 }
 

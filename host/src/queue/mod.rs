@@ -31,11 +31,11 @@ use tokio::{
 };
 use tracing::{error, warn};
 
+use self::{ending::End, lanes::Lanes, plugins::Work};
 pub use self::{
     reports::dropped,
     rules::{Judged, Rules},
 };
-use self::{ending::End, lanes::Lanes, plugins::Work};
 use crate::{
     config::Config,
     deliver::{Parcel, maildir::Maildirs, smtp::courier::Courier},

@@ -92,9 +92,10 @@ impl Client {
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| self.wrong(error))?;
         let connected = connect(&self.endpoint).await;
-        let stream = connected
-            .map_err(|error| QueueError::Connect { endpoint: self.endpoint.clone(), error, hint: "" })?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.wrong(error))?;
+        let stream =
+            connected.map_err(|error| QueueError::Connect { endpoint: self.endpoint.clone(), error, hint: "" })?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.wrong(error))?;
         // It ends with the answer; what goes wrong is said there.
         tokio::spawn(async move { drop(connection.await) });
         let answer = timeout(patience, sender.send_request(request)).await;

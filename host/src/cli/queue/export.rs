@@ -159,9 +159,7 @@ impl Sink {
             }
         };
         match taken {
-            Ok(()) => {
-                Ok(Some(Written { message: message.to_string(), octets, file: path.display().to_string() }))
-            }
+            Ok(()) => Ok(Some(Written { message: message.to_string(), octets, file: path.display().to_string() })),
             Err(QueueError::Gone(_) | QueueError::Store(StoreError::Unknown(_))) if octets == 0 => Ok(None),
             Err(error) => Err(error),
         }
@@ -225,9 +223,11 @@ mod mbox {
     impl Entry {
         /// `sender`: in display form. `at`: when it was received.
         pub(super) fn new(sender: &str, at: u64) -> Self {
-            let sender: String = sender.chars().map(|c| if c.is_whitespace() || c.is_control() { '_' } else { c }).collect();
+            let sender: String =
+                sender.chars().map(|c| if c.is_whitespace() || c.is_control() { '_' } else { c }).collect();
             let sender = if sender == "<>" { "MAILER-DAEMON" } else { &sender };
-            let at = i64::try_from(at / 1000).ok().and_then(|at| jiff::Timestamp::from_second(at).ok()).unwrap_or_default();
+            let at =
+                i64::try_from(at / 1000).ok().and_then(|at| jiff::Timestamp::from_second(at).ok()).unwrap_or_default();
             let front = format!("From {sender} {}\n", at.strftime("%a %b %e %H:%M:%S %Y"));
             Self { front: Some(front), line: Vec::new(), open: false, cr: false, wrote: false }
         }
@@ -303,7 +303,8 @@ mod mbox {
 
         #[test]
         fn messages_become_mboxes() {
-            let content = b"Subject: a\r\n\r\nFrom here\r\n>From there\r\n>>From\r\n> From\r\nFro\r\n\r\nbare\rcr From x\r\n>";
+            let content =
+                b"Subject: a\r\n\r\nFrom here\r\n>From there\r\n>>From\r\n> From\r\nFro\r\n\r\nbare\rcr From x\r\n>";
             let expected = "From a_b@c.test Tue Nov 14 22:13:20 2023\nSubject: a\n\n>From here\n>>From there\n>>From\n> From\nFro\n\n\
                 bare\rcr From x\n>\n\n";
             for size in [1, 2, 3, 7, 1000] {

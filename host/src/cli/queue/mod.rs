@@ -240,6 +240,9 @@ mod tests {
 
     #[test]
     fn numbers() {
-        assert_eq!([counted(1, "entry"), counted(2, "entry"), counted(0, "attempt")], ["1 entry", "2 entries", "0 attempts"]);
+        assert_eq!(
+            [counted(1, "entry"), counted(2, "entry"), counted(0, "attempt")],
+            ["1 entry", "2 entries", "0 attempts"]
+        );
     }
 }

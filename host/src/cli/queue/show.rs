@@ -37,7 +37,8 @@ fn print(out: &mut dyn Write, message: &Message) -> io::Result<()> {
     let m = message;
     writeln!(out, "message {}, {} octets, received {}", m.id, m.size, time(m.received_at))?;
     let mut parameters = vec![m.body.clone()];
-    parameters.extend([("smtputf8", m.smtputf8), ("requiretls", m.require_tls)].iter().filter(|p| p.1).map(|p| p.0.into()));
+    parameters
+        .extend([("smtputf8", m.smtputf8), ("requiretls", m.require_tls)].iter().filter(|p| p.1).map(|p| p.0.into()));
     let given = [("ret", &m.ret), ("envid", &m.envid), ("auth", &m.submitter)];
     parameters.extend(given.iter().filter_map(|(name, value)| Some(format!("{name} {}", safe(value.as_ref()?)))));
     writeln!(out, "  from      {} ({})", m.reverse_path, parameters.join(", "))?;

@@ -4,8 +4,8 @@ use serde::de::DeserializeOwned;
 
 use super::*;
 use crate::config::{
-    Admin, Config, Destination, Dkim, Dns, Domain, Engine, Limits, Listener, Observe, Outbound, Plugin, PluginRoute, Queue,
-    Relay, Tls, Users,
+    Admin, Config, Destination, Dkim, Dns, Domain, Engine, Limits, Listener, Observe, Outbound, Plugin, PluginRoute,
+    Queue, Relay, Tls, Users,
 };
 
 #[test]

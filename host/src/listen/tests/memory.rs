@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::store::{
-    Body, Change, Changed, Counts, Details, EntryId, Envelope, Filter, Incoming, Lease, Listed, MessageId, NewEntry, Page,
-    Pressure, Store, StoreError, Verdicts,
+    Body, Change, Changed, Counts, Details, EntryId, Envelope, Filter, Incoming, Lease, Listed, MessageId, NewEntry,
+    Page, Pressure, Store, StoreError, Verdicts,
 };
 
 /// What went wrong, if the test wants it so.

@@ -100,8 +100,8 @@ use self::{
     writer::{Job, Settling, Writer, failed},
 };
 use super::{
-    Body, Change, Changed, Content, Counts, Details, EntryId, Filter, Incoming, Lease, Listed, MessageId, Outcome, Page,
-    Report, Store, StoreError, Timestamp, Told, Verdicts, durable,
+    Body, Change, Changed, Content, Counts, Details, EntryId, Filter, Incoming, Lease, Listed, MessageId, Outcome,
+    Page, Report, Store, StoreError, Timestamp, Told, Verdicts, durable,
 };
 use crate::observe::Metrics;
 

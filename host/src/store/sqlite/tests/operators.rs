@@ -117,11 +117,13 @@ async fn operations_in_states() {
         if !done {
             continue;
         }
-        let claimed = store.claim(now(), 9, LEASE).await.unwrap();
         let due = then.starts_with("queued");
+        if due {
+            timeout(LEASE, store.due()).await.expect("whoever waits hears of it");
+        }
+        let claimed = store.claim(now(), 9, LEASE).await.unwrap();
         assert_eq!(claimed.len(), usize::from(due), "{case}");
         if let Some(lease) = claimed.first() {
-            timeout(LEASE, store.due()).await.ok();
             assert_eq!(lease.unsure, matches!(is, Is::Overdue | Is::Deferred), "{case}");
         }
         // It is all on the disk.
@@ -156,7 +158,7 @@ async fn make(store: &SqliteStore, is: Is) -> (EntryId, Option<Lease>) {
     let envelope = Envelope { reverse_path, ..envelope() };
     let id = arrive(store, &content).await.accept(envelope, vec![], vec![new]).await.unwrap();
     let entry = EntryId { message: id, index: 0 };
-    let mut claim = async |lease| store.claim(now(), 1, lease).await.unwrap().pop();
+    let claim = async |lease| store.claim(now(), 1, lease).await.unwrap().pop();
     let lease = match is {
         Is::Leased => claim(LEASE).await,
         Is::Overdue => claim(Duration::ZERO).await,
@@ -184,7 +186,8 @@ async fn many_at_once() {
     // The key is the same, the id is not.
     let other = EntryId { message: MessageId::from(u128::from(id) ^ 1), index: 0 };
     let lease = store.claim(now(), 1, LEASE).await.unwrap().pop().unwrap();
-    let changes = vec![(at(0), drop_it(id)), (at(1), drop_it(id)), (other, drop_it(id)), (at(2), hold()), (at(2), hold())];
+    let changes =
+        vec![(at(0), drop_it(id)), (at(1), drop_it(id)), (other, drop_it(id)), (at(2), hold()), (at(2), hold())];
     let said = store.change(changes).await.unwrap();
     assert_eq!(said, [Changed::Leased, Changed::Done, Changed::Gone, Changed::Done, Changed::Unneeded]);
     assert_eq!(states(&store).await, ["leased", "held"]);
@@ -300,4 +303,61 @@ async fn a_page_looks_at_a_bounded_part() {
         }
     }
     assert_eq!(pages, [0, 0, 0, 1]);
+}
+
+/// `HERMETIC_MEASURE` messages of 10 recipients each: how long it takes to look through all of them, and to change them.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn measure() {
+    let n: usize = std::env::var("HERMETIC_MEASURE").map_or(20_000, |n| n.parse().unwrap());
+    let folder = tempfile::tempdir_in("..").unwrap();
+    let store = open(&folder);
+    let content = vec![b'x'; 2000];
+    let entries: Vec<_> = (0..10).map(|index| entry(&format!("a{index}"))).collect();
+    let mut set = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let (store, content, entries) = (store.clone(), content.clone(), entries.clone());
+        set.spawn(async move {
+            for _ in 0..n / 100 {
+                accept(&store, &content, entries.clone()).await;
+            }
+        });
+    }
+    while set.join_next().await.is_some() {}
+    let some = |text: &str| Some(text.to_owned());
+    for (what, filter) in [
+        ("all", Filter::default()),
+        ("held", Filter { states: vec![EntryState::Held], ..Filter::default() }),
+        ("a recipient", Filter { recipient: some("a3@example.test"), ..Filter::default() }),
+        ("no recipient", Filter { recipient: some("b@example.test"), ..Filter::default() }),
+        ("no sender", Filter { sender: some("b@example.test"), ..Filter::default() }),
+        ("long ago", Filter { before: Some(1), ..Filter::default() }),
+    ] {
+        let (began, mut found, mut calls, mut longest, mut after) = (Instant::now(), 0, 0, Duration::ZERO, None);
+        loop {
+            let call = Instant::now();
+            let page = store.find(filter.clone(), after, 1000).await.unwrap();
+            longest = longest.max(call.elapsed());
+            (found, calls, after) = (found + page.entries.len(), calls + 1, page.next);
+            if after.is_none() {
+                break;
+            }
+        }
+        println!("{what:12}: {found:8} in {:?}, {calls} calls, the longest {longest:?}", began.elapsed());
+    }
+    for (what, change) in [("hold", hold()), ("release", Change::Release)] {
+        let (began, mut changed, mut longest, mut after) = (Instant::now(), 0, Duration::ZERO, None);
+        loop {
+            let page = store.find(Filter::default(), after, 500).await.unwrap();
+            let changes = page.entries.iter().map(|one| (one.entry.parse().unwrap(), change.clone())).collect();
+            let call = Instant::now();
+            changed += store.change(changes).await.unwrap().len();
+            longest = longest.max(call.elapsed());
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        println!("{what:12}: {changed:8} in {:?}, the longest transaction {longest:?}", began.elapsed());
+    }
 }
