@@ -87,12 +87,15 @@ pub(crate) fn transaction(given: client::Transaction) -> core::Transaction {
     }
 }
 
-fn mailbox(mailbox: types::Mailbox) -> address::Mailbox {
-    let host = match mailbox.host {
+pub(crate) fn mailbox(mailbox: types::Mailbox) -> address::Mailbox {
+    address::Mailbox { local: mailbox.local, host: host(mailbox.host) }
+}
+
+pub(crate) fn host(host: types::HostName) -> address::HostName {
+    match host {
         types::HostName::Domain(domain) => address::HostName::Domain(domain),
         types::HostName::Literal(literal) => address::HostName::Literal(literal),
-    };
-    address::Mailbox { local: mailbox.local, host }
+    }
 }
 
 fn recipient(recipient: types::Recipient) -> command::Recipient {

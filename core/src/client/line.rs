@@ -84,7 +84,7 @@ fn shown(name: &str, text: &str) -> Result<(), Misuse> {
 }
 
 /// As it is written in a path, if that reads as the same mailbox again.
-pub(super) fn mailbox(mailbox: &Mailbox) -> Result<String, Misuse> {
+pub(crate) fn mailbox(mailbox: &Mailbox) -> Result<String, Misuse> {
     let text = written(mailbox);
     match path::reverse_path(&format!("<{text}>")) {
         Ok((Some(read), "")) if read == *mailbox => Ok(text),
