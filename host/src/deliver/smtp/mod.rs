@@ -11,3 +11,6 @@ pub mod route;
 pub mod security;
 pub mod sts;
 mod transaction;
+pub mod watch;
+
+pub use self::transaction::why;

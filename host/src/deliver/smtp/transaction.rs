@@ -120,7 +120,9 @@ pub(super) fn never_begun(outcome: &Outcome) -> bool {
     early && gone
 }
 
-fn why(cause: Cause) -> &'static str {
+/// What a cause means for people, of a server whose name stands before it.
+#[must_use]
+pub fn why(cause: Cause) -> &'static str {
     match cause {
         Cause::Reply => "it refused",
         Cause::TooLarge => "the message is larger than it takes",
