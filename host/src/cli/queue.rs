@@ -148,7 +148,8 @@ mod tests {
             "01JD0000000000000000000000.0  queued  2023-11-14T22:13:20Z  <> -> ä@example.test  4096 octets\n    \
              disk \\\"full\\\"\\n\\\\\n    after 2 attempts, the next one at 2023-11-14T22:17:20Z\n1 entry.\n"
         );
-        let again = Pending::Rejudge { transaction: "s.1".into(), reason: "deferred by plugin p: wait".into() };
+        let again =
+            Pending::Rejudge { transaction: "s.1".into(), reason: "deferred by plugin p: wait".into(), asked: None };
         let text = print(&[Listed { pending: again, reason: None, attempts: 0, ..line() }]);
         assert!(
             text.contains("\n    to be judged again, because it was deferred by plugin p: wait\n1 entry"),

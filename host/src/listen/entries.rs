@@ -43,7 +43,13 @@ impl Terms {
         let transaction = self.transaction.clone();
         let refusal = match (&fate, fate.refusal()) {
             (Fate::Refused(..), Some(refusal)) => refusal,
-            _ => return Some(Instead::Rejudged(Pending::Rejudge { transaction, reason })),
+            _ => {
+                return Some(Instead::Rejudged(Pending::Rejudge {
+                    transaction,
+                    reason,
+                    asked: outcome.asked.1.clone(),
+                }));
+            }
         };
         // RFC 3461 section 4.1: NEVER, or only other reports.
         let wants = wanted.is_none_or(|notify| notify.failure);
@@ -155,6 +161,10 @@ fn wanted(mut entry: NewEntry, outcome: &Outcome, terms: &Terms, unanswered: boo
         }
         Fate::Deferred(..) | Fate::Refused(..) | Fate::Apart => {
             if unanswered && let Some(instead) = terms.instead(outcome, entry.notify, copy) {
+                if let Instead::Rejudged(_) = instead {
+                    // What its plugins made of the content they will make of it again.
+                    entry.edits.clone_from(&outcome.asked.0);
+                }
                 all.push(kept(place, entry, instead));
             }
         }
@@ -375,7 +385,7 @@ mod tests {
             let shown = |entry: &NewEntry| {
                 let fate = match &entry.pending {
                     Pending::Nothing => entry.held.clone().unwrap_or_else(|| "-".into()),
-                    Pending::Rejudge { transaction, reason } => format!("again {transaction} {reason}"),
+                    Pending::Rejudge { transaction, reason, .. } => format!("again {transaction} {reason}"),
                     Pending::Bounce { status, reason } => format!("told {status} {reason}"),
                 };
                 format!("{} {fate} {}", entry.recipient, entry.edits.len())

@@ -201,7 +201,13 @@ impl Transaction {
         if let Some(judgement) = judgement {
             incoming.judged(judgement);
         }
-        let replies = reply::wanted(&outcomes, &self.sender, facts, policy, log);
+        let replies = reply::wanted(
+            &outcomes,
+            self.sender.mailbox.as_ref().map(address),
+            &facts.id,
+            &facts.listener.label(),
+            policy,
+        );
         let accepted = incoming.accept(envelope(facts, &self.sender, message, now), prefix, entries).await;
         let id = accepted.map_err(|error| refusal(&error, log))?;
         Box::pin(reply::send(replies, store, log)).await;

@@ -14,7 +14,7 @@ use crate::{
     dsn::Action,
     observe::events,
     plugin::hook::State,
-    store::{Lease, NewEntry, Outcome, Pending, Settlement, Verdicts, sqlite::now},
+    store::{Lease, NewEntry, Notice, Outcome, Pending, Settlement, Verdicts, sqlite::now},
 };
 
 /// RFC 3463 section 3.5: delivery time expired.
@@ -33,8 +33,8 @@ pub(super) enum End {
     Failed { status: String, reason: String },
     /// Not without an operator or a later feature.
     Held(String),
-    /// Its plugins have judged it again.
-    Becomes(Vec<NewEntry>),
+    /// Its plugins have judged it again; what one of them answers its sender.
+    Becomes(Vec<NewEntry>, Option<Notice>),
     /// There was no turn for it.
     Postponed(u64),
 }
@@ -73,7 +73,8 @@ pub(super) async fn outcome(
             outcome.settlement = Settlement::Held { reason };
             None
         }
-        End::Becomes(entries) => {
+        End::Becomes(entries, reply) => {
+            outcome.notice = reply;
             let fate = judged(&lease, &entries);
             outcome.settlement = Settlement::Becomes(entries);
             fate

@@ -47,7 +47,7 @@ impl Rules for House {
             judged: format!("{becomes:?}"),
             at: now(),
         };
-        Judged { becomes, verdicts: Some(verdicts) }
+        Judged { becomes, reply: None, verdicts: Some(verdicts) }
     }
     fn record(&self, recipient: &Address, outcome: &str, _: Ran) -> String {
         format!("{recipient}: {outcome}")

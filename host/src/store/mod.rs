@@ -165,6 +165,9 @@ pub enum Pending {
         transaction: String,
         /// What was said.
         reason: String,
+        /// What it had asked for by RCPT, beside the entry's edits.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked: Option<Box<Asked>>,
     },
     /// A plugin refused this recipient beside others that were accepted, and the operator wants its sender told.
     Bounce {
@@ -173,6 +176,24 @@ pub enum Pending {
         /// For the sender.
         reason: String,
     },
+}
+
+/// What a recipient's plugins asked for before the content: what is judged again goes on from there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Asked {
+    /// Instead of this recipient these.
+    pub redirect: Option<Vec<String>>,
+    /// And these.
+    pub add: Vec<String>,
+    /// Keep aside, for this reason.
+    pub quarantine: Option<String>,
+    /// An answer to the sender.
+    pub reply: Option<Vec<u8>>,
+    /// Who asked for other recipients.
+    pub forwarded_by: Option<String>,
+    /// Who asked for it to be kept aside.
+    pub quarantined_by: Option<String>,
 }
 
 impl NewEntry {

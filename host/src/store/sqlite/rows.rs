@@ -434,7 +434,7 @@ mod tests {
             edits: vec![],
             pending: Pending::Nothing,
         };
-        let again = Pending::Rejudge { transaction: "s1.1".into(), reason: "later".into() };
+        let again = Pending::Rejudge { transaction: "s1.1".into(), reason: "later".into(), asked: None };
         let bounce = Pending::Bounce { status: "5.7.1".into(), reason: "no \"".into() };
         let edits = vec![
             Edit::Prepend(4, "X-A".into(), "ä\t\"1".into()),
