@@ -34,7 +34,7 @@ pub(super) enum End {
     /// Not without an operator or a later feature.
     Held(String),
     /// Its plugins have judged it again; what one of them answers its sender.
-    Becomes(Vec<NewEntry>, Option<Notice>),
+    Becomes(Vec<NewEntry>, Option<Box<Notice>>),
     /// There was no turn for it.
     Postponed(u64),
 }
@@ -74,7 +74,7 @@ pub(super) async fn outcome(
             None
         }
         End::Becomes(entries, reply) => {
-            outcome.notice = reply;
+            outcome.notice = reply.map(|reply| *reply);
             let fate = judged(&lease, &entries);
             outcome.settlement = Settlement::Becomes(entries);
             fate

@@ -84,7 +84,7 @@ async fn judge(shared: &Shared, config: &Config, lease: &Lease, transaction: Str
     let facts = facts::facts(config, &lease.envelope, transaction);
     let judged = shared.rules.judge(facts, lease, message).await;
     let end = match judged.becomes {
-        Ok(entries) => End::Becomes(entries, judged.reply),
+        Ok(entries) => End::Becomes(entries, judged.reply.map(Box::new)),
         Err(reason) => End::Later { reason, after: None },
     };
     (end, judged.verdicts)
