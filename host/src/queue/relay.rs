@@ -16,7 +16,7 @@ use super::{
 use crate::{
     config::{Config, domain},
     deliver::smtp::{
-        courier::{self, Sent},
+        courier::{self, Said, Sent},
         plan::Plan,
     },
     store::{Edit, Lease, MessageId, Pending, Route},
@@ -86,25 +86,29 @@ impl Shipment {
             }
             Err(error) => {
                 let later = || End::Later { reason: error.to_string(), after: None };
-                self.leases.iter().map(|_| later()).collect::<Vec<_>>()
+                self.leases.iter().map(|_| (later(), None)).collect::<Vec<_>>()
             }
         };
-        let mut outcomes = Vec::with_capacity(self.leases.len());
-        for (lease, end) in self.leases.into_iter().zip(ends) {
-            outcomes.push(ending::outcome(shared, config, lease, end, None).await);
-        }
-        settle(shared, outcomes).await;
+        let outcome = |(lease, (end, said))| {
+            let mut ended = ending::outcome(shared, config, lease, end, None);
+            if let Some(word) = &mut ended.word {
+                word.said = said;
+            }
+            ended
+        };
+        settle(shared, config, self.leases.into_iter().zip(ends).map(outcome).collect()).await;
     }
 }
 
-fn end(sent: Sent) -> End {
+/// What a server's words make of an entry, and those words for the sender.
+fn end(sent: Sent) -> (End, Option<Said>) {
     match sent {
-        Sent::Taken { by, dsn } => End::Relayed { by, dsn },
-        Sent::Later { status: (subject, detail), text } => {
-            End::Later { reason: format!("4.{subject}.{detail} {text}"), after: None }
+        Sent::Taken { by, dsn, said } => (End::Relayed { by, dsn }, said),
+        Sent::Later { status: (subject, detail), text, said } => {
+            (End::Later { reason: format!("4.{subject}.{detail} {text}"), after: None }, said)
         }
-        Sent::Never { status: (subject, detail), text } => {
-            End::Failed { status: format!("5.{subject}.{detail}"), reason: text }
+        Sent::Never { status: (subject, detail), text, said } => {
+            (End::Failed { status: format!("5.{subject}.{detail}"), reason: text }, said)
         }
     }
 }

@@ -35,7 +35,7 @@ use crate::{
     config::{Config, domain},
     dkim::Signers,
     dns::Resolver,
-    engine::client::{ClientEngine, TlsUse},
+    engine::client::{ClientEngine, Reply, TlsUse},
     store::{Body, Lease},
     transport::{
         http::Client,
@@ -77,6 +77,8 @@ pub enum Sent {
         by: String,
         /// It answers for notices of success (RFC 3461); otherwise they are ours to send.
         dsn: bool,
+        /// For the sender.
+        said: Option<Said>,
     },
     /// Not now.
     Later {
@@ -84,6 +86,8 @@ pub enum Sent {
         status: (u16, u16),
         /// Who said what.
         text: String,
+        /// The same for the sender, where a server had a part in it.
+        said: Option<Said>,
     },
     /// Never.
     Never {
@@ -91,7 +95,30 @@ pub enum Sent {
         status: (u16, u16),
         /// Who said what.
         text: String,
+        /// The same for the sender, where a server had a part in it.
+        said: Option<Said>,
     },
+}
+
+/// A server's part in what became of a recipient (RFC 3464 sections 2.3.5 and 2.3.6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Its name.
+    pub host: String,
+    /// Code, enhanced code if it gave one, and text: `550 5.1.1 Who?`. None: it did not say it in words.
+    pub reply: Option<String>,
+}
+
+impl Said {
+    /// By this server, in these words.
+    #[must_use]
+    pub fn by(host: &str, reply: Option<&Reply>) -> Self {
+        let words = |reply: &Reply| {
+            let status = reply.status.as_ref().map(|s| format!(" {}.{}.{}", s.class, s.subject, s.detail));
+            format!("{}{} {}", reply.code, status.unwrap_or_default(), reply.text).trim_end().to_owned()
+        };
+        Self { host: host.to_owned(), reply: reply.map(words) }
+    }
 }
 
 /// Takes mail to other servers.
@@ -140,18 +167,18 @@ impl Courier {
         let given = &first.recipient.recipient.domain;
         let canonical = if given.starts_with('[') { Some(given.as_str().into()) } else { domain::canonical(given) };
         let Some(domain) = canonical else {
-            return all(shipment, &Sent::Never { status: (1, 2), text: format!("{given:?} is no domain") });
+            return all(shipment, &Sent::Never { status: (1, 2), text: format!("{given:?} is no domain"), said: None });
         };
         let plan = Plan::new(config, &domain);
         let means = self.means.load_full();
         let size = first.envelope.size;
         let message = match Outgoing::new(&shipment.body, size, &first.recipient.edits, &means.signers) {
             Ok(message) => message,
-            Err(error) => return all(shipment, &Sent::Later { status: (3, 0), text: error.to_string() }),
+            Err(error) => return all(shipment, &unreadable(&error)),
         };
         let facts = match message.facts() {
             Ok(facts) => facts,
-            Err(error) => return all(shipment, &Sent::Later { status: (3, 0), text: error.to_string() }),
+            Err(error) => return all(shipment, &unreadable(&error)),
         };
         let _slot = self.slot(&plan).await;
         let policy = if plan.asks_for_policy() {
@@ -226,6 +253,10 @@ impl Courier {
     }
 }
 
+fn unreadable(error: &dyn std::error::Error) -> Sent {
+    Sent::Later { status: (3, 0), text: error.to_string(), said: None }
+}
+
 fn all(shipment: &Shipment, sent: &Sent) -> Vec<Sent> {
     vec![sent.clone(); shipment.leases.len()]
 }
@@ -245,8 +276,8 @@ struct Delivery<'a> {
 /// Why a host brought nobody further.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Trouble {
-    Later((u16, u16), String),
-    Never((u16, u16), String),
+    Later((u16, u16), String, Option<Said>),
+    Never((u16, u16), String, Option<Said>),
 }
 
 impl Trouble {
@@ -274,7 +305,7 @@ impl Delivery<'_> {
             }
         }
         if self.waiting().is_empty() {
-            return self.done(Trouble::Later((0, 0), String::new()));
+            return self.done(Trouble::Later((0, 0), String::new(), None));
         }
         let targets = match self.plan.targets(&self.courier.resolver).await {
             Ok(targets) => targets,
@@ -303,7 +334,7 @@ impl Delivery<'_> {
                 break;
             }
         }
-        let nobody = || Trouble::Later((4, 4), format!("no host takes mail for {}", self.plan.domain));
+        let nobody = || Trouble::Later((4, 4), format!("no host takes mail for {}", self.plan.domain), None);
         let trouble = trouble.unwrap_or_else(nobody);
         self.done(trouble)
     }
@@ -319,8 +350,8 @@ impl Delivery<'_> {
 
     fn done(self, trouble: Trouble) -> Vec<Sent> {
         let rest = match trouble {
-            Trouble::Later(status, text) => Sent::Later { status, text },
-            Trouble::Never(status, text) => Sent::Never { status, text },
+            Trouble::Later(status, text, said) => Sent::Later { status, text, said },
+            Trouble::Never(status, text, said) => Sent::Never { status, text, said },
         };
         self.sent.into_iter().map(|sent| sent.unwrap_or_else(|| rest.clone())).collect()
     }
@@ -335,9 +366,9 @@ impl Delivery<'_> {
             Ok(reach) => reach,
             Err(Unsuitable::Unroutable(error)) => return Err(unroutable(error)),
             Err(Unsuitable::Unprotected(error)) if error.permanent => {
-                return Err(Trouble::Never(error.status, error.text));
+                return Err(Trouble::Never(error.status, error.text, None));
             }
-            Err(Unsuitable::Unprotected(error)) => return Err(Trouble::Later(error.status, error.text)),
+            Err(Unsuitable::Unprotected(error)) => return Err(Trouble::Later(error.status, error.text, None)),
         };
         let (tls, trust) = match &protection {
             Protection::None => (TlsUse::Never, &Trust::Anything),
@@ -388,7 +419,13 @@ impl Delivery<'_> {
             }
             Broken::Content(_) | Broken::Engine(_) => (3, 0),
         };
-        Trouble::Later(status, format!("{host}: {error}"))
+        let said = match &error {
+            Broken::Failed(failure) => Some(Said::by(host, failure.reply.as_ref())),
+            Broken::Login(login) => Some(Said::by(host, Some(&login.reply))),
+            Broken::Handshake(_) => Some(Said::by(host, None)),
+            Broken::Unreachable(_) | Broken::Password(_) | Broken::Content(_) | Broken::Engine(_) => None,
+        };
+        Trouble::Later(status, format!("{host}: {error}"), said)
     }
 
     /// Transactions in this session, as long as they bring somebody further.
@@ -415,7 +452,8 @@ impl Delivery<'_> {
                     }
                 }
                 Err(error) => {
-                    return self.everybody(&Sent::Later { status: (3, 0), text: format!("{host}: {error}") });
+                    let text = format!("{host}: {error}");
+                    return self.everybody(&Sent::Later { status: (3, 0), text, said: None });
                 }
             }
             if self.waiting().len() == waiting.len() {
@@ -433,8 +471,8 @@ impl Delivery<'_> {
 
 fn unroutable(error: Unroutable) -> Trouble {
     match error {
-        Unroutable::Later { status, text } => Trouble::Later(status, text),
-        Unroutable::Never { status, text } => Trouble::Never(status, text),
+        Unroutable::Later { status, text } => Trouble::Later(status, text, None),
+        Unroutable::Never { status, text } => Trouble::Never(status, text, None),
     }
 }
 
@@ -444,8 +482,8 @@ mod tests {
 
     #[test]
     fn mail_is_given_up_only_if_no_host_may_take_it_later() {
-        let later = |n| Trouble::Later((4, n), String::new());
-        let never = |n| Trouble::Never((4, n), String::new());
+        let later = |n| Trouble::Later((4, n), String::new(), None);
+        let never = |n| Trouble::Never((4, n), String::new(), None);
         for (hosts, expected) in [
             (vec![later(1)], later(1)),
             (vec![never(4)], never(4)),

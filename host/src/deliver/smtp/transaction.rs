@@ -1,6 +1,10 @@
 //! Between the queue's words and the engine's: an entry as a transaction, an outcome as an answer.
 
-use super::{content::Facts, courier::Sent, plan::Plan};
+use super::{
+    content::Facts,
+    courier::{Said, Sent},
+    plan::Plan,
+};
 use crate::{
     config::{domain, outbound},
     engine::{
@@ -94,20 +98,18 @@ pub(super) enum Verdict {
 /// `host`: who said it.
 pub(super) fn verdict(host: &str, outcome: &Outcome) -> Verdict {
     let status = (outcome.status.subject, outcome.status.detail);
-    let said = match &outcome.reply {
-        Some(reply) => {
-            let given =
-                reply.status.as_ref().map(|s| format!("{}.{}.{} ", s.class, s.subject, s.detail)).unwrap_or_default();
-            format!("{host} said: {} {given}{}", reply.code, reply.text)
-        }
+    let by = Said::by(host, outcome.reply.as_ref());
+    let text = match &by.reply {
+        Some(reply) => format!("{host} said: {reply}"),
         None => format!("{host}: {}", why(outcome.cause)),
     };
+    let said = Some(by);
     Verdict::Sent(match outcome.fate {
-        Fate::Accepted => Sent::Taken { by: said, dsn: outcome.dsn },
-        Fate::Temporary => Sent::Later { status, text: said },
+        Fate::Accepted => Sent::Taken { by: text, dsn: outcome.dsn, said },
+        Fate::Temporary => Sent::Later { status, text, said },
         // RFC 1047: it may be there. A copy too many is better than one too few.
-        Fate::Unknown => Sent::Later { status, text: format!("{said}; it may have arrived all the same") },
-        Fate::Permanent => Sent::Never { status, text: said },
+        Fate::Unknown => Sent::Later { status, text: format!("{text}; it may have arrived all the same"), said },
+        Fate::Permanent => Sent::Never { status, text, said },
         Fate::Unsent => return Verdict::Again,
     })
 }
