@@ -18,18 +18,22 @@ use std::{
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_blocking,
+};
 use tracing::{debug, info};
 
 use super::{
     connect::{Whereabouts, connect},
-    content::{Facts, Outgoing},
+    content::{ContentError, Facts, Outgoing},
     conversation::{Broken, Conversation, Secrets},
     plan::{Plan, Target, Unsuitable, Wish},
+    reencode::{Form, Unconvertible},
     route::Unroutable,
     security::Protection,
     sts::{Policies, Policy},
-    transaction::{Verdict, never_begun, options, transaction, verdict},
+    transaction::{Verdict, never_begun, options, transaction, verdict, wanted},
 };
 use crate::{
     config::{Config, domain},
@@ -59,7 +63,7 @@ pub struct Means {
     pub client: Client,
 }
 
-/// Recipients of one message at one domain, with the same edits.
+/// Recipients of one message at one domain, with the same edits and in the same name.
 #[derive(Debug)]
 pub struct Shipment {
     /// The right to deliver to each.
@@ -128,6 +132,8 @@ pub struct Courier {
     policies: Policies,
     means: ArcSwap<Means>,
     all: Arc<Semaphore>,
+    /// One message is re-encoded at a time.
+    converting: Semaphore,
     destinations: Mutex<HashMap<String, Weak<Semaphore>>>,
     kept: Arc<Mutex<HashMap<String, Vec<Kept>>>>,
     number: AtomicU64,
@@ -150,6 +156,7 @@ impl Courier {
             policies: Policies::new(config.data.join("mta-sts"), config.outbound.https_port),
             means: ArcSwap::from_pointee(means),
             all,
+            converting: Semaphore::new(1),
             destinations: Mutex::default(),
             kept: Arc::default(),
             number: AtomicU64::new(0),
@@ -192,8 +199,9 @@ impl Courier {
             plan,
             means,
             shipment,
-            message,
+            message: Arc::new(message),
             facts,
+            converted: Vec::new(),
             sent: vec![None; shipment.leases.len()],
         }
         .run()
@@ -268,9 +276,21 @@ struct Delivery<'a> {
     policy: Option<Policy>,
     means: Arc<Means>,
     shipment: &'a Shipment,
-    message: Outgoing,
+    message: Arc<Outgoing>,
     facts: Facts,
+    /// The forms that some server has wanted so far, or why there is none.
+    converted: Vec<(Form, Result<Converted, Unsendable>)>,
     sent: Vec<Option<Sent>>,
+}
+
+type Converted = (Arc<Outgoing>, Facts);
+
+/// Why there is no such form: whether there may be one later, the status and the words.
+#[derive(Clone, Debug)]
+struct Unsendable {
+    later: bool,
+    status: (u16, u16),
+    text: String,
 }
 
 /// Why a host brought nobody further.
@@ -430,18 +450,36 @@ impl Delivery<'_> {
 
     /// Transactions in this session, as long as they bring somebody further.
     async fn transactions(&mut self, conversation: &mut Conversation, host: &str, kept: bool) {
+        let mut form = None;
+        let (mut message, mut facts) = (Arc::clone(&self.message), self.facts);
         loop {
             let waiting = self.waiting();
             if waiting.is_empty() || !conversation.is_open() {
                 return;
             }
             let leases: Vec<&Lease> = waiting.iter().map(|index| &self.shipment.leases[*index]).collect();
-            let transaction = transaction(&leases, &self.facts);
-            match conversation.deliver(&transaction, &self.message).await {
+            let transaction = transaction(&leases, &facts);
+            match conversation.deliver(&transaction, &message).await {
                 Ok(outcomes) => {
                     // Nothing but the news that the connection was dead.
                     if kept && outcomes.iter().all(never_begun) {
                         return;
+                    }
+                    if let Some(other) = wanted(&outcomes, form) {
+                        match self.reencoded(other).await {
+                            Ok(converted) => {
+                                form = Some(other);
+                                (message, facts) = converted;
+                                continue;
+                            }
+                            Err(Unsendable { later, status, text }) => {
+                                let (text, said) = (format!("{host}: {text}"), Some(Said::by(host, None)));
+                                return self.everybody(&match later {
+                                    true => Sent::Later { status, text, said },
+                                    false => Sent::Never { status, text, said },
+                                });
+                            }
+                        }
                     }
                     for outcome in outcomes {
                         let Some(index) = waiting.get(outcome.recipient as usize) else { continue };
@@ -462,11 +500,42 @@ impl Delivery<'_> {
         }
     }
 
+    /// The message in another form; made once, however many servers want it.
+    async fn reencoded(&mut self, form: Form) -> Result<Converted, Unsendable> {
+        if let Some((_, made)) = self.converted.iter().find(|(made, _)| *made == form) {
+            return made.clone();
+        }
+        // In memory a few times over: one after the other.
+        let _turn = self.courier.converting.acquire().await;
+        let (message, means) = (Arc::clone(&self.message), Arc::clone(&self.means));
+        let made = spawn_blocking(move || {
+            let converted = message.reencoded(form, &means.signers)?;
+            let facts = converted.facts()?;
+            Ok::<Converted, ContentError>((Arc::new(converted), facts))
+        });
+        let made = match made.await {
+            Ok(made) => made.map_err(|error| unsendable(&error)),
+            Err(error) => Err(Unsendable { later: true, status: (3, 0), text: error.to_string() }),
+        };
+        self.converted.push((form, made.clone()));
+        made
+    }
+
     fn everybody(&mut self, sent: &Sent) {
         for one in self.sent.iter_mut().filter(|one| one.is_none()) {
             *one = Some(sent.clone());
         }
     }
+}
+
+/// RFC 3463 section 3.7: conversion required but not supported; RFC 6531 section 3.7.4.2 for fields.
+fn unsendable(error: &ContentError) -> Unsendable {
+    let (later, status) = match error {
+        ContentError::Io(_) | ContentError::Dkim(_) => (true, (3, 0)),
+        ContentError::Form(Unconvertible::Header) => (false, (6, 9)),
+        ContentError::Form(_) => (false, (6, 3)),
+    };
+    Unsendable { later, status, text: error.to_string() }
 }
 
 fn unroutable(error: Unroutable) -> Trouble {

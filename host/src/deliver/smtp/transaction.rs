@@ -4,6 +4,7 @@ use super::{
     content::Facts,
     courier::{Said, Sent},
     plan::Plan,
+    reencode::Form,
 };
 use crate::{
     config::{domain, outbound},
@@ -112,6 +113,16 @@ pub(super) fn verdict(host: &str, outcome: &Outcome) -> Verdict {
         Fate::Permanent => Sent::Never { status, text, said },
         Fate::Unsent => return Verdict::Again,
     })
+}
+
+/// The form that this server wants the content in, if it takes none of it as it is. Then nothing of it was sent.
+pub(super) fn wanted(outcomes: &[Outcome], has: Option<Form>) -> Option<Form> {
+    let all = |cause| !outcomes.is_empty() && outcomes.iter().all(|outcome| outcome.cause == cause);
+    match has {
+        Some(Form::SevenBit) => None,
+        None if all(Cause::NotLines) => Some(Form::Lines),
+        _ => (all(Cause::EightBit) || all(Cause::NotLines)).then_some(Form::SevenBit),
+    }
 }
 
 /// The connection was gone before anything of the transaction could count.

@@ -288,10 +288,10 @@ async fn no_scenario_bounces_twice() {
     // Notices that could not be delivered are held; that they are notices shows in their content.
     for lease in rig.store.list().await.unwrap() {
         let id = MessageId::from_string(lease.entry.split('.').next().unwrap()).unwrap();
-        if let crate::store::Content::Inline(octets) = rig.store.body(id).await.unwrap().content {
-            if octets.starts_with(b"From: Mail delivery") {
-                notices.push(octets);
-            }
+        if let crate::store::Content::Inline(octets) = rig.store.body(id).await.unwrap().content
+            && octets.starts_with(b"From: Mail delivery")
+        {
+            notices.push(octets);
         }
     }
     let texts: Vec<String> = notices.iter().map(|octets| String::from_utf8_lossy(octets).into_owned()).collect();
