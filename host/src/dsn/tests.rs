@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use self::grammar::Fields;
 use super::*;
-use crate::store::{MessageId, Pending, ReturnContent, Route};
+use crate::store::{MessageId, ReturnContent, Route};
 
 fn address(local: &str, domain: &str) -> Address {
     Address { local: local.into(), domain: domain.into() }
@@ -25,15 +25,7 @@ fn envelope() -> Envelope {
 }
 
 fn entry() -> NewEntry {
-    NewEntry {
-        recipient: address("bob", "far.test"),
-        notify: None,
-        orcpt: None,
-        route: Route::Relay,
-        held: None,
-        edits: vec![],
-        pending: Pending::Nothing,
-    }
+    NewEntry::to(address("bob", "far.test"), Route::Relay)
 }
 
 const FRONT: &[u8] = b"Received: x\r\nSubject: hello\r\nMessage-ID: <1@x>\r\n\r\nHow are you?\r\n";

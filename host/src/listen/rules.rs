@@ -49,7 +49,8 @@ impl Rules for Shared {
             _ => {
                 let envelope = &lease.envelope;
                 let known_sender = envelope.identity.is_some() && envelope.reverse_path.is_some();
-                let terms = Terms { transaction: transaction.clone(), known_sender, one_reply: true };
+                let sent_as = envelope.reverse_path.as_ref().and_then(|sender| current.policy.sent_as(sender, now()));
+                let terms = Terms { transaction: transaction.clone(), known_sender, one_reply: true, sent_as };
                 let entries = judged_again(entry, &outcome, &terms);
                 (Ok(entries), format!("judged again: {}", fate.describe()))
             }

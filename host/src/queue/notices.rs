@@ -48,15 +48,7 @@ pub(super) fn whom(config: &Config, rules: &dyn Rules, lease: &Lease, action: Ac
     if !known {
         return barred("nobody has authenticated the sender, who is not told (queue.notify-strangers)");
     }
-    Ok(NewEntry {
-        recipient: sender.clone(),
-        notify: None,
-        orcpt: None,
-        route,
-        held: None,
-        edits: Vec::new(),
-        pending: Pending::Nothing,
-    })
+    Ok(NewEntry::to(sender.clone(), route))
 }
 
 /// What is to be told of an entry.

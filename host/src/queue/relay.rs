@@ -19,7 +19,7 @@ use crate::{
         courier::{self, Said, Sent},
         plan::Plan,
     },
-    store::{Edit, Lease, MessageId, Pending, Route},
+    store::{Address, Edit, Lease, MessageId, Pending, Route},
 };
 
 /// Is it taken to another server now?
@@ -39,13 +39,14 @@ pub(super) struct Shipment {
 
 /// Who travels with whom.
 pub(super) fn shipments(leases: Vec<Lease>) -> Vec<Shipment> {
-    type Key = (MessageId, String, Vec<Edit>);
+    type Key = (MessageId, String, Vec<Edit>, Option<Address>);
     let mut places: HashMap<Key, usize> = HashMap::new();
     let mut shipments: Vec<Shipment> = Vec::new();
     for lease in leases {
         let given = &lease.recipient.recipient.domain;
         let domain = domain::canonical(given).map_or_else(|| given.to_lowercase(), Into::into);
-        let key = (lease.entry.message, domain.clone(), lease.recipient.edits.clone());
+        let entry = &lease.recipient;
+        let key = (lease.entry.message, domain.clone(), entry.edits.clone(), entry.reverse_path.clone());
         let place = *places.entry(key).or_insert(shipments.len());
         match shipments.get_mut(place) {
             Some(shipment) => shipment.leases.push(lease),

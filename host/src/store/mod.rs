@@ -143,6 +143,9 @@ pub struct NewEntry {
     pub orcpt: Option<(String, String)>,
     /// Where to.
     pub route: Route,
+    /// In whose name it goes to another server, instead of the envelope's. Notices of ours go to that one.
+    #[serde(default)]
+    pub reverse_path: Option<Address>,
     /// Held from the start, with the reason; never claimed until released.
     pub held: Option<String>,
     /// Changes of the header in this recipient's copy alone, in their order.
@@ -181,7 +184,16 @@ impl NewEntry {
     /// Somebody who is due now, and of whom nothing more was said.
     #[must_use]
     pub fn to(recipient: Address, route: Route) -> Self {
-        Self { recipient, notify: None, orcpt: None, route, held: None, edits: Vec::new(), pending: Pending::Nothing }
+        Self {
+            recipient,
+            notify: None,
+            orcpt: None,
+            route,
+            reverse_path: None,
+            held: None,
+            edits: Vec::new(),
+            pending: Pending::Nothing,
+        }
     }
 }
 

@@ -40,8 +40,9 @@ pub(super) fn options(plan: &Plan, tls: TlsUse) -> Options {
 /// A message for these recipients.
 pub(super) fn transaction(leases: &[&Lease], facts: &Facts) -> Transaction {
     let envelope = leases.first().map(|lease| &*lease.envelope);
+    let own = leases.first().and_then(|lease| lease.recipient.reverse_path.as_ref());
     Transaction {
-        sender: envelope.and_then(|envelope| envelope.reverse_path.as_ref()).map(mailbox),
+        sender: own.or(envelope.and_then(|envelope| envelope.reverse_path.as_ref())).map(mailbox),
         recipients: leases.iter().map(|lease| recipient(lease)).collect(),
         content: ContentFacts {
             size: facts.size,

@@ -19,7 +19,7 @@ pub(super) fn open(folder: &TempDir) -> Arc<SqliteStore> {
 pub(super) fn entry(mailbox: &str) -> NewEntry {
     let recipient = Address { local: mailbox.into(), domain: "example.test".into() };
     let route = Route::Local(recipient.to_string());
-    NewEntry { recipient, notify: None, orcpt: None, route, held: None, edits: vec![], pending: Pending::Nothing }
+    NewEntry::to(recipient, route)
 }
 
 pub(super) fn envelope() -> Envelope {
