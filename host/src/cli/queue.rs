@@ -76,6 +76,7 @@ fn json(line: &Listed) -> String {
             Pending::Nothing => "null",
             Pending::Rejudge { .. } => "\"judge\"",
             Pending::Bounce { .. } => "\"bounce\"",
+            Pending::Expanded => "\"expanded\"",
         },
     )
 }
@@ -106,6 +107,7 @@ fn print_table(out: &mut impl io::Write, listed: &[Listed]) -> io::Result<()> {
             Pending::Bounce { status, reason } => {
                 writeln!(out, "    its sender is to be told: {status} {}", reason.escape_debug())?;
             }
+            Pending::Expanded => writeln!(out, "    its sender is to be told that it was sent on to several others")?,
         }
         if let (Some(at), 1..) = (line.next_attempt, line.attempts) {
             let attempts = if line.attempts == 1 { "1 attempt".into() } else { format!("{} attempts", line.attempts) };

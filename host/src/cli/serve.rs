@@ -42,6 +42,7 @@ use crate::{
         Policy,
         auth::{Users, UsersError},
         chain::Chains,
+        srs::{Srs, SrsError},
     },
     queue,
     store::{
@@ -74,6 +75,8 @@ pub enum ServeError {
     Roots(#[from] RootsError),
     #[error(transparent)]
     Dkim(#[from] DkimError),
+    #[error(transparent)]
+    Srs(#[from] SrsError),
     #[error("the queue can not be read: {0}")]
     Queued(#[from] StoreError),
     #[error(transparent)]
@@ -359,7 +362,8 @@ fn current(config: Arc<Config>, plugins: &Plugins, old: Option<&Current>) -> Res
         _ => Arc::new(Users::load(&config.users_file())?),
     };
     let certificates = Certificates::load(&config.tls, &config.data, &config.name)?;
-    let policy = Arc::new(Policy::new(config.clone(), users.clone())?);
+    let policy = Policy::new(config.clone(), users.clone())?.rewriting(Srs::load(&config)?);
+    let policy = Arc::new(policy);
     let chains = Chains::new(&config, &plugins.by_name());
     Ok(Current { config, policy, users, certificates: Some(certificates), chains })
 }

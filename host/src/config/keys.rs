@@ -319,6 +319,28 @@ pub const TABLES: &[Table] = &[
         ],
     },
     Table {
+        name: "srs",
+        many: None,
+        doc: "In whose name mail is sent on that plugins redirect to other servers (SRS). In its sender's own name SPF would refuse it.",
+        keys: &[
+            absent(
+                "domain",
+                r#""example.org""#,
+                "One of the local domains. The reverse-path of a sender elsewhere becomes `SRS0=...` at this domain, and what comes back to that within 21 days goes to the sender. Without it nothing is rewritten; nor is what does not fit into 64 octets.",
+            ),
+            absent(
+                "secrets",
+                r#""srs.secrets""#,
+                "The secrets that such addresses are signed with, one a line; otherwise `srs.secrets` below `data`. It is made at the first start. To change the secret, write a new one above the old, and remove that after 21 days.",
+            ),
+            key(
+                "only-bounces",
+                "true",
+                "Take mail for such an address only from the null reverse-path, which notices have. `false`: automatic replies reach the sender too, and so does whoever got hold of an address.",
+            ),
+        ],
+    },
+    Table {
         name: "dns",
         many: None,
         doc: "Questions to the DNS, for plugins that may ask. Names are asked as they are, without search domains, and /etc/hosts is not read.",

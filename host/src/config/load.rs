@@ -72,7 +72,9 @@ impl Config {
 
     /// What is no domain stays as it is, for validation to refuse.
     fn canonical_domains(&mut self) {
-        for name in self.domains.iter_mut().map(|domain| &mut domain.name).chain([&mut self.name]) {
+        for name in
+            self.domains.iter_mut().map(|domain| &mut domain.name).chain([&mut self.name]).chain(&mut self.srs.domain)
+        {
             if let Some(canonical) = domain::strict(name) {
                 *name = canonical.into_owned();
             }
@@ -89,8 +91,8 @@ impl Config {
         for plugin in &mut self.plugins {
             plugin.file = absolute(&plugin.file);
         }
-        if let Some(roots) = &mut self.outbound.roots {
-            *roots = absolute(roots);
+        for path in [&mut self.outbound.roots, &mut self.srs.secrets].into_iter().flatten() {
+            *path = absolute(path);
         }
         for file in self.destinations.iter_mut().filter_map(|one| one.password_file.as_mut()) {
             *file = absolute(file);

@@ -15,6 +15,7 @@ pub mod mailboxes;
 pub mod network;
 pub mod outbound;
 pub mod plugins;
+pub mod srs;
 pub mod validate;
 
 use std::{
@@ -34,6 +35,7 @@ pub use mailboxes::{Found, Mailboxes};
 pub use network::{Endpoint, Network};
 pub use outbound::{Destination, Outbound};
 pub use plugins::{Plugin, PluginRoute};
+pub use srs::Srs;
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -66,6 +68,8 @@ pub struct Config {
     pub destinations: Vec<Destination>,
     /// Keys that sign what leaves.
     pub dkim: Vec<Dkim>,
+    /// In whose name mail is sent on.
+    pub srs: Srs,
     /// Questions to the DNS.
     pub dns: Dns,
     /// The sealed engine.
@@ -453,6 +457,7 @@ impl Default for Config {
             outbound: Outbound::default(),
             destinations: Vec::new(),
             dkim: Vec::new(),
+            srs: Srs::default(),
             dns: Dns::default(),
             engine: Engine::default(),
             observe: Observe::default(),

@@ -43,14 +43,15 @@ impl Rules for Shared {
         let mut judging = Judging::new(chains, facts).sending_on(current.policy.clone());
         let asked = match &entry.pending {
             Pending::Rejudge { asked, .. } => asked.as_deref(),
-            Pending::Nothing | Pending::Bounce { .. } => None,
+            Pending::Nothing | Pending::Bounce { .. } | Pending::Expanded => None,
         };
         judging.again(&entry.recipient, &entry.route, &entry.edits, asked);
         let outcome = judging.message(Some(message), lease.envelope.size).await.pop().unwrap_or_default();
         let fate = outcome.fate();
         let envelope = &lease.envelope;
         let known_sender = envelope.identity.is_some() && envelope.reverse_path.is_some();
-        let terms = Terms { transaction: transaction.clone(), known_sender, one_reply: true };
+        let sent_as = envelope.reverse_path.as_ref().and_then(|sender| current.policy.sent_as(sender, now()));
+        let terms = Terms { transaction: transaction.clone(), known_sender, one_reply: true, sent_as };
         let becomes = match &fate {
             Fate::Deferred(..) => Err(fate.describe()),
             _ => Ok(judged_again(entry, &outcome, &terms)),

@@ -35,7 +35,7 @@ impl Work {
         let entry = &lease.recipient;
         match &entry.pending {
             Pending::Rejudge { transaction, .. } => Some(Self::Judge(transaction.clone())),
-            Pending::Bounce { .. } => None,
+            Pending::Bounce { .. } | Pending::Expanded => None,
             Pending::Nothing => {
                 let chain = shared.rules.chain(&entry.recipient, &entry.route);
                 chain.into_iter().find(|plugin| plugin.delivers()).map(Self::Deliver)
@@ -64,8 +64,8 @@ impl Work {
                 None => return,
             },
         };
-        let outcome = ending::outcome(&shared, &config, lease, end, verdicts).await;
-        settle(&shared, vec![outcome]).await;
+        let ended = ending::outcome(&shared, &config, lease, end, verdicts);
+        settle(&shared, &config, vec![ended]).await;
     }
 }
 

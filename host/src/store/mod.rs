@@ -143,6 +143,9 @@ pub struct NewEntry {
     pub orcpt: Option<(String, String)>,
     /// Where to.
     pub route: Route,
+    /// In whose name it goes to another server, instead of the envelope's. Notices of ours go to that one.
+    #[serde(default)]
+    pub reverse_path: Option<Address>,
     /// Held from the start, with the reason; never claimed until released.
     pub held: Option<String>,
     /// Changes of the header in this recipient's copy alone, in their order.
@@ -176,6 +179,8 @@ pub enum Pending {
         /// For the sender.
         reason: String,
     },
+    /// Others get it instead, and the sender, who wants to hear of success, is told that (RFC 3461 section 5.2.7).
+    Expanded,
 }
 
 /// What a recipient's plugins asked for before the content: what is judged again goes on from there.
@@ -200,7 +205,16 @@ impl NewEntry {
     /// Somebody who is due now, and of whom nothing more was said.
     #[must_use]
     pub fn to(recipient: Address, route: Route) -> Self {
-        Self { recipient, notify: None, orcpt: None, route, held: None, edits: Vec::new(), pending: Pending::Nothing }
+        Self {
+            recipient,
+            notify: None,
+            orcpt: None,
+            route,
+            reverse_path: None,
+            held: None,
+            edits: Vec::new(),
+            pending: Pending::Nothing,
+        }
     }
 }
 
@@ -278,7 +292,8 @@ pub enum Settlement {
         /// Not before.
         at: Timestamp,
     },
-    /// Failed for good: done, if the [`Outcome`] brings the notice that tells the sender; held, if nobody is told.
+    /// Failed for good: done, if the [`Outcome`] brings the notice that tells the sender, or another one does; held, if nobody
+    /// is told.
     Failed {
         /// RFC 3463, class 5.
         status: String,
@@ -305,6 +320,9 @@ pub struct Outcome {
     pub settlement: Settlement,
     /// A message that this causes: a notice to the sender.
     pub notice: Option<Notice>,
+    /// Another outcome of the same settling has the notice that tells of this one too. All whom one notice tells of are settled
+    /// together: if one of their leases is stale, none of them is.
+    pub told_with: Option<EntryId>,
     /// What plugins are to be told of it, in the form of whoever tells them.
     pub report: Option<String>,
     /// How it was judged.
@@ -315,7 +333,7 @@ pub struct Outcome {
 
 impl From<(Lease, Settlement)> for Outcome {
     fn from((lease, settlement): (Lease, Settlement)) -> Self {
-        Self { late: lease.late, lease, settlement, notice: None, report: None, verdicts: None }
+        Self { late: lease.late, lease, settlement, notice: None, told_with: None, report: None, verdicts: None }
     }
 }
 
@@ -419,7 +437,8 @@ pub trait Store: Send + Sync + 'static {
     async fn begin_attempts(&self, _leases: Vec<Lease>) -> Result<Vec<EntryId>, StoreError> {
         Ok(Vec::new())
     }
-    /// What became of them, all in one transaction. A stale lease is skipped and returned.
+    /// What became of them, all in one transaction. A stale lease is skipped and returned; with it, though their leases go on,
+    /// those that share its notice ([`Outcome::told_with`]).
     async fn settle(&self, outcomes: Vec<Outcome>) -> Result<Vec<EntryId>, StoreError>;
     /// Whatever is held for exactly this reason is due.
     async fn release(&self, _reason: &str) -> Result<(), StoreError> {

@@ -171,7 +171,8 @@ async fn a_stuck_plugin() {
         accept(&rig.store, b"x", vec![entry("p-a"), entry("anna")]).await;
     }
     let others = async {
-        while rig.mail("anna@example.test").len() < 40 || stuck.calls.lock().0 < 3 {
+        let waiting = || async { rig.store.list().await.unwrap().len() > 40 };
+        while rig.mail("anna@example.test").len() < 40 || stuck.calls.lock().0 < 3 || waiting().await {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         // Who has arrived is settled a little later.
@@ -286,7 +287,7 @@ async fn reports_outlive_the_process() {
         reported: Notify::new(),
     };
     let config = rig.config.load_full();
-    let outcome = ending::outcome(&shared, &config, lease, End::Delivered, None).await;
+    let outcome = ending::outcome(&shared, &config, lease, End::Delivered, None).outcome;
     assert!(outcome.report.is_some());
     rig.store.settle(vec![outcome]).await.unwrap();
     drop(shared);

@@ -2,6 +2,7 @@
 //! fsync makes many messages durable. The answers go out after the commit, and the log is checkpointed after those.
 
 use std::{
+    collections::HashSet,
     path::PathBuf,
     sync::{
         Arc,
@@ -82,6 +83,8 @@ impl Settling {
 pub(super) struct Settled {
     /// Leases that were no longer valid.
     pub(super) stale: Vec<EntryId>,
+    /// Leases that are, of entries whose notice would have told of a stale one too.
+    pub(super) spoilt: Vec<EntryId>,
     /// Files of messages that are gone.
     pub(super) remove: Vec<PathBuf>,
 }
@@ -282,8 +285,12 @@ impl Writer {
                     let _ = reply.send(Ok(()));
                 }
                 Job::Settle(outcomes, reply) => {
+                    let result = settled.next().unwrap_or_default();
                     let mut leases = self.leases.lock();
                     for Settling { outcome, notice } in outcomes {
+                        if result.spoilt.contains(&outcome.lease.entry) {
+                            continue;
+                        }
                         let entry = (key(outcome.lease.entry.message), outcome.lease.entry.index);
                         if leases.valid(entry, outcome.lease.token) {
                             leases.end(entry);
@@ -296,7 +303,6 @@ impl Writer {
                         soonest = again.map_or(soonest, |at| Some(soonest.unwrap_or(at).min(at)));
                     }
                     drop(leases);
-                    let result = settled.next().unwrap_or_default();
                     if let Err(Ok(unheard)) = reply.send(Ok(result)) {
                         unheard.remove.iter().for_each(|path| bodies::remove(path));
                     }
@@ -341,10 +347,16 @@ impl Writer {
         let mut settled = Settled::default();
         let mut verdicts = Vec::new();
         let leases = self.leases.lock();
+        let spoilt = self.spoilt(outcomes, &leases)?;
         for Settling { outcome, notice } in outcomes {
             let entry = outcome.lease.entry;
             let valid = leases.valid((key(entry.message), entry.index), outcome.lease.token);
-            if !(valid && self.end(outcome, notice.is_some(), &mut settled)?) {
+            if spoilt.contains(&outcome.told_with.unwrap_or(entry)) {
+                if valid { &mut settled.spoilt } else { &mut settled.stale }.push(entry);
+                continue;
+            }
+            let told = notice.is_some() || outcome.told_with.is_some();
+            if !(valid && self.end(outcome, told, &mut settled)?) {
                 settled.stale.push(entry);
                 continue;
             }
@@ -362,6 +374,29 @@ impl Writer {
             self.logged += self.verdicts(Some(one))?;
         }
         Ok(settled)
+    }
+
+    /// The notices that tell of several entries, one of which is not ours to settle, or gone; each by the entry that brings it.
+    fn spoilt(&self, outcomes: &[Settling], leases: &Leases) -> Result<HashSet<EntryId>, rusqlite::Error> {
+        let shared: HashSet<EntryId> = outcomes.iter().filter_map(|settling| settling.outcome.told_with).collect();
+        let mut spoilt = shared.clone();
+        if shared.is_empty() {
+            return Ok(spoilt);
+        }
+        // One that nobody brings stays among them.
+        for entry in outcomes.iter().filter(|settling| settling.notice.is_some()).map(|s| s.outcome.lease.entry) {
+            spoilt.remove(&entry);
+        }
+        let mut there = self.connection.prepare_cached("SELECT 1 FROM entry WHERE message = ?1 AND place = ?2")?;
+        for Settling { outcome, .. } in outcomes {
+            let entry = outcome.lease.entry;
+            let notice = outcome.told_with.unwrap_or(entry);
+            let place = (key(entry.message), entry.index);
+            if shared.contains(&notice) && !(leases.valid(place, outcome.lease.token) && there.exists(place)?) {
+                spoilt.insert(notice);
+            }
+        }
+        Ok(spoilt)
     }
 
     /// The entry as the outcome leaves it. False: there is none.
