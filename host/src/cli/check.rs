@@ -8,6 +8,7 @@ use crate::{
         plugins::{OnFailure, Refused},
     },
     dkim::Signers,
+    dns::Resolver,
     policy::auth::Users,
     transport::{tls, trust::Roots},
 };
@@ -52,6 +53,10 @@ fn unreadable(config: &Config) -> Vec<String> {
         && let Err(error) = Roots::load(Some(file))
     {
         errors.push(format!("outbound.roots: {error}"));
+    }
+    // It asks nobody yet.
+    if let Err(error) = Resolver::new(&config.dns) {
+        errors.push(error.to_string());
     }
     for path in config.destinations.iter().filter_map(|one| one.password_file.as_ref()) {
         if let Err(error) = fs::File::open(path) {

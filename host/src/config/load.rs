@@ -89,8 +89,8 @@ impl Config {
         for plugin in &mut self.plugins {
             plugin.file = absolute(&plugin.file);
         }
-        if let Some(roots) = &mut self.outbound.roots {
-            *roots = absolute(roots);
+        for file in [&mut self.outbound.roots, &mut self.dns.trust_anchors].into_iter().flatten() {
+            *file = absolute(file);
         }
         for file in self.destinations.iter_mut().filter_map(|one| one.password_file.as_mut()) {
             *file = absolute(file);

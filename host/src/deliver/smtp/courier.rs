@@ -27,7 +27,7 @@ use super::{
     conversation::{Broken, Conversation, Secrets},
     plan::{Plan, Target, Unsuitable, Wish},
     route::Unroutable,
-    security::Protection,
+    security::{Protection, Rule},
     sts::{Policies, Policy},
     transaction::{Verdict, never_begun, options, transaction, verdict},
 };
@@ -35,7 +35,7 @@ use crate::{
     config::{Config, domain},
     dkim::Signers,
     dns::Resolver,
-    engine::client::{ClientEngine, TlsUse},
+    engine::client::{ClientEngine, Fault, TlsUse},
     store::{Body, Lease},
     transport::{
         http::Client,
@@ -339,10 +339,10 @@ impl Delivery<'_> {
             }
             Err(Unsuitable::Unprotected(error)) => return Err(Trouble::Later(error.status, error.text)),
         };
-        let (tls, trust) = match &protection {
-            Protection::None => (TlsUse::Never, &Trust::Anything),
-            Protection::Opportunistic => (TlsUse::Opportunistic, &Trust::Anything),
-            Protection::Required(trust) => (TlsUse::Required, trust),
+        let (tls, trust, rule) = match &protection {
+            Protection::None => (TlsUse::Never, &Trust::Anything, None),
+            Protection::Opportunistic => (TlsUse::Opportunistic, &Trust::Anything, None),
+            Protection::Required(trust, rule) => (TlsUse::Required, trust, Some(*rule)),
         };
         match self.session(target, &whereabouts, tls, trust).await {
             // Opportunistic: TLS that does not work is no reason to keep the mail (RFC 7435).
@@ -352,7 +352,7 @@ impl Delivery<'_> {
             }
             other => other,
         }
-        .map_err(|error| self.trouble(target, error))
+        .map_err(|error| trouble(target, rule, &error))
     }
 
     async fn session(
@@ -375,20 +375,6 @@ impl Delivery<'_> {
             conversation.login(login, text.lines().next().unwrap_or_default()).await?;
         }
         Ok(conversation)
-    }
-
-    fn trouble(&self, target: &Target, error: Broken) -> Trouble {
-        let host = target.name();
-        let status = match &error {
-            Broken::Unreachable(_) => (4, 1),
-            Broken::Handshake(_) => (7, 5),
-            Broken::Login(_) | Broken::Password(_) => (7, 8),
-            Broken::Failed(failure) => {
-                failure.reply.as_ref().and_then(|reply| reply.status.as_ref()).map_or((4, 2), |s| (s.subject, s.detail))
-            }
-            Broken::Content(_) | Broken::Engine(_) => (3, 0),
-        };
-        Trouble::Later(status, format!("{host}: {error}"))
     }
 
     /// Transactions in this session, as long as they bring somebody further.
@@ -429,6 +415,34 @@ impl Delivery<'_> {
             *one = Some(sent.clone());
         }
     }
+}
+
+/// `rule`: why there has to be TLS. It is named where that is what the session failed of.
+fn trouble(target: &Target, rule: Option<Rule>, error: &Broken) -> Trouble {
+    let host = target.name();
+    let status = match error {
+        Broken::Unreachable(_) => (4, 1),
+        Broken::Handshake(_) => (7, 5),
+        Broken::Login(_) | Broken::Password(_) => (7, 8),
+        // "Security features not supported", whatever words a server that takes TLS back has for it.
+        Broken::Failed(failure) if of_tls(failure.fault) => (7, 4),
+        Broken::Failed(failure) => {
+            failure.reply.as_ref().and_then(|reply| reply.status.as_ref()).map_or((4, 2), |s| (s.subject, s.detail))
+        }
+        Broken::Content(_) | Broken::Engine(_) => (3, 0),
+    };
+    let text = match (error, rule) {
+        (Broken::Handshake(_), Some(rule)) => format!("{host}: {rule}: {error}"),
+        (Broken::Failed(failure), Some(rule)) if of_tls(failure.fault) => {
+            format!("{host}: {rule} asks for TLS: {error}")
+        }
+        _ => format!("{host}: {error}"),
+    };
+    Trouble::Later(status, text)
+}
+
+fn of_tls(fault: Fault) -> bool {
+    matches!(fault, Fault::NoTls | Fault::TlsRefused | Fault::Plaintext)
 }
 
 fn unroutable(error: Unroutable) -> Trouble {
