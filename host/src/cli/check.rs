@@ -99,8 +99,11 @@ fn describe(name: &str, loaded: &Loaded, users: usize) -> String {
     for domain in &config.domains {
         let _ = writeln!(text, "  {:width$}  {}", domain.name, population(domain));
         if let Found::Mailbox(mailbox) = mailboxes.at_domain("postmaster", &domain.name) {
-            let maildir = config.maildir(&mailbox).unwrap_or_default();
-            let _ = writeln!(text, "  {:width$}  postmaster: {mailbox}, in {}", "", maildir.display());
+            let place = match crate::config::domain::of_address(&mailbox).and_then(|domain| config.lmtp(domain)) {
+                Some(host) => format!("by LMTP to {host}"),
+                None => format!("in {}", config.maildir(&mailbox).unwrap_or_default().display()),
+            };
+            let _ = writeln!(text, "  {:width$}  postmaster: {mailbox}, {place}", "");
         }
     }
 

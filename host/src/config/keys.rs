@@ -165,6 +165,11 @@ pub const TABLES: &[Table] = &[
                 "What divides a mailbox from its detail (RFC 5233): mail for `anna+books` goes to `anna`. Empty: nothing does.",
             ),
             key("maildir", r#""mail/{domain}/{local}""#, "The Maildir of a mailbox. A relative path is below `data`."),
+            key(
+                "deliver",
+                r#""maildir""#,
+                "Who keeps the mail: `maildir`, or a server that takes it by LMTP, such as Dovecot: `\"lmtp:unix:/run/dovecot/lmtp\"`, `\"lmtp:127.0.0.1:24\"`. It is told the mailbox, with the detail of the address, and answers for each recipient; what it refuses comes back to the sender.",
+            ),
         ],
     },
     Table {

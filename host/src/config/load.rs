@@ -9,9 +9,10 @@ use std::{
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    Config, ConfigError, Endpoint, domain,
+    Config, ConfigError, Delivery, Endpoint, domain,
     error::Place,
     keys::{Preset, TABLES, Table},
+    outbound::{NamedHost, named_host},
     validate::{Finding, validate},
 };
 
@@ -97,6 +98,22 @@ impl Config {
         }
         for dkim in &mut self.dkim {
             dkim.key = absolute(&dkim.key);
+        }
+        let socket = |host: &NamedHost| match host {
+            NamedHost::At(Endpoint::Unix(path)) => Some(Endpoint::Unix(absolute(path))),
+            _ => None,
+        };
+        for domain in &mut self.domains {
+            if let Ok(Delivery::Lmtp(host)) = domain.delivery()
+                && let Some(socket) = socket(&host)
+            {
+                domain.deliver = format!("lmtp:{socket}");
+            }
+        }
+        for host in self.destinations.iter_mut().flat_map(|one| &mut one.hosts) {
+            if let Some(socket) = named_host(host).ok().and_then(|host| socket(&host)) {
+                *host = socket.to_string();
+            }
         }
         for listener in &mut self.listeners {
             if let Ok(Endpoint::Unix(path)) = listener.endpoint() {

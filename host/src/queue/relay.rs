@@ -1,4 +1,4 @@
-//! Entries for other servers.
+//! Entries for other servers, and for mailboxes that a server keeps which takes mail by LMTP.
 //!
 //! Owns which of them travel together, and what a server's words make of each. Refuses to know how mail gets there. Mail for
 //! one domain goes by a lane of its own, so that a server that is slow or gone holds up nobody else's mail.
@@ -19,37 +19,47 @@ use crate::{
         courier::{self, Sent},
         plan::Plan,
     },
-    store::{Edit, Lease, MessageId, Pending, Route},
+    store::{Address, Edit, Lease, MessageId, Pending, Route},
 };
 
 /// Is it taken to another server now?
 pub(super) fn is_for(shared: &Shared, config: &Config, lease: &Lease) -> bool {
-    shared.courier.is_some()
-        && !config.outbound.hold
-        && lease.recipient.route == Route::Relay
-        && lease.recipient.pending == Pending::Nothing
-        && Work::of(shared, lease).is_none()
+    let goes = match &lease.recipient.route {
+        Route::Relay => !config.outbound.hold,
+        Route::Local(mailbox) => by_lmtp(config, mailbox),
+    };
+    shared.courier.is_some() && goes && lease.recipient.pending == Pending::Nothing && Work::of(shared, lease).is_none()
+}
+
+/// Is a local mailbox, which is still configured, delivered by LMTP?
+pub(super) fn by_lmtp(config: &Config, mailbox: &str) -> bool {
+    config.lmtp_recipient(mailbox, "", "").is_some()
 }
 
 /// Recipients of one message at one domain who get the same.
 pub(super) struct Shipment {
     domain: String,
+    /// The domain is ours.
+    local: bool,
     pub(super) leases: Vec<Lease>,
 }
 
 /// Who travels with whom.
 pub(super) fn shipments(leases: Vec<Lease>) -> Vec<Shipment> {
-    type Key = (MessageId, String, Vec<Edit>);
+    type Key = (MessageId, bool, String, Vec<Edit>);
     let mut places: HashMap<Key, usize> = HashMap::new();
     let mut shipments: Vec<Shipment> = Vec::new();
     for lease in leases {
         let given = &lease.recipient.recipient.domain;
-        let domain = domain::canonical(given).map_or_else(|| given.to_lowercase(), Into::into);
-        let key = (lease.entry.message, domain.clone(), lease.recipient.edits.clone());
+        let (local, domain) = match &lease.recipient.route {
+            Route::Relay => (false, domain::canonical(given).map_or_else(|| given.to_lowercase(), Into::into)),
+            Route::Local(mailbox) => (true, domain::of_address(mailbox).unwrap_or(given).to_owned()),
+        };
+        let key = (lease.entry.message, local, domain.clone(), lease.recipient.edits.clone());
         let place = *places.entry(key).or_insert(shipments.len());
         match shipments.get_mut(place) {
             Some(shipment) => shipment.leases.push(lease),
-            None => shipments.push(Shipment { domain, leases: vec![lease] }),
+            None => shipments.push(Shipment { domain, local, leases: vec![lease] }),
         }
     }
     shipments
@@ -81,8 +91,9 @@ impl Shipment {
         let Some(first) = self.leases.first() else { return };
         let ends = match shared.store.body(first.entry.message).await {
             Ok(body) => {
-                let shipment = courier::Shipment { leases: self.leases.clone(), body: Arc::new(body) };
-                courier.send(config, &shipment).await.into_iter().map(end).collect()
+                let leases = self.leases.iter().map(|lease| addressed(config, lease)).collect();
+                let shipment = courier::Shipment { leases, body: Arc::new(body) };
+                courier.send(config, &shipment).await.into_iter().map(|sent| end(sent, self.local)).collect()
             }
             Err(error) => {
                 let later = || End::Later { reason: error.to_string(), after: None };
@@ -97,8 +108,22 @@ impl Shipment {
     }
 }
 
-fn end(sent: Sent) -> End {
+/// As the server that takes it should see it.
+fn addressed(config: &Config, lease: &Lease) -> Lease {
+    let mut lease = lease.clone();
+    let given = &lease.recipient.recipient;
+    if let Route::Local(mailbox) = &lease.recipient.route
+        && let Some((local, domain)) = config.lmtp_recipient(mailbox, &given.local, &given.domain)
+    {
+        lease.recipient.recipient = Address { local, domain };
+    }
+    lease
+}
+
+/// `local`: who takes it keeps the mailbox, so that it has arrived.
+fn end(sent: Sent, local: bool) -> End {
     match sent {
+        Sent::Taken { dsn: false, .. } if local => End::Delivered,
         Sent::Taken { by, dsn } => End::Relayed { by, dsn },
         Sent::Later { status: (subject, detail), text } => {
             End::Later { reason: format!("4.{subject}.{detail} {text}"), after: None }

@@ -6,19 +6,55 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
 mod cases;
+mod dkim;
+mod lmtp;
 mod peers;
 
-use std::{fs, net::SocketAddr};
+use std::{
+    fs::{self, Permissions},
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt,
+    time::{Duration, Instant},
+};
 
 use hermetic_tests::{
     message::Message,
-    programs::{command, program, run},
+    programs::{command, program, python, run, scripts},
     server::Server,
 };
+use serde_json::Value;
 
 /// An address of the small Internet.
 fn at(last: u8, port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 1, last], port))
+}
+
+/// A folder that servers with users of their own may enter.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::Builder::new().prefix("hermetic-world-").tempdir().expect("a folder");
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("ours");
+    folder
+}
+
+/// Until it is so. What is returned otherwise is what is missing.
+fn wait(seconds: u64, mut so: impl FnMut() -> Result<(), String>) {
+    let end = Instant::now() + Duration::from_secs(seconds);
+    while let Err(missing) = so() {
+        assert!(Instant::now() < end, "not within {seconds} s: {missing}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// The delivery status notifications that anna has, each as Python's email package reads it.
+fn notices(server: &Server) -> Option<Vec<Value>> {
+    let python = python()?;
+    let read = |notice: Vec<u8>| {
+        let said = run(&mut command(&python, [scripts().join("read_dsn.py")]), &notice);
+        let said: Value = serde_json::from_str(&said).unwrap_or_else(|e| panic!("{e}: {said}"));
+        assert_eq!(said["return-path"], "<>", "{said}");
+        said
+    };
+    Some(server.maildir("anna").messages().into_iter().map(read).collect())
 }
 
 /// Sends a message as the user anna, with swaks. None: there is no swaks.

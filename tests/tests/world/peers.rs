@@ -4,13 +4,11 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt::Write as _,
     fs,
-    time::{Duration, Instant},
 };
 
 use hermetic_tests::{
     maildir::Maildir,
     message::{Message, assert_same},
-    programs::{command, program, run, scripts},
     server::{Rig, Server, free_port},
     world::{
         dns::{Link, NameServer, Zone},
@@ -25,7 +23,7 @@ use serde_json::Value;
 use crate::{
     at,
     cases::{CASES, Case, End, Peer, Tlsa, Way},
-    submit,
+    folder, notices, submit, wait,
 };
 
 const NAME_SERVER: u8 = 1;
@@ -238,48 +236,21 @@ fn as_expected(world: &World, case: &Case, queue: &[Value], letter: &Letter) -> 
 
 /// Until all cases are as expected.
 fn settle(world: &World, server: &Server, cases: &[&Case], letter: &Letter) {
-    let end = Instant::now() + Duration::from_secs(40);
-    loop {
+    wait(40, || {
         let queue = server.queue();
         let left: Vec<_> = cases.iter().filter_map(|case| as_expected(world, case, &queue, letter).err()).collect();
         if left.is_empty() {
-            return;
+            return Ok(());
         }
-        assert!(
-            Instant::now() < end,
-            "{} of {} are not as expected:\n{}\n--- Postfix\n{}\n--- Exim\n{}\n--- OpenSMTPD\n{}",
-            left.len(),
-            cases.len(),
-            left.join("\n"),
-            world.postfix.log(),
-            world.exim.log(),
-            world.opensmtpd.log(),
-        );
-        std::thread::sleep(Duration::from_millis(200));
-    }
-}
-
-/// What anna has been told, by recipient: as Python reads it.
-fn notices(server: &Server, folder: &std::path::Path) -> Option<BTreeMap<String, Value>> {
-    let python = program("python3")?;
-    let mut found = BTreeMap::new();
-    for notice in server.maildir("anna").messages() {
-        let said = run(&mut command(&python, [scripts().join("read_dsn.py")]), &notice);
-        let said: Value = serde_json::from_str(&said).unwrap_or_else(|e| panic!("{e}: {said}"));
-        assert_eq!(said["return-path"], "<>", "{said}");
-        for recipient in said["recipients"].as_array().expect("a list") {
-            let name = recipient["final-recipient"].as_str().expect("a field").to_owned();
-            assert!(found.insert(name.clone(), recipient.clone()).is_none(), "two notices of {name} below {folder:?}");
-        }
-    }
-    Some(found)
+        let logs = [("Postfix", world.postfix.log()), ("Exim", world.exim.log()), ("OpenSMTPD", world.opensmtpd.log())];
+        let logs: String = logs.iter().map(|(name, log)| format!("--- {name}\n{log}")).collect();
+        Err(format!("{} of {} are not as expected:\n{}\n{logs}", left.len(), cases.len(), left.join("\n")))
+    });
 }
 
 #[test]
 fn every_domain_gets_its_mail_as_it_asks() {
-    let folder = tempfile::Builder::new().prefix("hermetic-world-").tempdir().expect("a folder");
-    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs::set_permissions(folder.path(), open).expect("ours");
+    let folder = folder();
     let Some(mut world) = World::start(folder.path()) else { return };
     let mut server = world.hermetic(folder.path());
 
@@ -301,12 +272,13 @@ fn every_domain_gets_its_mail_as_it_asks() {
     fs::write(server.config(), config.replace("expire = 3600", "expire = 4")).expect("a file");
     let said = server.reload();
     assert!(said.contains("reloaded"), "{said}");
-    let end = Instant::now() + Duration::from_secs(30);
-    while !server.queue().is_empty() {
-        assert!(Instant::now() < end, "still queued: {:#?}", server.queue());
-        std::thread::sleep(Duration::from_millis(100));
+    wait(30, || if server.queue().is_empty() { Ok(()) } else { Err(format!("{:#?}", server.queue())) });
+    let mut told = BTreeMap::new();
+    let Some(notices) = notices(&server) else { return };
+    for recipient in notices.iter().flat_map(|notice| notice["recipients"].as_array().expect("a list")) {
+        let name = recipient["final-recipient"].as_str().expect("a field").to_owned();
+        assert!(told.insert(name.clone(), recipient.clone()).is_none(), "two notices of {name}");
     }
-    let Some(told) = notices(&server, folder.path()) else { return };
     for case in &all {
         let notice = told.get(&format!("rfc822;berta@{}", case.domain));
         let (status, words) = match case.end {

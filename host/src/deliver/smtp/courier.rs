@@ -35,7 +35,7 @@ use crate::{
     config::{Config, domain},
     dkim::Signers,
     dns::Resolver,
-    engine::client::{ClientEngine, Fault, TlsUse},
+    engine::client::{ClientEngine, Fault, TlsUse, Transaction},
     store::{Body, Lease},
     transport::{
         http::Client,
@@ -145,7 +145,9 @@ impl Courier {
         let plan = Plan::new(config, &domain);
         let means = self.means.load_full();
         let size = first.envelope.size;
-        let message = match Outgoing::new(&shipment.body, size, &first.recipient.edits, &means.signers) {
+        let nobody = Signers::default();
+        let signers = if plan.local { &nobody } else { &means.signers };
+        let message = match Outgoing::new(&shipment.body, size, &first.recipient.edits, signers) {
             Ok(message) => message,
             Err(error) => return all(shipment, &Sent::Later { status: (3, 0), text: error.to_string() }),
         };
@@ -309,7 +311,7 @@ impl Delivery<'_> {
     }
 
     fn require_tls(&self) -> bool {
-        self.shipment.leases.first().is_some_and(|lease| lease.envelope.require_tls)
+        !self.plan.local && self.shipment.leases.first().is_some_and(|lease| lease.envelope.require_tls)
     }
 
     /// Recipients without an answer.
@@ -385,7 +387,7 @@ impl Delivery<'_> {
                 return;
             }
             let leases: Vec<&Lease> = waiting.iter().map(|index| &self.shipment.leases[*index]).collect();
-            let transaction = transaction(&leases, &self.facts);
+            let transaction = Transaction { require_tls: self.require_tls(), ..transaction(&leases, &self.facts) };
             match conversation.deliver(&transaction, &self.message).await {
                 Ok(outcomes) => {
                     // Nothing but the news that the connection was dead.

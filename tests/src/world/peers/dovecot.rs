@@ -52,6 +52,8 @@ first_valid_uid = 1
 ssl = no
 mail_location = maildir:~/Maildir
 recipient_delimiter = +
+lmtp_save_to_detail_mailbox = yes
+lda_mailbox_autocreate = yes
 lmtp_add_received_header = yes
 quota_full_tempfail = no
 mail_plugins = quota
@@ -99,9 +101,10 @@ service stats {{
         self.folder.join("lmtp")
     }
 
-    /// What came for a user.
-    pub fn maildir(&self, user: &str) -> Maildir {
-        Maildir::new(self.folder.join("mail").join(user).join("Maildir"))
+    /// What came for a user: into this mailbox, or into INBOX.
+    pub fn maildir(&self, user: &str, mailbox: Option<&str>) -> Maildir {
+        let inbox = self.folder.join("mail").join(user).join("Maildir");
+        Maildir::new(mailbox.map_or(inbox.clone(), |name| inbox.join(format!(".{name}"))))
     }
 
     /// All that it has logged.

@@ -5,6 +5,7 @@
 
 mod dovecot;
 mod exim;
+mod opendkim;
 mod opensmtpd;
 mod postfix;
 
@@ -16,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use self::{dovecot::Dovecot, exim::Exim, opensmtpd::OpenSmtpd, postfix::Postfix};
+pub use self::{dovecot::Dovecot, exim::Exim, opendkim::OpenDkim, opensmtpd::OpenSmtpd, postfix::Postfix};
 
 /// The user who owns the mail. Without rights, and there everywhere.
 const NOBODY: u32 = 65_534;

@@ -20,6 +20,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Postfix {
     folder: PathBuf,
+    port: u16,
 }
 
 impl Postfix {
@@ -54,8 +55,8 @@ impl Postfix {
             "smtpd_tls_received_header = yes".into(),
             "smtpd_tls_loglevel = 1".into(),
         ];
-        let postfix = Self { folder: folder.to_owned() };
-        run(postfix.script("start").arg(free_port().to_string()).args(own).args(parameters), b"");
+        let postfix = Self { folder: folder.to_owned(), port: free_port() };
+        run(postfix.script("start").arg(postfix.port.to_string()).args(own).args(parameters), b"");
         for (address, _) in listeners {
             listens(*address, &folder.join("log"));
         }
@@ -64,6 +65,11 @@ impl Postfix {
 
     fn script(&self, verb: &str) -> Command {
         command(&scripts().join("postfix.sh"), [verb.as_ref(), self.folder.as_os_str()])
+    }
+
+    /// Where it takes mail without TLS too, at 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// What came for a domain.
