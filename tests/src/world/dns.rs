@@ -1,7 +1,6 @@
 //! Knot as the whole of the DNS: it has the root and all zones below it, signs them, and answers for each.
 //!
 //! Owns keys, delegations and the process. Refuses to know what the records are for. Fails by panicking, with Knot's log.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a rig for tests: a panic is how a test fails")]
 
 use std::{
     fmt::Write as _,

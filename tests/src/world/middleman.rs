@@ -1,6 +1,5 @@
 //! Somebody on the line who wants mail to go in the open: takes STARTTLS out of what the server offers, or refuses it in the
 //! server's name.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a rig for tests: a panic is how a test fails")]
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},

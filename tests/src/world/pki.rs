@@ -1,5 +1,4 @@
 //! An authority, and what it certifies.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a rig for tests: a panic is how a test fails")]
 
 use std::{path::Path, process::Command};
 

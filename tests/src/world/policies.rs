@@ -1,5 +1,4 @@
 //! A web server that publishes MTA-STS policies (RFC 8461 section 3.3) for any number of domains.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a rig for tests: a panic is how a test fails")]
 
 use std::{
     collections::BTreeMap,
