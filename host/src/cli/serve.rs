@@ -69,8 +69,8 @@ pub enum ServeError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Users(#[from] UsersError),
-    #[error("dns.servers: {0}")]
-    Dns(dns::SetupError),
+    #[error(transparent)]
+    Dns(#[from] dns::SetupError),
     #[error("outbound.roots: {0}")]
     Roots(#[from] RootsError),
     #[error(transparent)]
@@ -210,7 +210,7 @@ impl Server {
         }
         let courier = match client {
             Some(client) => {
-                let resolver = Resolver::new(&config.dns).map_err(ServeError::Dns)?;
+                let resolver = Resolver::new(&config.dns)?;
                 Some(Courier::new(&config, client, resolver, means(&config)?))
             }
             None => None,

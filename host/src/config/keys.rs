@@ -165,6 +165,11 @@ pub const TABLES: &[Table] = &[
                 "What divides a mailbox from its detail (RFC 5233): mail for `anna+books` goes to `anna`. Empty: nothing does.",
             ),
             key("maildir", r#""mail/{domain}/{local}""#, "The Maildir of a mailbox. A relative path is below `data`."),
+            key(
+                "deliver",
+                r#""maildir""#,
+                "Who keeps the mail: `maildir`, or a server that takes it by LMTP, such as Dovecot: `\"lmtp:unix:/run/dovecot/lmtp\"`, `\"lmtp:127.0.0.1:24\"`. It is told the mailbox, with the detail of the address, and answers for each recipient; what it refuses comes back to the sender.",
+            ),
         ],
     },
     Table {
@@ -343,7 +348,7 @@ pub const TABLES: &[Table] = &[
     Table {
         name: "dns",
         many: None,
-        doc: "Questions to the DNS, for plugins that may ask. Names are asked as they are, without search domains, and /etc/hosts is not read.",
+        doc: "Questions to the DNS, of whoever takes mail to other servers and of plugins that may ask. Names are asked as they are, without search domains, and /etc/hosts is not read.",
         keys: &[
             key(
                 "servers",
@@ -354,6 +359,11 @@ pub const TABLES: &[Table] = &[
                 "dnssec",
                 "true",
                 "Check signatures, from the root on. What is forged is then no answer. Turn it off if the name servers leave signatures out, for then every answer looks forged; best is a validating name server on the same machine.",
+            ),
+            absent(
+                "trust-anchors",
+                r#""/etc/hermetic/private-root.key""#,
+                "A file of DNSKEY records, to begin with instead of the keys of the real root; or beside those, if none of them is for the root, so that a private domain can be signed. Read at the start.",
             ),
             key("timeout", "10", "Seconds for one question with all attempts."),
             key("cache", "10_000", "Answers that are kept for as long as they say, at most a day."),

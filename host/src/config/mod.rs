@@ -4,6 +4,7 @@
 //! ([`validate`]). Refuses to act on it. Fails with [`ConfigError`]: one sentence that names the file, the line, the
 //! key and the fix.
 
+pub mod deliver;
 pub mod dkim;
 pub mod dns;
 pub mod domain;
@@ -26,6 +27,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use deliver::Delivery;
 pub use dkim::Dkim;
 pub use dns::Dns;
 pub use error::ConfigError;
@@ -211,6 +213,9 @@ pub struct Domain {
     /// The Maildir: `{domain}` and `{local}` are replaced. Relative paths are below `data`.
     #[serde(default = "maildir")]
     pub maildir: String,
+    /// `maildir`, or `lmtp:` and a host; see [`Domain::delivery`].
+    #[serde(default = "deliver")]
+    pub deliver: String,
 }
 
 impl Domain {
@@ -224,6 +229,7 @@ impl Domain {
             catch_all: None,
             subaddress: plus(),
             maildir: maildir(),
+            deliver: deliver(),
         }
     }
 }
@@ -234,6 +240,10 @@ fn plus() -> String {
 
 fn maildir() -> String {
     "mail/{domain}/{local}".into()
+}
+
+fn deliver() -> String {
+    "maildir".into()
 }
 
 /// Certificates.
@@ -391,12 +401,18 @@ impl Config {
     /// mailbox is no longer configured.
     #[must_use]
     pub fn maildir(&self, mailbox: &str) -> Option<PathBuf> {
+        let (domain, local) = self.mailbox(mailbox)?;
+        Some(self.data.join(domain.expand(local)))
+    }
+
+    /// The domain and local part of a canonical mailbox. None if it is no longer configured.
+    fn mailbox<'a>(&self, mailbox: &'a str) -> Option<(&Domain, &'a str)> {
         let (domain, local) = self.domains.iter().find_map(|domain| {
             // A domain has no `@`, so a mailbox that ends with `@domain` has no other.
             Some((domain, mailbox.strip_suffix(domain.name.as_str())?.strip_suffix('@')?))
         })?;
         let exists = domain.mailboxes.iter().any(|name| name == "*" || name.to_lowercase() == local);
-        exists.then(|| self.data.join(domain.expand(local)))
+        exists.then_some((domain, local))
     }
 }
 

@@ -8,8 +8,8 @@ use std::{collections::HashSet, fmt};
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    Config, ConfigError, Domain, Endpoint, Found, Kind, Limits, Listener, Mailboxes, dkim, dns, domain, error::Place,
-    mailboxes::target, outbound, plugins, srs,
+    Config, ConfigError, Delivery, Domain, Endpoint, Found, Kind, Limits, Listener, Mailboxes, dkim, dns, domain,
+    error::Place, mailboxes::target, outbound, plugins, srs,
 };
 
 /// Something that the operator should know.
@@ -263,6 +263,16 @@ pub fn domains(config: &Config) -> Vec<Finding> {
             );
         }
         template(domain, &mut error);
+        match domain.delivery() {
+            Err(problem) => error(&["deliver"], problem),
+            Ok(Delivery::Lmtp(_)) if domain.maildir != Domain::new("", &[]).maildir => {
+                error(
+                    &["maildir"],
+                    "mail that goes by LMTP is in no Maildir of ours; leave out this or `deliver`".into(),
+                );
+            }
+            Ok(_) => {}
+        }
         if !matches!(mailboxes.at_domain("postmaster", &domain.name), Found::Mailbox(_)) {
             error(
                 &[],

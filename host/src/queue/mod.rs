@@ -4,7 +4,7 @@
 //! entries are stored and who judges. Fails never: what does not work now is tried later, and what never works is told to its
 //! sender or ends as `held`, where `hermetic queue list` shows it.
 //!
-//! An entry is delivered to its Maildir, or by the first plugin of its chain that has the hook `delivery` and the grant. Entries that
+//! An entry is delivered to its Maildir, by LMTP to whom `domain.deliver` names, or by the first plugin of its chain that has the hook `delivery` and the grant. Entries that
 //! wait for plugins go by lanes of their own ([`lanes`]), the others in batches.
 
 mod ending;
@@ -205,6 +205,9 @@ async fn attempt(shared: &Shared, config: &Arc<Config>, batch: Vec<(Lease, Optio
         }
         match &lease.recipient.route {
             Route::Relay => ended.push((lease, End::Held(NEEDS_OUTBOUND.into()))),
+            Route::Local(mailbox) if relay::by_lmtp(config, mailbox) => {
+                ended.push((lease, End::Held(NEEDS_OUTBOUND.into())))
+            }
             Route::Local(mailbox) => match (shared.places)(config, mailbox) {
                 Some(maildir) => local.push((lease, maildir)),
                 None => {

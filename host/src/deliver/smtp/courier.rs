@@ -31,7 +31,7 @@ use super::{
     plan::{Plan, Target, Unsuitable, Wish},
     reencode::{Form, Unconvertible},
     route::Unroutable,
-    security::Protection,
+    security::{Protection, Rule},
     sts::{Policies, Policy},
     transaction::{Verdict, never_begun, options, transaction, verdict, wanted},
 };
@@ -39,7 +39,7 @@ use crate::{
     config::{Config, domain},
     dkim::Signers,
     dns::Resolver,
-    engine::client::{ClientEngine, Reply, TlsUse},
+    engine::client::{ClientEngine, Fault, Reply, TlsUse, Transaction},
     store::{Body, Lease},
     transport::{
         http::Client,
@@ -179,7 +179,9 @@ impl Courier {
         let plan = Plan::new(config, &domain);
         let means = self.means.load_full();
         let size = first.envelope.size;
-        let message = match Outgoing::new(&shipment.body, size, &first.recipient.edits, &means.signers) {
+        let nobody = Signers::default();
+        let signers = if plan.local { &nobody } else { &means.signers };
+        let message = match Outgoing::new(&shipment.body, size, &first.recipient.edits, signers) {
             Ok(message) => message,
             Err(error) => return all(shipment, &unreadable(&error)),
         };
@@ -360,7 +362,7 @@ impl Delivery<'_> {
     }
 
     fn require_tls(&self) -> bool {
-        self.shipment.leases.first().is_some_and(|lease| lease.envelope.require_tls)
+        !self.plan.local && self.shipment.leases.first().is_some_and(|lease| lease.envelope.require_tls)
     }
 
     /// Recipients without an answer.
@@ -390,10 +392,10 @@ impl Delivery<'_> {
             }
             Err(Unsuitable::Unprotected(error)) => return Err(Trouble::Later(error.status, error.text, None)),
         };
-        let (tls, trust) = match &protection {
-            Protection::None => (TlsUse::Never, &Trust::Anything),
-            Protection::Opportunistic => (TlsUse::Opportunistic, &Trust::Anything),
-            Protection::Required(trust) => (TlsUse::Required, trust),
+        let (tls, trust, rule) = match &protection {
+            Protection::None => (TlsUse::Never, &Trust::Anything, None),
+            Protection::Opportunistic => (TlsUse::Opportunistic, &Trust::Anything, None),
+            Protection::Required(trust, rule) => (TlsUse::Required, trust, Some(*rule)),
         };
         match self.session(target, &whereabouts, tls, trust).await {
             // Opportunistic: TLS that does not work is no reason to keep the mail (RFC 7435).
@@ -403,7 +405,7 @@ impl Delivery<'_> {
             }
             other => other,
         }
-        .map_err(|error| self.trouble(target, error))
+        .map_err(|error| trouble(target, rule, &error))
     }
 
     async fn session(
@@ -428,26 +430,6 @@ impl Delivery<'_> {
         Ok(conversation)
     }
 
-    fn trouble(&self, target: &Target, error: Broken) -> Trouble {
-        let host = target.name();
-        let status = match &error {
-            Broken::Unreachable(_) => (4, 1),
-            Broken::Handshake(_) => (7, 5),
-            Broken::Login(_) | Broken::Password(_) => (7, 8),
-            Broken::Failed(failure) => {
-                failure.reply.as_ref().and_then(|reply| reply.status.as_ref()).map_or((4, 2), |s| (s.subject, s.detail))
-            }
-            Broken::Content(_) | Broken::Engine(_) => (3, 0),
-        };
-        let said = match &error {
-            Broken::Failed(failure) => Some(Said::by(host, failure.reply.as_ref())),
-            Broken::Login(login) => Some(Said::by(host, Some(&login.reply))),
-            Broken::Handshake(_) => Some(Said::by(host, None)),
-            Broken::Unreachable(_) | Broken::Password(_) | Broken::Content(_) | Broken::Engine(_) => None,
-        };
-        Trouble::Later(status, format!("{host}: {error}"), said)
-    }
-
     /// Transactions in this session, as long as they bring somebody further.
     async fn transactions(&mut self, conversation: &mut Conversation, host: &str, kept: bool) {
         let mut form = None;
@@ -458,7 +440,7 @@ impl Delivery<'_> {
                 return;
             }
             let leases: Vec<&Lease> = waiting.iter().map(|index| &self.shipment.leases[*index]).collect();
-            let transaction = transaction(&leases, &facts);
+            let transaction = Transaction { require_tls: self.require_tls(), ..transaction(&leases, &facts) };
             match conversation.deliver(&transaction, &message).await {
                 Ok(outcomes) => {
                     // Nothing but the news that the connection was dead.
@@ -536,6 +518,40 @@ fn unsendable(error: &ContentError) -> Unsendable {
         ContentError::Form(_) => (false, (6, 3)),
     };
     Unsendable { later, status, text: error.to_string() }
+}
+
+/// `rule`: why there has to be TLS. It is named where that is what the session failed of.
+fn trouble(target: &Target, rule: Option<Rule>, error: &Broken) -> Trouble {
+    let host = target.name();
+    let status = match error {
+        Broken::Unreachable(_) => (4, 1),
+        Broken::Handshake(_) => (7, 5),
+        Broken::Login(_) | Broken::Password(_) => (7, 8),
+        // "Security features not supported", whatever words a server that takes TLS back has for it.
+        Broken::Failed(failure) if of_tls(failure.fault) => (7, 4),
+        Broken::Failed(failure) => {
+            failure.reply.as_ref().and_then(|reply| reply.status.as_ref()).map_or((4, 2), |s| (s.subject, s.detail))
+        }
+        Broken::Content(_) | Broken::Engine(_) => (3, 0),
+    };
+    let text = match (error, rule) {
+        (Broken::Handshake(_), Some(rule)) => format!("{host}: {rule}: {error}"),
+        (Broken::Failed(failure), Some(rule)) if of_tls(failure.fault) => {
+            format!("{host}: {rule} asks for TLS: {error}")
+        }
+        _ => format!("{host}: {error}"),
+    };
+    let said = match error {
+        Broken::Failed(failure) => Some(Said::by(host, failure.reply.as_ref())),
+        Broken::Login(login) => Some(Said::by(host, Some(&login.reply))),
+        Broken::Handshake(_) => Some(Said::by(host, None)),
+        Broken::Unreachable(_) | Broken::Password(_) | Broken::Content(_) | Broken::Engine(_) => None,
+    };
+    Trouble::Later(status, text, said)
+}
+
+fn of_tls(fault: Fault) -> bool {
+    matches!(fault, Fault::NoTls | Fault::TlsRefused | Fault::Plaintext)
 }
 
 fn unroutable(error: Unroutable) -> Trouble {
