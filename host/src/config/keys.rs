@@ -403,6 +403,16 @@ pub const TABLES: &[Table] = &[
         ],
     },
     Table {
+        name: "admin",
+        many: None,
+        doc: "The API that `hermetic queue` and other tools use to see and change what the running server has.",
+        keys: &[absent(
+            "listen",
+            r#""127.0.0.1:8025""#,
+            "A loopback address, a Unix socket (`unix:PATH`), or `off`. Without this key it is the socket `admin/socket` below `data`, which only the server's own user can open. Whoever asks shows the token in `admin/token` below `data`.",
+        )],
+    },
+    Table {
         name: "plugin",
         many: Some(&[]),
         doc: "A judge of mail: a WebAssembly component in a sandbox of its own. As many as you like; a route says whom it judges.",

@@ -123,6 +123,9 @@ impl Config {
                 listener.address = Endpoint::Unix(absolute(&path)).to_string();
             }
         }
+        if let Some(Ok(Endpoint::Unix(path))) = self.admin.listen.as_deref().map(str::parse) {
+            self.admin.listen = Some(Endpoint::Unix(absolute(&path)).to_string());
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! ([`validate`]). Refuses to act on it. Fails with [`ConfigError`]: one sentence that names the file, the line, the
 //! key and the fix.
 
+pub mod admin;
 pub mod deliver;
 pub mod dkim;
 pub mod dns;
@@ -27,6 +28,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use admin::Admin;
 pub use deliver::Delivery;
 pub use dkim::Dkim;
 pub use dns::Dns;
@@ -78,6 +80,8 @@ pub struct Config {
     pub engine: Engine,
     /// Logs, metrics, health.
     pub observe: Observe,
+    /// Where operators reach the server.
+    pub admin: Admin,
     /// Judges of mail.
     #[serde(rename = "plugin")]
     pub plugins: Vec<Plugin>,
@@ -477,6 +481,7 @@ impl Default for Config {
             dns: Dns::default(),
             engine: Engine::default(),
             observe: Observe::default(),
+            admin: Admin::default(),
             plugins: Vec::new(),
             routes: Vec::new(),
         }

@@ -446,6 +446,9 @@ fn operation(config: &Config, found: &mut Findings) {
         );
     }
     level(&config.observe.level, found);
+    if let Err(problem) = config.admin.endpoint(&config.data) {
+        found.error(&["admin", "listen"], problem);
+    }
 }
 
 fn level(level: &str, found: &mut Findings) {

@@ -36,8 +36,11 @@ use tokio::{
 };
 use tracing::{error, warn};
 
-pub use self::rules::{Judged, Rules};
 use self::{ending::End, lanes::Lanes, notices::Ended, plugins::Work};
+pub use self::{
+    reports::dropped,
+    rules::{Judged, Rules},
+};
 use crate::{
     config::Config,
     deliver::{Parcel, maildir::Maildirs, smtp::courier::Courier},

@@ -5,6 +5,7 @@
 //! never the peer's fault. The states, and what a crash does to each, are drawn in [`sqlite`].
 
 pub(crate) mod durable;
+pub mod manage;
 pub mod sqlite;
 
 use std::{fmt, fmt::Write as _, net::IpAddr, sync::Arc, time::Duration};
@@ -12,6 +13,7 @@ use std::{fmt, fmt::Write as _, net::IpAddr, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+pub use self::manage::{Change, Changed, Detail, Details, EntryState, Filter, Page};
 pub use crate::edit::Edit;
 
 /// A message's id: a ULID, so ids sort by time. Shown to peers ("queued as") and operators.
@@ -463,6 +465,17 @@ pub trait Store: Send + Sync + 'static {
     async fn due(&self);
     /// All entries and owed DSNs, oldest first.
     async fn list(&self) -> Result<Vec<Listed>, StoreError>;
+    /// Up to `most` of the entries that the filter means, behind `after`. However many entries there are, one call looks at
+    /// a bounded part of them.
+    async fn find(&self, filter: Filter, after: Option<EntryId>, most: usize) -> Result<Page, StoreError>;
+    /// A message with its entries; None: there is none (any more).
+    async fn show(&self, message: MessageId) -> Result<Option<Details>, StoreError>;
+    /// Changes entries, all in one transaction, and says of each what came of it. What is being worked on is left alone; a
+    /// lease that has expired is void from then on.
+    async fn change(&self, changes: Vec<(EntryId, Change)>) -> Result<Vec<Changed>, StoreError>;
+    /// How the recipients of a message, a transaction, or all transactions of a session were judged, and what an operator
+    /// did with them.
+    async fn verdicts(&self, id: &str) -> Result<Vec<Verdicts>, StoreError>;
     /// Keeps how refused mail was judged. Returns at once and may fail silently under load: nothing depends on it.
     fn record(&self, _verdicts: Verdicts) {}
     /// How many entries are in which state.

@@ -4,8 +4,8 @@ use serde::de::DeserializeOwned;
 
 use super::*;
 use crate::config::{
-    Config, Destination, Dkim, Dns, Domain, Engine, Limits, Listener, Observe, Outbound, Plugin, PluginRoute, Queue,
-    Relay, Srs, Tls, Users,
+    Admin, Config, Destination, Dkim, Dns, Domain, Engine, Limits, Listener, Observe, Outbound, Plugin, PluginRoute,
+    Queue, Relay, Srs, Tls, Users,
 };
 
 #[test]
@@ -49,6 +49,7 @@ fn every_field_is_documented() {
         ("dns", fields::<Dns>()),
         ("engine", fields::<Engine>()),
         ("observe", fields::<Observe>()),
+        ("admin", fields::<Admin>()),
         ("plugin", fields::<Plugin>()),
         ("route", fields::<PluginRoute>()),
     ] {

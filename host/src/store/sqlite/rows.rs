@@ -253,7 +253,7 @@ fn changes_from_text(text: Option<String>) -> rusqlite::Result<(Vec<Edit>, Optio
     })
 }
 
-fn pending_to_text(pending: &Pending) -> rusqlite::Result<Option<String>> {
+pub(super) fn pending_to_text(pending: &Pending) -> rusqlite::Result<Option<String>> {
     let text = (*pending != Pending::Nothing).then(|| serde_json::to_string(pending)).transpose();
     text.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }

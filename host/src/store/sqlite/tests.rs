@@ -2,13 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod operators;
+
 use std::{io::Read as _, time::Instant};
 
 use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::*;
-use crate::store::{Envelope, NewEntry, Notice, Pending, Pressure, Route, Settlement};
+use crate::store::{Address, Envelope, NewEntry, Notice, Pending, Pressure, Route, Settlement};
 
 const LEASE: Duration = Duration::from_secs(60);
 
