@@ -33,6 +33,8 @@ pub struct Plan {
     pub login: Option<(String, std::path::PathBuf)>,
     /// Connections at a time.
     pub connections: usize,
+    /// To the mailboxes of a local domain: nothing is signed, and no rule for the way between servers counts.
+    pub local: bool,
     /// Addresses to connect from.
     pub source: Vec<IpAddr>,
     /// For a connection to be established.
@@ -96,7 +98,8 @@ impl Plan {
             ignore: Vec::new(),
             connections: None,
         };
-        let one = found.unwrap_or(&default);
+        let store = config.lmtp(domain);
+        let one = found.filter(|_| store.is_none()).unwrap_or(&default);
         let outbound = &config.outbound;
         let listens = config.listeners.iter().filter_map(|listener| match listener.endpoint() {
             Ok(Endpoint::Tcp(address)) => Some(address),
@@ -105,16 +108,17 @@ impl Plan {
         Self {
             domain: domain.to_owned(),
             hello: config.name.clone(),
-            protocol: one.protocol,
+            protocol: if store.is_some() { Protocol::Lmtp } else { one.protocol },
             implicit_tls: one.implicit_tls,
             ignore: one.ignore.clone(),
             login: one.login.clone().zip(one.password_file.clone()),
             connections: one.connections.unwrap_or(outbound.connections).max(1),
             source: outbound.source.clone(),
             connect_timeout: Duration::from_secs(outbound.connect_timeout),
-            tls: one.tls,
+            local: store.is_some(),
+            tls: if store.is_some() { Security::Opportunistic } else { one.tls },
             // What can not be read was refused when the configuration was.
-            named: one.hosts.iter().filter_map(|text| named_host(text).ok()).collect(),
+            named: one.hosts.iter().filter_map(|text| named_host(text).ok()).chain(store).collect(),
             port: outbound.port,
             own: Own { name: config.name.clone(), listens: listens.collect() },
         }
