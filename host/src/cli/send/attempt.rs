@@ -233,7 +233,7 @@ impl Job<'_> {
         let (tls, trust) = match &protection {
             Protection::None => (TlsUse::Never, &Trust::Anything),
             Protection::Opportunistic => (TlsUse::Opportunistic, &Trust::Anything),
-            Protection::Required(trust) => (TlsUse::Required, trust),
+            Protection::Required(trust, _) => (TlsUse::Required, trust),
         };
         match self.session(host, &whereabouts, tls, trust, notes).await {
             // Opportunistic: without TLS rather than not at all (RFC 7435).
