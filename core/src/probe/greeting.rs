@@ -25,7 +25,16 @@ pub(super) async fn greeting(talk: &Talk, plan: &Plan) -> Result<(), Stop> {
             return Ok(());
         }
     }
-    let offer = talk.hello(&plan.hello_name).await?;
+    let offer = match talk.hello(&plan.hello_name).await {
+        Ok(offer) => offer,
+        // It does not know the command; all else may be about us.
+        Err(Stop(why)) if why.starts_with("EHLO: 50") => {
+            let text = format!("It has no extensions at all: {why}.");
+            talk.found("capabilities", Verdict::Fail, "RFC 5321 section 2.2.1", text);
+            return Ok(());
+        }
+        Err(stop) => return Err(stop),
+    };
     let offered = offer.extensions.iter().map(|extension| match &*extension.parameters {
         "" => extension.keyword.clone(),
         parameters => format!("{} {parameters}", extension.keyword),

@@ -23,6 +23,7 @@ mod talk;
 mod tls;
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests;
 
 pub use finding::{Finding, Verdict};

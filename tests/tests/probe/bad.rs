@@ -65,6 +65,8 @@ pub(crate) enum Fault {
     TakesAll,
     /// It says that it takes 1000 octets, and takes an announced 1001.
     Size,
+    /// It knows HELO alone.
+    NoExtensions,
     /// It says nothing.
     Silent,
 }
@@ -120,7 +122,7 @@ impl Connection {
             let upper = line.to_ascii_uppercase();
             let verb = upper.split(' ').next().unwrap_or_default().to_owned();
             match &*verb {
-                "EHLO" => {
+                "EHLO" if self.fault != Fault::NoExtensions => {
                     (greeted, mail, recipients) = (true, false, 0);
                     let all: Vec<String> =
                         [NAME.to_owned()].into_iter().chain(self.offers().iter().map(ToString::to_string)).collect();

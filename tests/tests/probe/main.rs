@@ -101,7 +101,7 @@ fn text(value: &Value) -> &str {
 }
 
 /// What is wrong, and what has to be said of it.
-const FAULTS: [(Fault, &str, &str); 30] = [
+const FAULTS: [(Fault, &str, &str); 31] = [
     (Fault::OpenRelay, "fail", "open-relay"),
     (Fault::PercentHack, "fail", "open-relay"),
     (Fault::Injection, "fail", "starttls-injection"),
@@ -125,6 +125,7 @@ const FAULTS: [(Fault, &str, &str); 30] = [
     (Fault::TlsForEver, "fail", "starttls"),
     (Fault::BrokenTls, "fail", "starttls"),
     (Fault::Silent, "fail", "greeting"),
+    (Fault::NoExtensions, "fail", "capabilities"),
     (Fault::OldTls, "warn", "tls-versions"),
     (Fault::NoTls, "warn", "starttls"),
     (Fault::Talkative, "warn", "vrfy"),

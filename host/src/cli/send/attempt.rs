@@ -144,6 +144,7 @@ impl Job<'_> {
     ) -> Trouble {
         let policies = Policies::new(self.config.data.join("mta-sts"), self.config.outbound.https_port);
         let resolver = &self.means.resolver;
+        let mut remark = None;
         let (targets, policy) = match &group.server {
             Some(NamedHost::Name(name, port)) => {
                 (vec![(Host { name: name.clone(), address: None, port: *port, secure: true }, None)], None)
@@ -161,10 +162,13 @@ impl Job<'_> {
                     Ok(found) => found,
                     Err(error) => return unroutable(&error),
                 };
+                // As for the server itself, a policy that can not be had is none; but whoever looks should see it.
                 let policy = match policies.published(resolver, &self.means.client, &group.domain).await {
                     Ok(policy) => policy,
-                    // Its absence is no reason to send less safely than the server itself would with none.
-                    Err(_) => None,
+                    Err(error) => {
+                        remark = Some(format!("-- MTA-STS: {error}"));
+                        None
+                    }
                 };
                 (found.into_iter().map(|host| (host, None)).collect(), policy)
             }
@@ -174,6 +178,9 @@ impl Job<'_> {
             loop {
                 let before = waiting.len();
                 let notes = Noted::begin(&host.name);
+                if let Some(remark) = &remark {
+                    notes.lock().line(remark.clone());
+                }
                 let tried = self.host(group, &host, endpoint.as_ref(), policy.as_ref(), &notes).await;
                 match tried {
                     Ok(mut conversation) => {
