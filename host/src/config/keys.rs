@@ -132,6 +132,21 @@ pub const TABLES: &[Table] = &[
                 "false",
                 "At MAIL, ask the `connection` and `sender` hooks of the plugins of the first route for `\"*\"`. What they defer or refuse is answered there, for all recipients, postmaster and those of other routes included.",
             ),
+            key(
+                "future-release",
+                "2_592_000",
+                "How many seconds from now users who have logged in may have their mail held (`HOLDFOR`, `HOLDUNTIL`; RFC 4865). On `submission` and `submissions` only. 0: not at all.",
+            ),
+            key(
+                "deliver-by",
+                "true",
+                "Offer DELIVERBY (RFC 2852): a message that is not delivered in the time that its sender gives goes back, or its sender is told.",
+            ),
+            key(
+                "priority",
+                "true",
+                "Offer MT-PRIORITY (RFC 6710): of what is due, mail of a higher priority goes first. Above 0 only for those of `relay.priority-from`.",
+            ),
             key("discard", "false", "Answer 250 and throw every message away. For measuring only."),
         ],
     },
@@ -194,11 +209,18 @@ pub const TABLES: &[Table] = &[
         name: "relay",
         many: None,
         doc: "Who may send to other domains without a login.",
-        keys: &[key(
-            "networks",
-            "[]",
-            "Their networks, for example `[\"10.0.0.0/8\", \"2001:db8::/32\"]`; valid on `mx` listeners. Empty: nobody.",
-        )],
+        keys: &[
+            key(
+                "networks",
+                "[]",
+                "Their networks, for example `[\"10.0.0.0/8\", \"2001:db8::/32\"]`; valid on `mx` listeners. Empty: nobody.",
+            ),
+            key(
+                "priority-from",
+                "[]",
+                "The networks whose mail may have a priority above 0 (`MT-PRIORITY`; RFC 6710). Anybody else's is lowered to 0, and the reply says so.",
+            ),
+        ],
     },
     Table {
         name: "limits",

@@ -25,8 +25,11 @@ const EXPIRED: &str = "5.4.7";
 pub(super) enum End {
     /// It has arrived.
     Delivered,
-    /// Another server has taken it: in its words, and whether it answers for notices of success.
-    Relayed { by: String, dsn: bool },
+    /// Another server has taken it: in its words, and whether it answers for notices of success and for the time that the
+    /// sender gave.
+    Relayed { by: String, dsn: bool, timed: bool },
+    /// The time is over in which its sender wanted it delivered.
+    Overdue,
     /// Not now; and not before so many seconds, if somebody knows.
     Later { reason: String, after: Option<u32> },
     /// Never.
@@ -55,12 +58,17 @@ pub(super) async fn outcome(
             tell(shared, config, &mut outcome, Action::Delivered, "2.0.0", "").await;
             Some((State::Delivered, None, String::new()))
         }
-        End::Relayed { by, dsn } => {
+        End::Relayed { by, dsn, timed } => {
             events::relayed(lease.entry, to(&lease), attempt, &by);
-            if !dsn {
-                tell(shared, config, &mut outcome, Action::Relayed, "2.0.0", "").await;
+            if (!dsn && Action::Relayed.is_wanted(lease.recipient.notify)) || is_told_of_time(&lease, timed) {
+                tell_wanted(shared, config, &mut outcome, Action::Relayed, "2.0.0", "").await;
             }
             Some((State::Delivered, None, by))
+        }
+        End::Overdue => {
+            let reason = "not delivered in the time that its sender gave";
+            failed(shared, config, &mut outcome, EXPIRED, reason).await;
+            Some((State::Expired, Some(EXPIRED.into()), reason.into()))
         }
         End::Later { reason, after } => later(shared, config, &mut outcome, reason, after).await,
         End::Failed { status, reason } => {
@@ -79,8 +87,11 @@ pub(super) async fn outcome(
             fate
         }
         End::Postponed(at) => {
+            let envelope = &lease.envelope;
+            let times = [envelope.returns_at(), schedule::late(&config.queue, envelope).filter(|_| !lease.late)];
+            let at = times.into_iter().flatten().filter(|time| *time > now()).fold(at, u64::min);
             outcome.settlement = Settlement::Postponed { at };
-            None
+            late(shared, config, &mut outcome, "it waits for its turn").await
         }
     };
     if let Some((state, status, text)) = fate {
@@ -106,6 +117,26 @@ fn judged(lease: &Lease, entries: &[NewEntry]) -> Fate {
     Some((State::Redirected, None, names.join(", ")))
 }
 
+/// RFC 2852 section 4: who gave a time is told where it goes on to a server that keeps none, and with `T` at each relay; if
+/// NOTIFY leaves room for it.
+fn is_told_of_time(lease: &Lease, timed: bool) -> bool {
+    let by = lease.envelope.wishes.deliver_by;
+    by.is_some_and(|by| by.trace || !timed)
+        && lease.recipient.notify.is_none_or(|notify| notify.success || notify.delay)
+}
+
+/// Tells the sender, once and if it is time, that the message is late.
+async fn late(shared: &Shared, config: &Arc<Config>, outcome: &mut Outcome, reason: &str) -> Fate {
+    let (queue, envelope) = (&config.queue, outcome.lease.envelope.clone());
+    if outcome.lease.late || schedule::late(queue, &envelope).is_none_or(|at| now() < at) {
+        return None;
+    }
+    outcome.late = true;
+    let until = schedule::expiry(queue, &envelope);
+    tell(shared, config, outcome, Action::Delayed(until), "4.4.7", reason).await;
+    Some((State::Deferred, Some("4.4.7".into()), reason.to_owned()))
+}
+
 /// Tried again later, or given up if it is too old.
 async fn later(
     shared: &Shared,
@@ -115,8 +146,9 @@ async fn later(
     after: Option<u32>,
 ) -> Fate {
     let lease = outcome.lease.clone();
-    let (queue, received_at, attempt) = (&config.queue, lease.envelope.received_at, lease.attempts + 1);
-    let Some(at) = schedule::next(queue, received_at, lease.attempts, now(), rand::random()) else {
+    let (queue, attempt) = (&config.queue, lease.attempts + 1);
+    let expiry = schedule::expiry(queue, &lease.envelope);
+    let Some(at) = schedule::next(queue, expiry, lease.attempts, now(), rand::random()) else {
         let reason = format!("{reason}; given up after {attempt} attempts");
         if let Pending::Rejudge { .. } = lease.recipient.pending {
             let reason = format!("quarantined, because it could not be judged in time: {reason}");
@@ -127,17 +159,13 @@ async fn later(
         failed(shared, config, outcome, EXPIRED, &reason).await;
         return Some((State::Expired, Some(EXPIRED.into()), reason));
     };
-    let at = after.map_or(at, |after| schedule::asked(queue, received_at, now(), after));
+    let at = after.map_or(at, |after| schedule::asked(queue, expiry, now(), after));
+    // Whoever gave a time is told when it is over, and not when there happens to be an attempt.
+    let told = lease.envelope.deadline().filter(|told| !lease.late && *told > now());
+    let at = told.map_or(at, |told| at.min(told));
     events::deferred(lease.entry, to(&lease), attempt, at, &reason);
     outcome.settlement = Settlement::Retry { at, reason: reason.clone() };
-    let warning = queue.delay_warning.saturating_mul(1000);
-    if lease.late || warning == 0 || now().saturating_sub(received_at) < warning {
-        return None;
-    }
-    outcome.late = true;
-    let until = received_at.saturating_add(queue.expire.saturating_mul(1000));
-    tell(shared, config, outcome, Action::Delayed(until), "4.4.7", &reason).await;
-    Some((State::Deferred, Some("4.4.7".into()), reason))
+    late(shared, config, outcome, &reason).await
 }
 
 /// Given up. The sender is told, or an operator sees it; or, if that is what the sender wanted, nobody.
@@ -159,7 +187,7 @@ async fn failed(shared: &Shared, config: &Arc<Config>, outcome: &mut Outcome, st
     }
 }
 
-/// Adds the notice, or says why there is none.
+/// Adds the notice if NOTIFY wants it, or says why there is none.
 async fn tell(
     shared: &Shared,
     config: &Config,
@@ -168,16 +196,29 @@ async fn tell(
     status: &str,
     reason: &str,
 ) -> Option<Untold> {
-    match notices::whom(config, &*shared.rules, &outcome.lease, action) {
+    if !action.is_wanted(outcome.lease.recipient.notify) {
+        return Some(Untold::Unwanted);
+    }
+    tell_wanted(shared, config, outcome, action, status, reason).await
+}
+
+/// Adds the notice, or says why there is none.
+async fn tell_wanted(
+    shared: &Shared,
+    config: &Config,
+    outcome: &mut Outcome,
+    action: Action,
+    status: &str,
+    reason: &str,
+) -> Option<Untold> {
+    match notices::whom(config, &*shared.rules, &outcome.lease) {
         Ok(to) => {
             let notice = notices::notice(config, &*shared.store, &outcome.lease, to, action, status, reason).await;
             outcome.notice = Some(notice);
             None
         }
         Err(untold) => {
-            if let (Untold::Barred(why), true) = (&untold, matches!(action, Action::Delivered | Action::Relayed))
-                && action.is_wanted(outcome.lease.recipient.notify)
-            {
+            if let (Untold::Barred(why), Action::Delivered | Action::Relayed) = (&untold, action) {
                 tracing::info!(entry = %outcome.lease.entry, why, "delivered; the sender, who asked to be told, is not");
             }
             Some(untold)

@@ -112,6 +112,10 @@ pub async fn run(
                 let mut batch = Vec::with_capacity(leases.len());
                 let mut relayed = Vec::new();
                 for lease in leases {
+                    if relay::is_overdue(&lease) && !matches!(lease.recipient.pending, Pending::Bounce { .. }) {
+                        batch.push((lease, Some(End::Overdue)));
+                        continue;
+                    }
                     if relay::is_for(&shared, &current, &lease) {
                         relayed.push(lease);
                         continue;

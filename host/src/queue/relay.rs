@@ -19,7 +19,7 @@ use crate::{
         courier::{self, Sent},
         plan::Plan,
     },
-    store::{Edit, Lease, MessageId, Pending, Route},
+    store::{Edit, Lease, MessageId, Pending, Route, sqlite::now},
 };
 
 /// Is it taken to another server now?
@@ -29,6 +29,11 @@ pub(super) fn is_for(shared: &Shared, config: &Config, lease: &Lease) -> bool {
         && lease.recipient.route == Route::Relay
         && lease.recipient.pending == Pending::Nothing
         && Work::of(shared, lease).is_none()
+}
+
+/// RFC 2852: its sender wants it back rather than late.
+pub(super) fn is_overdue(lease: &Lease) -> bool {
+    lease.envelope.returns_at().is_some_and(|at| at <= now())
 }
 
 /// Recipients of one message at one domain who get the same.
@@ -79,6 +84,11 @@ impl Shipment {
     async fn made(self, shared: &Arc<Shared>, config: &Arc<Config>) {
         let Some(courier) = shared.courier.clone() else { return };
         let Some(first) = self.leases.first() else { return };
+        // It may have waited for its turn.
+        if is_overdue(first) {
+            let ends = self.leases.iter().map(|_| End::Overdue).collect();
+            return self.settled(shared, config, ends).await;
+        }
         let ends = match shared.store.body(first.entry.message).await {
             Ok(body) => {
                 let shipment = courier::Shipment { leases: self.leases.clone(), body: Arc::new(body) };
@@ -89,6 +99,10 @@ impl Shipment {
                 self.leases.iter().map(|_| later()).collect::<Vec<_>>()
             }
         };
+        self.settled(shared, config, ends).await;
+    }
+
+    async fn settled(self, shared: &Shared, config: &Arc<Config>, ends: Vec<End>) {
         let mut outcomes = Vec::with_capacity(self.leases.len());
         for (lease, end) in self.leases.into_iter().zip(ends) {
             outcomes.push(ending::outcome(shared, config, lease, end, None).await);
@@ -99,7 +113,7 @@ impl Shipment {
 
 fn end(sent: Sent) -> End {
     match sent {
-        Sent::Taken { by, dsn } => End::Relayed { by, dsn },
+        Sent::Taken { by, dsn, timed } => End::Relayed { by, dsn, timed },
         Sent::Later { status: (subject, detail), text } => {
             End::Later { reason: format!("4.{subject}.{detail} {text}"), after: None }
         }

@@ -77,6 +77,8 @@ pub enum Sent {
         by: String,
         /// It answers for notices of success (RFC 3461); otherwise they are ours to send.
         dsn: bool,
+        /// It keeps the time that the sender gave (RFC 2852), or is where the message ends.
+        timed: bool,
     },
     /// Not now.
     Later {
@@ -399,7 +401,7 @@ impl Delivery<'_> {
                 return;
             }
             let leases: Vec<&Lease> = waiting.iter().map(|index| &self.shipment.leases[*index]).collect();
-            let transaction = transaction(&leases, &self.facts);
+            let transaction = transaction(&leases, &self.facts, self.plan.protocol);
             match conversation.deliver(&transaction, &self.message).await {
                 Ok(outcomes) => {
                     // Nothing but the news that the connection was dead.
@@ -408,7 +410,7 @@ impl Delivery<'_> {
                     }
                     for outcome in outcomes {
                         let Some(index) = waiting.get(outcome.recipient as usize) else { continue };
-                        match verdict(host, &outcome) {
+                        match verdict(host, &outcome, self.plan.protocol) {
                             Verdict::Sent(sent) => self.sent[*index] = Some(sent),
                             Verdict::Again => {}
                         }

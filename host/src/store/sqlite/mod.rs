@@ -51,6 +51,7 @@
 //! The WAL is written back by the writer thread after it has answered, whenever about 32 MiB were added; see `writer`.
 
 mod bodies;
+mod claim;
 mod ids;
 mod incoming;
 mod leases;
