@@ -297,7 +297,12 @@ pub const TABLES: &[Table] = &[
             key("https-port", "443", "The port on which domains publish their MTA-STS policies."),
             key("source", "[]", "Addresses of this machine to connect from, at most one of each family."),
             absent("roots", r#""/etc/hermetic/roots.pem""#, "Certificates to believe instead of the system's."),
-            key("connections", "10", "Connections to one destination at a time."),
+            key("connections", "10", "Connections to one destination at a time, at most."),
+            key(
+                "initial-connections",
+                "3",
+                "Connections to a destination at a time before more is known of it. From there the number grows by one for each round that goes well, and halves where there is trouble. A destination that can not be reached three times in a row rests, from `queue.retry-first` up to `queue.retry-most`; then one message tries it.",
+            ),
             key("most-connections", "200", "Connections in all."),
             key("connect-timeout", "30", "For a connection to be established."),
         ],
@@ -328,6 +333,17 @@ pub const TABLES: &[Table] = &[
             absent("password-file", r#""relay.password""#, "The first line of this file is the password."),
             key("ignore", "[]", "ESMTP keywords that count as not offered, for servers that do not keep their word."),
             absent("connections", "2", "Connections at a time, instead of `outbound.connections`."),
+            absent("initial-connections", "1", "The same at first, instead of `outbound.initial-connections`."),
+            absent(
+                "rate",
+                r#""100/min""#,
+                "So many messages in a second (`s`), minute (`min`), hour (`h`) or day (`d`); others wait.",
+            ),
+            absent(
+                "messages-per-connection",
+                "50",
+                "After so many a connection is closed. Otherwise the server says when.",
+            ),
         ],
     },
     Table {

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use super::{
     Shared,
     notices::{self, Untold},
-    reports, schedule, to,
+    reports, schedule,
+    shape::Wait,
+    to,
 };
 use crate::{
     config::Config,
@@ -39,7 +41,7 @@ pub(super) enum End {
     /// Its plugins have judged it again.
     Becomes(Vec<NewEntry>),
     /// There was no turn for it.
-    Postponed(u64),
+    Postponed(Wait),
 }
 
 /// What is to be settled. `verdicts`: how plugins judged it or delivered it.
@@ -86,13 +88,7 @@ pub(super) async fn outcome(
             outcome.settlement = Settlement::Becomes(entries);
             fate
         }
-        End::Postponed(at) => {
-            let envelope = &lease.envelope;
-            let times = [envelope.returns_at(), schedule::late(&config.queue, envelope).filter(|_| !lease.late)];
-            let at = times.into_iter().flatten().filter(|time| *time > now()).fold(at, u64::min);
-            outcome.settlement = Settlement::Postponed { at };
-            late(shared, config, &mut outcome, "it waits for its turn").await
-        }
+        End::Postponed(wait) => postponed(shared, config, &mut outcome, wait).await,
     };
     if let Some((state, status, text)) = fate {
         outcome.report = reports::text(shared, &lease, state, status, text);
@@ -115,6 +111,24 @@ fn judged(lease: &Lease, entries: &[NewEntry]) -> Fate {
     }
     let names: Vec<_> = entries.iter().map(|entry| entry.recipient.to_string()).collect();
     Some((State::Redirected, None, names.join(", ")))
+}
+
+/// It waits without an attempt, which may be for long where its destination rests: it grows too old and late as any other.
+async fn postponed(shared: &Shared, config: &Arc<Config>, outcome: &mut Outcome, wait: Wait) -> Fate {
+    let lease = outcome.lease.clone();
+    let (queue, envelope) = (&config.queue, &lease.envelope);
+    let expiry = schedule::expiry(queue, envelope);
+    let Wait { at, reason } = wait;
+    if let Some(reason) = reason.as_ref().filter(|_| expiry <= now()) {
+        let reason = format!("{reason}; given up after {} attempts", lease.attempts);
+        failed(shared, config, outcome, EXPIRED, &reason).await;
+        return Some((State::Expired, Some(EXPIRED.into()), reason));
+    }
+    let times = [Some(expiry), schedule::late(queue, envelope).filter(|_| !lease.late)];
+    let at = times.into_iter().flatten().filter(|time| *time > now()).fold(at, u64::min);
+    let why = reason.clone().unwrap_or_else(|| "it waits for its turn".into());
+    outcome.settlement = Settlement::Postponed { at, reason };
+    late(shared, config, outcome, &why).await
 }
 
 /// RFC 2852 section 4: who gave a time is told where it goes on to a server that keeps none, and with `T` at each relay; if

@@ -1,7 +1,7 @@
 //! Entries for other servers.
 //!
-//! Owns which of them travel together, and what a server's words make of each. Refuses to know how mail gets there. Mail for
-//! one domain goes by a lane of its own, so that a server that is slow or gone holds up nobody else's mail.
+//! Owns which of them travel together, and what a server's words make of each. Refuses to know how mail gets there. Whose
+//! turn it is, [`super::destinations`] says.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -9,9 +9,11 @@ use tokio::sync::watch;
 
 use super::{
     Shared,
+    destinations::{Place, Turn},
     ending::{self, End},
     plugins::Work,
     settle,
+    shape::Terms,
 };
 use crate::{
     config::{Config, domain},
@@ -61,14 +63,44 @@ pub(super) fn shipments(leases: Vec<Lease>) -> Vec<Shipment> {
 }
 
 impl Shipment {
-    /// Its lane, and how many of that are on their way at a time.
-    pub(super) fn lane(&self, config: &Config) -> (String, usize) {
-        (format!("relay {}", self.domain), Plan::new(config, &self.domain).connections)
+    /// Where it goes.
+    pub(super) fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    /// How hard that may be pushed.
+    pub(super) fn terms(&self, config: &Config) -> Terms {
+        let plan = Plan::new(config, &self.domain);
+        Terms {
+            first: plan.initial,
+            most: plan.connections,
+            rate: plan.rate,
+            rest: (config.queue.retry_first, config.queue.retry_most),
+        }
+    }
+
+    /// Waits for its turn at this place, and makes one attempt.
+    pub(super) async fn wait(
+        self,
+        shared: Arc<Shared>,
+        config: Arc<Config>,
+        place: Place,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        match place.turn(&mut stop).await {
+            Some(Ok(turn)) => self.attempt(shared, config, turn, stop).await,
+            Some(Err(wait)) => {
+                let ends = self.leases.iter().map(|_| End::Postponed(wait.clone())).collect();
+                self.settled(&shared, &config, ends).await;
+            }
+            // As it was: the next start finds it.
+            None => {}
+        }
     }
 
     /// One attempt, with its settlement. When the queue stops, it has as long as sessions have to end; an attempt that is cut
     /// off then is made again after the next start.
-    pub(super) async fn attempt(self, shared: Arc<Shared>, config: Arc<Config>, mut stop: watch::Receiver<bool>) {
+    async fn attempt(self, shared: Arc<Shared>, config: Arc<Config>, turn: Turn, mut stop: watch::Receiver<bool>) {
         let cut = async {
             // Gone means stopped.
             let _ = stop.wait_for(|stop| *stop).await;
@@ -76,12 +108,12 @@ impl Shipment {
         };
         tokio::select! {
             biased;
-            () = self.made(&shared, &config) => {}
+            () = self.made(&shared, &config, turn) => {}
             () = cut => {}
         }
     }
 
-    async fn made(self, shared: &Arc<Shared>, config: &Arc<Config>) {
+    async fn made(self, shared: &Arc<Shared>, config: &Arc<Config>, turn: Turn) {
         let Some(courier) = shared.courier.clone() else { return };
         let Some(first) = self.leases.first() else { return };
         // It may have waited for its turn.
@@ -92,7 +124,9 @@ impl Shipment {
         let ends = match shared.store.body(first.entry.message).await {
             Ok(body) => {
                 let shipment = courier::Shipment { leases: self.leases.clone(), body: Arc::new(body) };
-                courier.send(config, &shipment).await.into_iter().map(end).collect()
+                let (sent, health) = courier.send(config, &shipment).await;
+                turn.ended(health);
+                sent.into_iter().map(end).collect()
             }
             Err(error) => {
                 let later = || End::Later { reason: error.to_string(), after: None };

@@ -323,6 +323,8 @@ pub enum Settlement {
     Postponed {
         /// Not before.
         at: Timestamp,
+        /// For `queue list`, if it is more than a full lane.
+        reason: Option<String>,
     },
     /// Failed for good: done, if the [`Outcome`] brings the notice that tells the sender; held, if nobody is told.
     Failed {

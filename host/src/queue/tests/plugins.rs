@@ -174,9 +174,17 @@ async fn a_stuck_plugin() {
         while rig.mail("anna@example.test").len() < 40 || stuck.calls.lock().0 < 3 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let listed = rig.store.list().await.unwrap();
-        let leased = listed.iter().filter(|line| line.state == "leased").count();
-        assert_eq!((listed.len(), leased), (40, 15), "the others wait in the store");
+        // What was delivered has yet to be settled.
+        let mut found = (0, 0);
+        for _ in 0..500 {
+            let listed = rig.store.list().await.unwrap();
+            found = (listed.len(), listed.iter().filter(|line| line.state == "leased").count());
+            if found == (40, 15) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(found, (40, 15), "the others wait in the store");
         let_go.send(true).unwrap();
     };
     tokio::join!(rig.run_until(|counts, _| counts.queued == 0), others);

@@ -1,7 +1,8 @@
 //! Which entries are claimed next.
 //!
 //! Owns the order: what is due of a higher priority first, and of one priority what has been due for longest. So that nobody
-//! starves, each priority of which something is due has a share of every batch. Refuses to know leases beyond when they
+//! starves, each priority of which something is due has a share of every batch; and so that a backlog, as of a bulk sender,
+//! delays nobody who comes after it, so has what has been due for the shortest time. Refuses to know leases beyond when they
 //! end. What is not due is never read, however much of it there is: each priority is a range of an index.
 
 use std::cmp::Reverse;
@@ -13,6 +14,8 @@ use crate::store::Timestamp;
 
 /// Of a batch, each priority gets at least one in so many.
 const SHARE: usize = 32;
+/// If more is due than a batch holds, one in so many is what came last.
+const FRESH: usize = 4;
 
 /// What [`due`] found.
 #[derive(Debug, PartialEq, Eq)]
@@ -107,6 +110,45 @@ fn level_due(
             break;
         }
     }
+    if found.next <= now && n >= FRESH {
+        let fresh = freshest(connection, level, now, n / FRESH, &found.entries, leased)?;
+        found.entries.truncate(n - fresh.len());
+        found.entries.extend(fresh);
+    }
+    Ok(found)
+}
+
+/// Up to `n` of one priority of what has been due for the shortest time, but for these.
+fn freshest(
+    connection: &Connection,
+    level: i64,
+    now: Timestamp,
+    n: usize,
+    but: &[Place],
+    leased: &impl Fn(Place) -> Option<Timestamp>,
+) -> rusqlite::Result<Vec<Place>> {
+    let mut statement = connection.prepare_cached(match level {
+        0 => {
+            "SELECT message, place FROM entry INDEXED BY due
+             WHERE state = 0 AND priority = 0 AND ?1 = 0 AND next_attempt <= ?2 ORDER BY next_attempt DESC"
+        }
+        _ => {
+            "SELECT message, place FROM entry INDEXED BY ranked
+             WHERE state = 0 AND priority <> 0 AND priority = ?1 AND next_attempt <= ?2 ORDER BY next_attempt DESC"
+        }
+    })?;
+    let mut found = Vec::with_capacity(n);
+    let mut rows = statement.query((level, now))?;
+    while let Some(row) = rows.next()? {
+        let entry = (row.get(0)?, row.get(1)?);
+        // They meet: the rest is among those that have been due for longest.
+        if found.len() == n || but.contains(&entry) {
+            break;
+        }
+        if leased(entry).is_none_or(|until| until <= now) {
+            found.push(entry);
+        }
+    }
     Ok(found)
 }
 
@@ -152,6 +194,18 @@ mod tests {
     }
 
     #[test]
+    fn a_backlog_delays_nobody_who_comes_after_it() {
+        let rows: Vec<_> = (0..1000_i64).map(|n| (n, 0, 1000 + n.unsigned_abs())).collect();
+        let (_folder, connection) = store(&rows);
+        let (found, next) = claimed(&connection, 5000, 8);
+        assert_eq!((found, next), (vec![0, 1, 2, 3, 4, 5, 999, 998], 1008));
+        let (found, _) = claimed(&connection, 1008, 8);
+        assert_eq!(found, [0, 1, 2, 3, 4, 5, 6, 8], "of nine the one too many");
+        let (found, _) = claimed(&connection, 1007, 8);
+        assert_eq!(found, [0, 1, 2, 3, 4, 5, 6, 7], "all there are");
+    }
+
+    #[test]
     fn what_is_leased_is_passed_over() {
         let (_folder, connection) = store(&[(1, 0, 10), (2, 0, 11), (3, 0, 12), (4, 0, 99)]);
         let found = due(&connection, 50, 1, |entry| (entry.0 < 3).then_some(60)).unwrap();
@@ -168,6 +222,10 @@ mod tests {
             "SELECT max(priority) FROM entry INDEXED BY ranked WHERE state = 0 AND priority <> 0 AND priority < 5",
             "SELECT message, place, next_attempt FROM entry INDEXED BY ranked
              WHERE state = 0 AND priority <> 0 AND priority = 5 ORDER BY next_attempt",
+            "SELECT message, place FROM entry INDEXED BY ranked
+             WHERE state = 0 AND priority <> 0 AND priority = 5 AND next_attempt <= 9 ORDER BY next_attempt DESC",
+            "SELECT message, place FROM entry INDEXED BY due
+             WHERE state = 0 AND priority = 0 AND next_attempt <= 9 ORDER BY next_attempt DESC",
         ] {
             let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();
             let steps: Vec<String> = plan.query_map((), |row| row.get(3)).unwrap().map(Result::unwrap).collect();

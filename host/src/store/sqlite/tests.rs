@@ -106,7 +106,7 @@ async fn settlements() {
         (Settlement::Held { reason: "for a test".into() }, false, &["a held for a test", "b queued"], 0),
         (retry(0), false, &["a queued disk full", "b queued"], 1),
         (retry(far), true, &["a queued disk full", "b queued", "notice queued"], 1),
-        (Settlement::Postponed { at: far }, false, &["a queued", "b queued"], 0),
+        (Settlement::Postponed { at: far, reason: None }, false, &["a queued", "b queued"], 0),
         (named(&["a"]), false, &["a queued", "b queued"], 0),
         (named(&["c", "a", "d"]), false, &["c queued", "b queued", "a queued", "d queued"], 0),
         // Nobody gets a message twice, and what is redirected to nobody is gone.

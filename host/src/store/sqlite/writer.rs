@@ -290,7 +290,7 @@ impl Writer {
                             leases.end(entry);
                         }
                         let again = match outcome.settlement {
-                            Settlement::Retry { at, .. } | Settlement::Postponed { at } => Some(at),
+                            Settlement::Retry { at, .. } | Settlement::Postponed { at, .. } => Some(at),
                             Settlement::Becomes(_) => Some(0),
                             _ => notice.map(|_| 0),
                         };
@@ -377,7 +377,7 @@ impl Writer {
             Settlement::Delivered | Settlement::Becomes(_) => return self.remove(lease, settled),
             Settlement::Failed { .. } if told => return self.remove(lease, settled),
             Settlement::Retry { at, reason } => (State::Queued, Some(*at), attempts, Some(reason)),
-            Settlement::Postponed { at } => (State::Queued, Some(*at), lease.attempts, None),
+            Settlement::Postponed { at, reason } => (State::Queued, Some(*at), lease.attempts, reason.as_ref()),
             Settlement::Failed { reason, .. } => (State::Held, None, attempts, Some(reason)),
             Settlement::Held { reason } => (State::Held, None, lease.attempts, Some(reason)),
         };
