@@ -290,9 +290,11 @@ impl Writer {
                             leases.end(entry);
                         }
                         let again = match outcome.settlement {
+                            // Of a delay, too, the sender is told now.
+                            _ if notice.is_some() => Some(0),
                             Settlement::Retry { at, .. } | Settlement::Postponed { at, .. } => Some(at),
                             Settlement::Becomes(_) => Some(0),
-                            _ => notice.map(|_| 0),
+                            _ => None,
                         };
                         soonest = again.map_or(soonest, |at| Some(soonest.unwrap_or(at).min(at)));
                     }
