@@ -143,7 +143,7 @@ def fill(database: pathlib.Path, entries: int) -> None:
             f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {entries}) "
             f"INSERT INTO message (key, id, {other}) "
             # An id is 16 octets, and its key the front of it.
-            f"SELECT {key} - i * 1024, randomblob(16), {other} FROM n, message WHERE key = {key}")
+            f"SELECT {key} - ({entries + 1} - i) * 1024, randomblob(16), {other} FROM n, message WHERE key = {key}")
         connection.execute(
             f"INSERT INTO entry ({', '.join(parts)}) SELECT {values} FROM message m, entry e "
             f"WHERE e.message = {key} AND m.key <> {key}")
@@ -164,7 +164,7 @@ def million(folder: pathlib.Path, entries: int) -> None:
     full.start()
     session = Session(full.port)
     session.say("EHLO client.example.test", 250)
-    session.deliver("b@later.test")
+    session.deliver("b@later.test", size=512)
     session.quit()
     time.sleep(0.5)
     full.stop()
