@@ -180,6 +180,11 @@ pub const TABLES: &[Table] = &[
                 "What divides a mailbox from its detail (RFC 5233): mail for `anna+books` goes to `anna`. Empty: nothing does.",
             ),
             key("maildir", r#""mail/{domain}/{local}""#, "The Maildir of a mailbox. A relative path is below `data`."),
+            key(
+                "deliver",
+                r#""maildir""#,
+                "Who keeps the mail: `maildir`, or a server that takes it by LMTP, such as Dovecot: `\"lmtp:unix:/run/dovecot/lmtp\"`, `\"lmtp:127.0.0.1:24\"`. It is told the mailbox, with the detail of the address, and answers for each recipient; what it refuses comes back to the sender.",
+            ),
         ],
     },
     Table {
@@ -357,9 +362,31 @@ pub const TABLES: &[Table] = &[
         ],
     },
     Table {
+        name: "srs",
+        many: None,
+        doc: "In whose name mail is sent on that plugins redirect to other servers (SRS). In its sender's own name SPF would refuse it.",
+        keys: &[
+            absent(
+                "domain",
+                r#""example.org""#,
+                "One of the local domains. The reverse-path of a sender elsewhere becomes `SRS0=...` at this domain, and what comes back to that within 21 days goes to the sender. Without it nothing is rewritten; nor is what does not fit into 64 octets.",
+            ),
+            absent(
+                "secrets",
+                r#""srs.secrets""#,
+                "The secrets that such addresses are signed with, one a line; otherwise `srs.secrets` below `data`. It is made at the first start. To change the secret, write a new one above the old, and remove that after 21 days.",
+            ),
+            key(
+                "only-bounces",
+                "true",
+                "Take mail for such an address only from the null reverse-path, which notices have. `false`: automatic replies reach the sender too, and so does whoever got hold of an address.",
+            ),
+        ],
+    },
+    Table {
         name: "dns",
         many: None,
-        doc: "Questions to the DNS, for plugins that may ask. Names are asked as they are, without search domains, and /etc/hosts is not read.",
+        doc: "Questions to the DNS, of whoever takes mail to other servers and of plugins that may ask. Names are asked as they are, without search domains, and /etc/hosts is not read.",
         keys: &[
             key(
                 "servers",
@@ -370,6 +397,11 @@ pub const TABLES: &[Table] = &[
                 "dnssec",
                 "true",
                 "Check signatures, from the root on. What is forged is then no answer. Turn it off if the name servers leave signatures out, for then every answer looks forged; best is a validating name server on the same machine.",
+            ),
+            absent(
+                "trust-anchors",
+                r#""/etc/hermetic/private-root.key""#,
+                "A file of DNSKEY records, to begin with instead of the keys of the real root; or beside those, if none of them is for the root, so that a private domain can be signed. Read at the start.",
             ),
             key("timeout", "10", "Seconds for one question with all attempts."),
             key("cache", "10_000", "Answers that are kept for as long as they say, at most a day."),
@@ -407,6 +439,16 @@ pub const TABLES: &[Table] = &[
                 "A loopback address that serves `/metrics` (Prometheus) and `/health`.",
             ),
         ],
+    },
+    Table {
+        name: "admin",
+        many: None,
+        doc: "The API that `hermetic queue` and other tools use to see and change what the running server has.",
+        keys: &[absent(
+            "listen",
+            r#""127.0.0.1:8025""#,
+            "A loopback address, a Unix socket (`unix:PATH`), or `off`. Without this key it is the socket `admin/socket` below `data`, which only the server's own user can open. Whoever asks shows the token in `admin/token` below `data`.",
+        )],
     },
     Table {
         name: "plugin",

@@ -4,6 +4,8 @@
 //! ([`validate`]). Refuses to act on it. Fails with [`ConfigError`]: one sentence that names the file, the line, the
 //! key and the fix.
 
+pub mod admin;
+pub mod deliver;
 pub mod dkim;
 pub mod dns;
 pub mod domain;
@@ -15,6 +17,7 @@ pub mod mailboxes;
 pub mod network;
 pub mod outbound;
 pub mod plugins;
+pub mod srs;
 pub mod validate;
 
 use std::{
@@ -25,6 +28,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use admin::Admin;
+pub use deliver::Delivery;
 pub use dkim::Dkim;
 pub use dns::Dns;
 pub use error::ConfigError;
@@ -34,6 +39,7 @@ pub use mailboxes::{Found, Mailboxes};
 pub use network::{Endpoint, Network};
 pub use outbound::{Destination, Outbound};
 pub use plugins::{Plugin, PluginRoute};
+pub use srs::Srs;
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -66,12 +72,16 @@ pub struct Config {
     pub destinations: Vec<Destination>,
     /// Keys that sign what leaves.
     pub dkim: Vec<Dkim>,
+    /// In whose name mail is sent on.
+    pub srs: Srs,
     /// Questions to the DNS.
     pub dns: Dns,
     /// The sealed engine.
     pub engine: Engine,
     /// Logs, metrics, health.
     pub observe: Observe,
+    /// Where operators reach the server.
+    pub admin: Admin,
     /// Judges of mail.
     #[serde(rename = "plugin")]
     pub plugins: Vec<Plugin>,
@@ -219,6 +229,9 @@ pub struct Domain {
     /// The Maildir: `{domain}` and `{local}` are replaced. Relative paths are below `data`.
     #[serde(default = "maildir")]
     pub maildir: String,
+    /// `maildir`, or `lmtp:` and a host; see [`Domain::delivery`].
+    #[serde(default = "deliver")]
+    pub deliver: String,
 }
 
 impl Domain {
@@ -232,6 +245,7 @@ impl Domain {
             catch_all: None,
             subaddress: plus(),
             maildir: maildir(),
+            deliver: deliver(),
         }
     }
 }
@@ -250,6 +264,10 @@ fn plus() -> String {
 
 fn maildir() -> String {
     "mail/{domain}/{local}".into()
+}
+
+fn deliver() -> String {
+    "maildir".into()
 }
 
 /// Certificates.
@@ -409,12 +427,18 @@ impl Config {
     /// mailbox is no longer configured.
     #[must_use]
     pub fn maildir(&self, mailbox: &str) -> Option<PathBuf> {
+        let (domain, local) = self.mailbox(mailbox)?;
+        Some(self.data.join(domain.expand(local)))
+    }
+
+    /// The domain and local part of a canonical mailbox. None if it is no longer configured.
+    fn mailbox<'a>(&self, mailbox: &'a str) -> Option<(&Domain, &'a str)> {
         let (domain, local) = self.domains.iter().find_map(|domain| {
             // A domain has no `@`, so a mailbox that ends with `@domain` has no other.
             Some((domain, mailbox.strip_suffix(domain.name.as_str())?.strip_suffix('@')?))
         })?;
         let exists = domain.mailboxes.iter().any(|name| name == "*" || name.to_lowercase() == local);
-        exists.then(|| self.data.join(domain.expand(local)))
+        exists.then_some((domain, local))
     }
 }
 
@@ -475,9 +499,11 @@ impl Default for Config {
             outbound: Outbound::default(),
             destinations: Vec::new(),
             dkim: Vec::new(),
+            srs: Srs::default(),
             dns: Dns::default(),
             engine: Engine::default(),
             observe: Observe::default(),
+            admin: Admin::default(),
             plugins: Vec::new(),
             routes: Vec::new(),
         }

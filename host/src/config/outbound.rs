@@ -1,6 +1,6 @@
 //! How mail leaves for other servers.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{fmt, net::IpAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -154,6 +154,15 @@ pub enum NamedHost {
     Name(String, u16),
     /// An address, or the path of a socket.
     At(Endpoint),
+}
+
+impl fmt::Display for NamedHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name, port) => write!(f, "{name}:{port}"),
+            Self::At(endpoint) => endpoint.fmt(f),
+        }
+    }
 }
 
 /// Reads one of [`Destination::hosts`]. Fails with what is wrong and how to mend it.

@@ -8,8 +8,8 @@ use std::{collections::HashSet, fmt};
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    Config, ConfigError, Domain, Endpoint, Found, Kind, Limits, Listener, Mailboxes, dkim, dns, domain, error::Place,
-    mailboxes::target, outbound, plugins,
+    Config, ConfigError, Delivery, Domain, Endpoint, Found, Kind, Limits, Listener, Mailboxes, dkim, dns, domain,
+    error::Place, mailboxes::target, outbound, plugins, srs,
 };
 
 /// Something that the operator should know.
@@ -59,6 +59,7 @@ pub fn validate(config: &Config) -> Vec<Finding> {
     found.0.extend(dns::findings(&config.dns));
     found.0.extend(plugins::findings(config));
     found.0.extend(dkim::findings(config));
+    found.0.extend(srs::findings(config));
     found.0.extend(outbound::findings(config));
     found.0
 }
@@ -268,6 +269,16 @@ pub fn domains(config: &Config) -> Vec<Finding> {
             );
         }
         template(domain, &mut error);
+        match domain.delivery() {
+            Err(problem) => error(&["deliver"], problem),
+            Ok(Delivery::Lmtp(_)) if domain.maildir != Domain::new("", &[]).maildir => {
+                error(
+                    &["maildir"],
+                    "mail that goes by LMTP is in no Maildir of ours; leave out this or `deliver`".into(),
+                );
+            }
+            Ok(_) => {}
+        }
         if !matches!(mailboxes.at_domain("postmaster", &domain.name), Found::Mailbox(_)) {
             error(
                 &[],
@@ -441,6 +452,9 @@ fn operation(config: &Config, found: &mut Findings) {
         );
     }
     level(&config.observe.level, found);
+    if let Err(problem) = config.admin.endpoint(&config.data) {
+        found.error(&["admin", "listen"], problem);
+    }
 }
 
 fn level(level: &str, found: &mut Findings) {

@@ -39,6 +39,8 @@ pub struct Plan {
     pub rate: Option<(f64, f64)>,
     /// Messages in one connection.
     pub messages: usize,
+    /// To the mailboxes of a local domain: nothing is signed, and no rule for the way between servers counts.
+    pub local: bool,
     /// Addresses to connect from.
     pub source: Vec<IpAddr>,
     /// For a connection to be established.
@@ -105,7 +107,8 @@ impl Plan {
             rate: None,
             messages_per_connection: None,
         };
-        let one = found.unwrap_or(&default);
+        let store = config.lmtp(domain);
+        let one = found.filter(|_| store.is_none()).unwrap_or(&default);
         let outbound = &config.outbound;
         let listens = config.listeners.iter().filter_map(|listener| match listener.endpoint() {
             Ok(Endpoint::Tcp(address)) => Some(address),
@@ -114,7 +117,7 @@ impl Plan {
         Self {
             domain: domain.to_owned(),
             hello: config.name.clone(),
-            protocol: one.protocol,
+            protocol: if store.is_some() { Protocol::Lmtp } else { one.protocol },
             implicit_tls: one.implicit_tls,
             ignore: one.ignore.clone(),
             login: one.login.clone().zip(one.password_file.clone()),
@@ -124,9 +127,10 @@ impl Plan {
             messages: one.messages_per_connection.unwrap_or(usize::MAX).max(1),
             source: outbound.source.clone(),
             connect_timeout: Duration::from_secs(outbound.connect_timeout),
-            tls: one.tls,
+            local: store.is_some(),
+            tls: if store.is_some() { Security::Opportunistic } else { one.tls },
             // What can not be read was refused when the configuration was.
-            named: one.hosts.iter().filter_map(|text| named_host(text).ok()).collect(),
+            named: one.hosts.iter().filter_map(|text| named_host(text).ok()).chain(store).collect(),
             port: outbound.port,
             own: Own { name: config.name.clone(), listens: listens.collect() },
         }
