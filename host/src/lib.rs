@@ -4,6 +4,7 @@
 //! in the list of `ARCHITECTURE.md`, never those above.
 #![deny(unsafe_op_in_unsafe_fn)]
 
+pub mod admin;
 pub mod cli;
 pub mod listen;
 pub mod trial;

@@ -231,7 +231,7 @@ fn the_answer_to_a_message_is_given_in_one_place() {
 /// From above to below. Those of one row know nothing of each other.
 const ROWS: [&[&str]; 10] = [
     &["cli"],
-    &["listen", "trial"],
+    &["listen", "trial", "admin"],
     &["policy", "queue"],
     &["deliver", "dsn"],
     &["engine", "plugin", "store"],

@@ -289,6 +289,7 @@ fn differing(config: &Config) -> Vec<String> {
         ("queue", toml::Table::try_from(&config.queue), toml::Table::try_from(&default.queue)),
         ("engine", toml::Table::try_from(&config.engine), toml::Table::try_from(&default.engine)),
         ("observe", toml::Table::try_from(&config.observe), toml::Table::try_from(&default.observe)),
+        ("admin", toml::Table::try_from(&config.admin), toml::Table::try_from(&default.admin)),
     ];
     let mut lines = Vec::new();
     for (table, ours, usual) in pairs {

@@ -7,7 +7,7 @@
 pub mod check;
 pub mod dkim;
 pub mod plugin;
-pub mod queue;
+mod queue;
 mod reload;
 pub mod serve;
 pub mod user;
@@ -93,9 +93,12 @@ enum Command {
     /// server sees the change.
     #[command(subcommand)]
     User(user::UserCommand),
-    /// See what is waiting to be delivered.
+    /// See what is waiting to be delivered, and try, hold, release, drop or export it.
+    ///
+    /// An entry is one recipient of one message, ID.NUMBER; a message's id names all of its entries. What is read comes from the
+    /// running server, or without one from its store; what changes something wants the running server.
     #[command(subcommand)]
-    Queue(QueueCommand),
+    Queue(queue::QueueCommand),
     /// Manage the keys that sign what leaves (DKIM).
     #[command(subcommand)]
     Dkim(dkim::DkimCommand),
@@ -113,18 +116,6 @@ enum Command {
         /// log.
         id: String,
         /// One JSON object a recipient.
-        #[arg(long)]
-        json: bool,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum QueueCommand {
-    /// Show every message that is not delivered yet, and why.
-    ///
-    /// With `outbound.hold` mail for other servers is held, too.
-    List {
-        /// One JSON object a line.
         #[arg(long)]
         json: bool,
     },
@@ -162,7 +153,7 @@ pub fn main() -> ExitCode {
             |()| ExitCode::SUCCESS,
         ),
         Command::Why { id, json } => with(file.as_deref(), |config| done(why::why(config, &id, json))),
-        Command::Queue(QueueCommand::List { json }) => with(file.as_deref(), |config| done(queue::list(config, json))),
+        Command::Queue(command) => with(file.as_deref(), |config| done(queue::run(&command, config, file.as_deref()))),
     }
 }
 

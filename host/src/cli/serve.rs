@@ -25,6 +25,7 @@ use tokio::{
 };
 
 use crate::{
+    admin::{Admin, AdminError, desk::Desk},
     config::{Config, ConfigError, Kind},
     deliver::smtp::courier::{Courier, Means},
     dkim::{DkimError, Signers},
@@ -42,6 +43,7 @@ use crate::{
         Policy,
         auth::{Users, UsersError},
         chain::Chains,
+        srs::{Srs, SrsError},
     },
     queue,
     store::{
@@ -74,6 +76,8 @@ pub enum ServeError {
     Roots(#[from] RootsError),
     #[error(transparent)]
     Dkim(#[from] DkimError),
+    #[error(transparent)]
+    Srs(#[from] SrsError),
     #[error("the queue can not be read: {0}")]
     Queued(#[from] StoreError),
     #[error(transparent)]
@@ -86,6 +90,10 @@ pub enum ServeError {
     Bind(#[from] BindError),
     #[error(transparent)]
     Http(#[from] HttpError),
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    #[error("admin.listen: {0}")]
+    Endpoint(String),
     #[error("the folder {path} can not be made: {error}")]
     Data { path: PathBuf, error: io::Error },
     #[error("signals can not be received: {0}")]
@@ -171,6 +179,7 @@ struct Server {
     health: Arc<Health>,
     courier: Option<Arc<Courier>>,
     queue: Queue,
+    admin: Option<JoinHandle<()>>,
 }
 
 /// The queue's task, with the configuration that it looks at.
@@ -217,12 +226,13 @@ impl Server {
         }
         let (stop, stopped) = watch::channel(false);
         let config = Arc::new(ArcSwap::new(config));
+        let admin = admin(&config, &shared, &metrics).await?;
         let rules = shared.clone();
         let deliveries = queue::run(store, config.clone(), Config::maildir, rules, courier.clone(), metrics, stopped);
         let task = tokio::spawn(deliveries);
         let reload = Reload::default();
         let queue = Queue { config, stop, task };
-        Ok(Self { path, shared, plugins, reload, listeners, health, courier, queue })
+        Ok(Self { path, shared, plugins, reload, listeners, health, courier, queue, admin })
     }
 
     /// The addresses, what waits in the queue, and, for a newcomer, how to see mail arrive.
@@ -281,6 +291,11 @@ impl Server {
             _ = &mut self.queue.task => {}
             () = signals.end.comes() => self.queue.task.abort(),
         }
+        if let Some(admin) = self.admin {
+            admin.abort();
+            // Its socket goes with it.
+            let _ = admin.await;
+        }
         self.shared.store.close().await;
         events::stopped(cut);
         Ok(())
@@ -323,6 +338,28 @@ impl Server {
     }
 }
 
+/// Serves operators, if that is wanted. Where nobody has said where, a socket that can not be had is no reason not to start.
+async fn admin(
+    config: &Arc<ArcSwap<Config>>,
+    shared: &Arc<Shared>,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<JoinHandle<()>>, ServeError> {
+    let current = config.load_full();
+    let Some(endpoint) = current.admin.endpoint(&current.data).map_err(ServeError::Endpoint)? else { return Ok(None) };
+    let desk = Desk::new(shared.store.clone(), shared.clone(), config.clone(), metrics.clone());
+    match Admin::open(&endpoint, &current.data, desk).await {
+        Ok(admin) => {
+            events::listening("admin", "admin", admin.endpoint());
+            Ok(Some(tokio::spawn(admin.serve())))
+        }
+        Err(error @ AdminError::Bind { .. }) if current.admin.listen.is_none() => {
+            events::admin_unavailable(error);
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// What outgoing mail is signed and judged by.
 fn means(config: &Config) -> Result<Means, ServeError> {
     let roots = Roots::load(config.outbound.roots.as_deref())?;
@@ -343,6 +380,7 @@ fn needs_restart<'a>(old: &Config, new: &Config) -> impl Iterator<Item = &'a str
         ("limits.judged-content", old.limits.judged_content != new.limits.judged_content),
         ("limits.sessions, beyond what it was", old.limits.sessions < new.limits.sessions),
         ("observe", old.observe != new.observe),
+        ("admin", old.admin != new.admin),
     ]
     .into_iter()
     .filter_map(|(key, changed)| changed.then_some(key))
@@ -359,7 +397,8 @@ fn current(config: Arc<Config>, plugins: &Plugins, old: Option<&Current>) -> Res
         _ => Arc::new(Users::load(&config.users_file())?),
     };
     let certificates = Certificates::load(&config.tls, &config.data, &config.name)?;
-    let policy = Arc::new(Policy::new(config.clone(), users.clone())?);
+    let policy = Policy::new(config.clone(), users.clone())?.rewriting(Srs::load(&config)?);
+    let policy = Arc::new(policy);
     let chains = Chains::new(&config, &plugins.by_name());
     Ok(Current { config, policy, users, certificates: Some(certificates), chains })
 }

@@ -6,15 +6,14 @@ use std::{
     time::Duration,
 };
 
-use serde::Serialize;
-
 use super::time;
 use crate::{
+    admin::wire::Judged,
     config::Config,
     plugin::hook::{Reason, Verdict},
     policy::chain::{Record, Step},
     store::{
-        VERDICTS_AGE, Verdicts,
+        VERDICTS_AGE,
         sqlite::{self, OpenError},
     },
 };
@@ -52,6 +51,7 @@ pub fn why(config: &Config, id: &str, json: bool) -> Result<(), WhyError> {
     if found.is_empty() {
         return Err(WhyError::Unknown { id: id.to_owned(), days: VERDICTS_AGE.as_secs() / (24 * 3600) });
     }
+    let found = Judged::all(&found);
     let mut out = io::BufWriter::new(io::stdout().lock());
     let written = if json { print_json(&mut out, &found) } else { print_text(&mut out, &found) };
     match written.and_then(|()| out.flush()) {
@@ -61,53 +61,39 @@ pub fn why(config: &Config, id: &str, json: bool) -> Result<(), WhyError> {
     }
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
-    transaction: &'a str,
-    message: Option<String>,
-    at: u64,
-    #[serde(flatten)]
-    record: Record,
-}
-
-/// What a later version wrote may have another form.
-fn records(verdicts: &Verdicts) -> Vec<Record> {
-    serde_json::from_str(&verdicts.judged).unwrap_or_default()
-}
-
-fn print_json(out: &mut impl io::Write, found: &[Verdicts]) -> io::Result<()> {
-    for v in found {
-        for record in records(v) {
-            let message = v.message.map(|id| id.to_string());
-            let line = Line { transaction: &v.transaction, message, at: v.at, record };
-            writeln!(out, "{}", serde_json::to_string(&line)?)?;
-        }
+fn print_json(out: &mut impl io::Write, found: &[Judged]) -> io::Result<()> {
+    for judged in found {
+        writeln!(out, "{}", serde_json::to_string(judged)?)?;
     }
     Ok(())
 }
 
-fn print_text(out: &mut impl io::Write, found: &[Verdicts]) -> io::Result<()> {
+/// For people.
+pub(super) fn print_text(out: &mut dyn io::Write, found: &[Judged]) -> io::Result<()> {
     let mut last = None;
-    for v in found {
-        let about = Some((&v.transaction, v.message));
+    for judged in found {
+        let about = Some((&judged.transaction, &judged.message));
         if last != about {
-            let message = v.message.map_or_else(|| "nothing stored".into(), |id| format!("message {id}"));
-            writeln!(out, "transaction {}, {message}, {}", v.transaction, time(v.at))?;
+            let message = judged.message.as_ref().map_or_else(|| "nothing stored".into(), |id| format!("message {id}"));
+            match judged.message == Some(judged.transaction.clone()) {
+                true => writeln!(out, "changed in the queue, {message}, {}", time(judged.at))?,
+                false => writeln!(out, "transaction {}, {message}, {}", judged.transaction, time(judged.at))?,
+            }
             last = about;
         }
-        records(v).iter().try_for_each(|record| print_record(out, record, 2))?;
+        print_record(out, &judged.record, 2)?;
     }
     Ok(())
 }
 
 /// A recipient, and further in the copies that plugins sent on.
-fn print_record(out: &mut impl io::Write, record: &Record, indent: usize) -> io::Result<()> {
+fn print_record(out: &mut dyn io::Write, record: &Record, indent: usize) -> io::Result<()> {
     writeln!(out, "{:indent$}{}: {}", "", record.recipient, record.outcome.escape_debug())?;
     record.steps.iter().try_for_each(|step| print_step(out, step, indent + 2))?;
     record.copies.iter().try_for_each(|copy| print_record(out, copy, indent + 2))
 }
 
-fn print_step(out: &mut impl io::Write, Step { ran, edits }: &Step, indent: usize) -> io::Result<()> {
+fn print_step(out: &mut dyn io::Write, Step { ran, edits }: &Step, indent: usize) -> io::Result<()> {
     let hash = ran.hash.get(..12).unwrap_or(&ran.hash);
     let edits = match edits {
         0 => String::new(),
@@ -156,7 +142,7 @@ mod tests {
     use super::*;
     use crate::{
         plugin::hook::{Hook, Ran},
-        store::MessageId,
+        store::{MessageId, Verdicts},
     };
 
     fn verdicts(message: Option<MessageId>, recipients: &[&str]) -> Verdicts {
@@ -203,7 +189,7 @@ mod tests {
     fn text() {
         let mut out = Vec::new();
         let found = [verdicts(None, &["a@example.test"]), verdicts(None, &["b@example.test"])];
-        print_text(&mut out, &found).unwrap();
+        print_text(&mut out, &Judged::all(&found)).unwrap();
         let each = "deferred by plugin greylist: in 5 minutes\n    \
              greylist (0123456789ab) recipient: proceed, 2 edits; 12 µs, 64 KiB\n    \
              greylist (0123456789ab) recipient-message: defer, in 5 minutes\\u{7} (4.7.1); 1.2 ms, 64 KiB\n      \
@@ -219,7 +205,8 @@ mod tests {
     #[test]
     fn json() {
         let mut out = Vec::new();
-        print_json(&mut out, &[verdicts(Some(MessageId::from(7u128)), &["a@example.test"])]).unwrap();
+        let found = [verdicts(Some(MessageId::from(7u128)), &["a@example.test"])];
+        print_json(&mut out, &Judged::all(&found)).unwrap();
         let line: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(line["message"], "00000000000000000000000007");
         assert_eq!(line["steps"][1]["ran"]["hook"], "recipient-message");

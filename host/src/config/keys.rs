@@ -324,6 +324,28 @@ pub const TABLES: &[Table] = &[
         ],
     },
     Table {
+        name: "srs",
+        many: None,
+        doc: "In whose name mail is sent on that plugins redirect to other servers (SRS). In its sender's own name SPF would refuse it.",
+        keys: &[
+            absent(
+                "domain",
+                r#""example.org""#,
+                "One of the local domains. The reverse-path of a sender elsewhere becomes `SRS0=...` at this domain, and what comes back to that within 21 days goes to the sender. Without it nothing is rewritten; nor is what does not fit into 64 octets.",
+            ),
+            absent(
+                "secrets",
+                r#""srs.secrets""#,
+                "The secrets that such addresses are signed with, one a line; otherwise `srs.secrets` below `data`. It is made at the first start. To change the secret, write a new one above the old, and remove that after 21 days.",
+            ),
+            key(
+                "only-bounces",
+                "true",
+                "Take mail for such an address only from the null reverse-path, which notices have. `false`: automatic replies reach the sender too, and so does whoever got hold of an address.",
+            ),
+        ],
+    },
+    Table {
         name: "dns",
         many: None,
         doc: "Questions to the DNS, of whoever takes mail to other servers and of plugins that may ask. Names are asked as they are, without search domains, and /etc/hosts is not read.",
@@ -379,6 +401,16 @@ pub const TABLES: &[Table] = &[
                 "A loopback address that serves `/metrics` (Prometheus) and `/health`.",
             ),
         ],
+    },
+    Table {
+        name: "admin",
+        many: None,
+        doc: "The API that `hermetic queue` and other tools use to see and change what the running server has.",
+        keys: &[absent(
+            "listen",
+            r#""127.0.0.1:8025""#,
+            "A loopback address, a Unix socket (`unix:PATH`), or `off`. Without this key it is the socket `admin/socket` below `data`, which only the server's own user can open. Whoever asks shows the token in `admin/token` below `data`.",
+        )],
     },
     Table {
         name: "plugin",

@@ -73,7 +73,9 @@ impl Config {
 
     /// What is no domain stays as it is, for validation to refuse.
     fn canonical_domains(&mut self) {
-        for name in self.domains.iter_mut().map(|domain| &mut domain.name).chain([&mut self.name]) {
+        for name in
+            self.domains.iter_mut().map(|domain| &mut domain.name).chain([&mut self.name]).chain(&mut self.srs.domain)
+        {
             if let Some(canonical) = domain::strict(name) {
                 *name = canonical.into_owned();
             }
@@ -90,7 +92,8 @@ impl Config {
         for plugin in &mut self.plugins {
             plugin.file = absolute(&plugin.file);
         }
-        for file in [&mut self.outbound.roots, &mut self.dns.trust_anchors].into_iter().flatten() {
+        let files = [&mut self.outbound.roots, &mut self.srs.secrets, &mut self.dns.trust_anchors];
+        for file in files.into_iter().flatten() {
             *file = absolute(file);
         }
         for file in self.destinations.iter_mut().filter_map(|one| one.password_file.as_mut()) {
@@ -119,6 +122,9 @@ impl Config {
             if let Ok(Endpoint::Unix(path)) = listener.endpoint() {
                 listener.address = Endpoint::Unix(absolute(&path)).to_string();
             }
+        }
+        if let Some(Ok(Endpoint::Unix(path))) = self.admin.listen.as_deref().map(str::parse) {
+            self.admin.listen = Some(Endpoint::Unix(absolute(&path)).to_string());
         }
     }
 }

@@ -4,6 +4,7 @@
 //! ([`validate`]). Refuses to act on it. Fails with [`ConfigError`]: one sentence that names the file, the line, the
 //! key and the fix.
 
+pub mod admin;
 pub mod deliver;
 pub mod dkim;
 pub mod dns;
@@ -16,6 +17,7 @@ pub mod mailboxes;
 pub mod network;
 pub mod outbound;
 pub mod plugins;
+pub mod srs;
 pub mod validate;
 
 use std::{
@@ -26,6 +28,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use admin::Admin;
 pub use deliver::Delivery;
 pub use dkim::Dkim;
 pub use dns::Dns;
@@ -36,6 +39,7 @@ pub use mailboxes::{Found, Mailboxes};
 pub use network::{Endpoint, Network};
 pub use outbound::{Destination, Outbound};
 pub use plugins::{Plugin, PluginRoute};
+pub use srs::Srs;
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -68,12 +72,16 @@ pub struct Config {
     pub destinations: Vec<Destination>,
     /// Keys that sign what leaves.
     pub dkim: Vec<Dkim>,
+    /// In whose name mail is sent on.
+    pub srs: Srs,
     /// Questions to the DNS.
     pub dns: Dns,
     /// The sealed engine.
     pub engine: Engine,
     /// Logs, metrics, health.
     pub observe: Observe,
+    /// Where operators reach the server.
+    pub admin: Admin,
     /// Judges of mail.
     #[serde(rename = "plugin")]
     pub plugins: Vec<Plugin>,
@@ -469,9 +477,11 @@ impl Default for Config {
             outbound: Outbound::default(),
             destinations: Vec::new(),
             dkim: Vec::new(),
+            srs: Srs::default(),
             dns: Dns::default(),
             engine: Engine::default(),
             observe: Observe::default(),
+            admin: Admin::default(),
             plugins: Vec::new(),
             routes: Vec::new(),
         }

@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{
     Config, ConfigError, Delivery, Domain, Endpoint, Found, Kind, Limits, Listener, Mailboxes, dkim, dns, domain,
-    error::Place, mailboxes::target, outbound, plugins,
+    error::Place, mailboxes::target, outbound, plugins, srs,
 };
 
 /// Something that the operator should know.
@@ -59,6 +59,7 @@ pub fn validate(config: &Config) -> Vec<Finding> {
     found.0.extend(dns::findings(&config.dns));
     found.0.extend(plugins::findings(config));
     found.0.extend(dkim::findings(config));
+    found.0.extend(srs::findings(config));
     found.0.extend(outbound::findings(config));
     found.0
 }
@@ -445,6 +446,9 @@ fn operation(config: &Config, found: &mut Findings) {
         );
     }
     level(&config.observe.level, found);
+    if let Err(problem) = config.admin.endpoint(&config.data) {
+        found.error(&["admin", "listen"], problem);
+    }
 }
 
 fn level(level: &str, found: &mut Findings) {

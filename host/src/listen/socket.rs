@@ -3,18 +3,16 @@
 //! Owns binding, and accepting connections as [`Socket`]s. Refuses to know who may connect. Fails with [`BindError`],
 //! the operator's to mend.
 
-use std::{
-    fs, io,
-    net::SocketAddr,
-    os::unix::fs::{FileTypeExt, PermissionsExt},
-    path::{Path, PathBuf},
-};
+use std::{io, net::SocketAddr, path::Path};
 
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
 use crate::{
     config::{Kind, Listener},
-    transport::Socket,
+    transport::{
+        Socket,
+        unix::{self, SocketFile, UnixError},
+    },
 };
 
 /// Connections that wait in the kernel for us.
@@ -48,27 +46,17 @@ pub enum Bound {
     Unix(UnixListener, SocketFile),
 }
 
-/// The name of a Unix socket in the file system.
-#[derive(Debug)]
-pub struct SocketFile(PathBuf);
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
 impl Bound {
     /// Listens where the configuration says.
     pub fn open(listener: &Listener) -> Result<Self, BindError> {
         let address = &listener.address;
         let failed = |error| BindError::Io { address: address.clone(), error };
         if let Some(path) = address.strip_prefix("unix:") {
-            let path = Path::new(path);
-            remove_stale(path, address)?;
-            let socket = UnixListener::bind(path).map_err(failed)?;
-            let file = SocketFile(path.to_owned());
-            fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed)?;
+            let (socket, file) = unix::listen(Path::new(path), SOCKET_MODE).map_err(|error| match error {
+                UnixError::Taken => BindError::Taken(address.clone()),
+                UnixError::NoSocket => BindError::NoSocket(address.clone()),
+                UnixError::Io(error) => failed(error),
+            })?;
             return Ok(Self::Unix(socket, file));
         }
         let at: SocketAddr = address.parse().map_err(|_| BindError::Address(address.clone()))?;
@@ -90,7 +78,7 @@ impl Bound {
     pub fn address(&self) -> String {
         match self {
             Self::Tcp(tcp) => tcp.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string()),
-            Self::Unix(_, file) => format!("unix:{}", file.0.display()),
+            Self::Unix(_, file) => format!("unix:{}", file.path().display()),
         }
     }
 
@@ -108,24 +96,11 @@ impl Bound {
     }
 }
 
-/// A socket file whose server died is in the way; one whose server lives is not ours.
-fn remove_stale(path: &Path, address: &str) -> Result<(), BindError> {
-    let failed = |error| BindError::Io { address: address.to_owned(), error };
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(failed(error)),
-        Ok(found) if !found.file_type().is_socket() => Err(BindError::NoSocket(address.to_owned())),
-        Ok(_) => match std::os::unix::net::UnixStream::connect(path) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(failed),
-            Err(error) => Err(failed(error)),
-            Ok(_) => Err(BindError::Taken(address.to_owned())),
-        },
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn listener(kind: &str, address: &str) -> Listener {

@@ -7,8 +7,8 @@
 //! | level | events |
 //! | --- | --- |
 //! | error | engine failed, store failed, reload failed |
-//! | warn | login failed, delivery failed, delivery held, self-signed certificate in use, message refused |
-//! | info | session opened and closed, tls, login, recipient refused, message accepted and discarded, delivered, deferred, server's own |
+//! | warn | login failed, delivery failed, delivery held, self-signed certificate in use, message refused, admin refused and unavailable |
+//! | info | session opened and closed, tls, login, recipient refused, message accepted and discarded, delivered, deferred, queue changed, server's own |
 //! | debug | sender, recipient accepted, what the engine noted |
 
 use std::{fmt::Display, net::SocketAddr, time::Duration};
@@ -163,6 +163,21 @@ pub fn held(entry: impl Display, recipient: Address<'_>, reason: &str) {
     warn!(%entry, %recipient, reason = said(reason), "delivery held");
 }
 
+/// An operator changed an entry. `operation`: retry, hold, release, drop, bounce; `by`: who it was, as far as is known.
+pub fn queue_changed(operation: &str, entry: impl Display, by: &str, reason: &str) {
+    info!(operation, %entry, by, reason = said(reason), "queue changed");
+}
+
+/// Somebody without the token asked the admin API for something.
+pub fn admin_refused(peer: impl Display) {
+    warn!(%peer, "admin refused");
+}
+
+/// The admin API is not served, where nobody has asked for it by name.
+pub fn admin_unavailable(error: impl Display) {
+    warn!(%error, "admin unavailable; `hermetic queue` can only read");
+}
+
 /// Said at the start, if entries are held: they would otherwise be forgotten.
 pub fn held_at_start(entries: usize) {
     warn!(entries, "mail is held; see: hermetic queue list");
@@ -178,7 +193,7 @@ pub fn starting(version: &str, name: &str) {
     info!(version, name, "starting");
 }
 
-/// A socket is open. `kind`: mx, submission, submissions, lmtp, metrics.
+/// A socket is open. `kind`: mx, submission, submissions, lmtp, metrics, admin.
 pub fn listening(kind: &str, name: &str, address: impl Display) {
     info!(kind, name, %address, "listening");
 }

@@ -45,6 +45,7 @@ pub struct Metrics {
     deferred: Counter,
     failed: Counter,
     held: Counter,
+    changes: Family<Labels, Counter>,
     reloads_done: Counter,
     reloads_failed: Counter,
 }
@@ -111,6 +112,11 @@ impl Metrics {
             outcome,
             ["delivered", "deferred", "failed", "held"],
         );
+        let changes = Family::<Labels, Counter>::default();
+        new.0.register("queue_changes", "Entries that an operator changed", changes.clone());
+        for operation in ["retry", "hold", "release", "drop", "bounce"] {
+            drop(changes.get_or_create(&[("operation", operation)]));
+        }
         let [reloads_done, reloads_failed] =
             new.counters("reloads", "Configuration, users and certificates read again", outcome, ["done", "failed"]);
         Arc::new(Self {
@@ -137,6 +143,7 @@ impl Metrics {
             deferred,
             failed,
             held,
+            changes,
             reloads_done,
             reloads_failed,
         })
@@ -224,6 +231,11 @@ impl Metrics {
         self.held.inc();
     }
 
+    /// An operator changed so many entries. `operation`: retry, hold, release, drop, bounce.
+    pub fn changed(&self, operation: &'static str, entries: usize) {
+        self.changes.get_or_create_owned(&[("operation", operation)]).inc_by(entries as u64);
+    }
+
     /// Files were read again.
     pub fn reloaded(&self, done: bool) {
         if done { &self.reloads_done } else { &self.reloads_failed }.inc();
@@ -297,6 +309,7 @@ mod tests {
         metrics.committed(Duration::from_micros(300), 3);
         metrics.delivered();
         metrics.deferred();
+        metrics.changed("hold", 3);
         let text = metrics.text();
         for line in [
             "hermetic_sessions_total{listener=\"mx\"} 2",
@@ -314,6 +327,8 @@ mod tests {
             "hermetic_store_commit_seconds_bucket{le=\"0.0004\"} 1",
             "hermetic_store_commit_messages_sum 3.0",
             "hermetic_deliveries_total{outcome=\"deferred\"} 1",
+            "hermetic_queue_changes_total{operation=\"hold\"} 3",
+            "hermetic_queue_changes_total{operation=\"drop\"} 0",
             "# EOF",
         ] {
             assert!(text.lines().any(|shown| shown == line), "no line {line:?} in:\n{text}");

@@ -22,7 +22,12 @@ mod crash;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use tokio::{
@@ -31,8 +36,11 @@ use tokio::{
 };
 use tracing::{error, warn};
 
-pub use self::rules::{Judged, Rules};
-use self::{ending::End, lanes::Lanes, plugins::Work};
+use self::{ending::End, lanes::Lanes, notices::Ended, plugins::Work};
+pub use self::{
+    reports::dropped,
+    rules::{Judged, Rules},
+};
 use crate::{
     config::Config,
     deliver::{Parcel, maildir::Maildirs, smtp::courier::Courier},
@@ -151,8 +159,8 @@ pub async fn run(
                 if !batch.is_empty() {
                     let (shared, current) = (shared.clone(), current.clone());
                     tasks.spawn(async move {
-                        let outcomes = attempt(&shared, &current, batch).await;
-                        settle(&shared, outcomes).await;
+                        let ended = attempt(&shared, &current, batch).await;
+                        settle(&shared, &current, ended).await;
                     });
                 }
                 if few {
@@ -181,7 +189,7 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
 }
 
 /// Tries a batch, save for what has ended already; what became of it has yet to be settled.
-async fn attempt(shared: &Shared, config: &Arc<Config>, batch: Vec<(Lease, Option<End>)>) -> Vec<Outcome> {
+async fn attempt(shared: &Shared, config: &Arc<Config>, batch: Vec<(Lease, Option<End>)>) -> Vec<Ended> {
     let mut ended = Vec::with_capacity(batch.len());
     let mut local = Vec::with_capacity(batch.len());
     for (lease, end) in batch {
@@ -189,8 +197,12 @@ async fn attempt(shared: &Shared, config: &Arc<Config>, batch: Vec<(Lease, Optio
             ended.push((lease, end));
             continue;
         }
-        if let Pending::Bounce { status, reason } = &lease.recipient.pending {
-            let end = End::Failed { status: status.clone(), reason: reason.clone() };
+        let told = match &lease.recipient.pending {
+            Pending::Bounce { status, reason } => Some(End::Failed { status: status.clone(), reason: reason.clone() }),
+            Pending::Expanded => Some(End::Expanded),
+            Pending::Nothing | Pending::Rejudge { .. } => None,
+        };
+        if let Some(end) = told {
             ended.push((lease, end));
             continue;
         }
@@ -223,16 +235,12 @@ async fn attempt(shared: &Shared, config: &Arc<Config>, batch: Vec<(Lease, Optio
             Err(error) => error!(%error, "a delivery broke; its entries are tried again when their lease ends"),
         }
     }
-    let mut outcomes = Vec::with_capacity(ended.len());
-    for (lease, end) in ended {
-        outcomes.push(ending::outcome(shared, config, lease, end, None).await);
-    }
-    outcomes
+    ended.into_iter().map(|(lease, end)| ending::outcome(shared, config, lease, end, None)).collect()
 }
 
-fn count(metrics: &Metrics, outcomes: &[Outcome]) {
-    for outcome in outcomes {
-        match outcome.settlement {
+fn count(metrics: &Metrics, ended: &[Ended]) {
+    for one in ended {
+        match one.outcome.settlement {
             Settlement::Delivered => metrics.delivered(),
             Settlement::Retry { .. } => metrics.deferred(),
             Settlement::Failed { .. } => metrics.failed(),
@@ -265,18 +273,30 @@ async fn pack(store: &dyn Store, leases: Vec<(Lease, PathBuf)>, ended: &mut Vec<
 }
 
 /// Tells the store, again and again until it listens: the lease says for how long that makes sense.
-async fn settle(shared: &Shared, outcomes: Vec<Outcome>) {
-    count(&shared.metrics, &outcomes);
+///
+/// What senders are told is stored by the same transaction. The recipients of a message share a notice, and then the store
+/// settles all of them or none: if the lease of one is stale, the others are settled again, each with a notice of its own.
+async fn settle(shared: &Shared, config: &Config, mut ended: Vec<Ended>) {
+    count(&shared.metrics, &ended);
+    let mut outcomes = notices::written(config, &*shared.store, &ended, true).await;
     for _ in 0..30 {
         match shared.store.settle(outcomes.clone()).await {
-            Ok(stale) => {
-                for entry in stale {
-                    warn!(%entry, "worked on for longer than its lease; the outcome does not count");
-                }
-                if outcomes.iter().any(|outcome| outcome.report.is_some()) {
+            Ok(refused) => {
+                let refused: HashSet<_> = refused.into_iter().collect();
+                let settled = |outcome: &&Outcome| !refused.contains(&outcome.lease.entry);
+                if outcomes.iter().filter(settled).any(|outcome| outcome.report.is_some()) {
                     shared.reported.notify_one();
                 }
-                return;
+                let shared_notice: HashSet<_> = outcomes.iter().filter_map(|outcome| outcome.told_with).collect();
+                ended.retain(|one| refused.contains(&one.entry()));
+                for entry in ended.iter().map(Ended::entry).filter(|_| shared_notice.is_empty()) {
+                    warn!(%entry, "worked on for longer than its lease; the outcome does not count");
+                }
+                if ended.is_empty() || shared_notice.is_empty() {
+                    return;
+                }
+                outcomes = notices::written(config, &*shared.store, &ended, false).await;
+                continue;
             }
             Err(error) => events::store_failed(error),
         }

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     config::{Config, domain},
     deliver::smtp::{
-        courier::{self, Sent},
+        courier::{self, Said, Sent},
         plan::Plan,
     },
     store::{Address, Edit, Lease, MessageId, Pending, Route},
@@ -46,7 +46,7 @@ pub(super) struct Shipment {
 
 /// Who travels with whom.
 pub(super) fn shipments(leases: Vec<Lease>) -> Vec<Shipment> {
-    type Key = (MessageId, bool, String, Vec<Edit>);
+    type Key = (MessageId, bool, String, Vec<Edit>, Option<Address>);
     let mut places: HashMap<Key, usize> = HashMap::new();
     let mut shipments: Vec<Shipment> = Vec::new();
     for lease in leases {
@@ -55,7 +55,8 @@ pub(super) fn shipments(leases: Vec<Lease>) -> Vec<Shipment> {
             Route::Relay => (false, domain::canonical(given).map_or_else(|| given.to_lowercase(), Into::into)),
             Route::Local(mailbox) => (true, domain::of_address(mailbox).unwrap_or(given).to_owned()),
         };
-        let key = (lease.entry.message, local, domain.clone(), lease.recipient.edits.clone());
+        let entry = &lease.recipient;
+        let key = (lease.entry.message, local, domain.clone(), entry.edits.clone(), entry.reverse_path.clone());
         let place = *places.entry(key).or_insert(shipments.len());
         match shipments.get_mut(place) {
             Some(shipment) => shipment.leases.push(lease),
@@ -97,14 +98,17 @@ impl Shipment {
             }
             Err(error) => {
                 let later = || End::Later { reason: error.to_string(), after: None };
-                self.leases.iter().map(|_| later()).collect::<Vec<_>>()
+                self.leases.iter().map(|_| (later(), None)).collect::<Vec<_>>()
             }
         };
-        let mut outcomes = Vec::with_capacity(self.leases.len());
-        for (lease, end) in self.leases.into_iter().zip(ends) {
-            outcomes.push(ending::outcome(shared, config, lease, end, None).await);
-        }
-        settle(shared, outcomes).await;
+        let outcome = |(lease, (end, said))| {
+            let mut ended = ending::outcome(shared, config, lease, end, None);
+            if let Some(word) = &mut ended.word {
+                word.said = said;
+            }
+            ended
+        };
+        settle(shared, config, self.leases.into_iter().zip(ends).map(outcome).collect()).await;
     }
 }
 
@@ -120,16 +124,17 @@ fn addressed(config: &Config, lease: &Lease) -> Lease {
     lease
 }
 
-/// `local`: who takes it keeps the mailbox, so that it has arrived.
-fn end(sent: Sent, local: bool) -> End {
+/// What a server's words make of an entry, and those words for the sender. `local`: who takes it keeps the mailbox, so that it
+/// has arrived.
+fn end(sent: Sent, local: bool) -> (End, Option<Said>) {
     match sent {
-        Sent::Taken { dsn: false, .. } if local => End::Delivered,
-        Sent::Taken { by, dsn } => End::Relayed { by, dsn },
-        Sent::Later { status: (subject, detail), text } => {
-            End::Later { reason: format!("4.{subject}.{detail} {text}"), after: None }
+        Sent::Taken { dsn: false, said, .. } if local => (End::Delivered, said),
+        Sent::Taken { by, dsn, said } => (End::Relayed { by, dsn }, said),
+        Sent::Later { status: (subject, detail), text, said } => {
+            (End::Later { reason: format!("4.{subject}.{detail} {text}"), after: None }, said)
         }
-        Sent::Never { status: (subject, detail), text } => {
-            End::Failed { status: format!("5.{subject}.{detail}"), reason: text }
+        Sent::Never { status: (subject, detail), text, said } => {
+            (End::Failed { status: format!("5.{subject}.{detail}"), reason: text }, said)
         }
     }
 }

@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, task::JoinSet};
 use tracing::{debug, error, warn};
 
-use super::{PAUSE, Shared, facts};
+use super::{PAUSE, Rules, Shared, facts};
 use crate::{
     observe::events,
     plugin::hook::{Facts, Hook, Plugin, Report, State, Wishes},
-    store::{self, Address, Envelope, Lease, Route, Told, sqlite::now},
+    store::{self, Address, Detail, Details, Envelope, Lease, Route, Told, sqlite::now},
 };
 
 /// Reports that are read at a time.
@@ -24,6 +24,9 @@ const TOGETHER: usize = 8;
 const TRIES: u32 = 6;
 /// The first wait after a failure, milliseconds; each one is four times the one before: the last is after 6 hours.
 const WAIT: u64 = 30_000;
+
+/// Milliseconds between looks at the outbox, at the most.
+const LOOK: u64 = 60_000;
 
 /// A row of the outbox: all that is told, because the message may be gone by then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,30 +52,45 @@ pub(super) fn text(
     status: Option<String>,
     text: String,
 ) -> Option<String> {
-    let entry = &lease.recipient;
-    let plugins: Vec<String> = shared
-        .rules
-        .chain(&entry.recipient, &entry.route)
-        .iter()
-        .filter(|plugin| plugin.hooks().contains(&Hook::Report))
-        .map(|plugin| plugin.name().to_owned())
-        .collect();
-    if plugins.is_empty() {
-        return None;
-    }
     let row = Row {
         transaction: lease.entry.message.to_string(),
         envelope: Envelope::clone(&lease.envelope),
-        recipient: entry.recipient.clone(),
-        route: entry.route.clone(),
+        recipient: lease.recipient.recipient.clone(),
+        route: lease.recipient.route.clone(),
         state,
         status,
         text,
         attempts: lease.attempts + 1,
-        plugins,
+        plugins: Vec::new(),
     };
-    // Plain data always has a JSON form.
-    serde_json::to_string(&row).ok()
+    row.to_whom(&*shared.rules)
+}
+
+/// The same of an entry that an operator drops: its plugins hear that it was discarded.
+pub fn dropped(rules: &dyn Rules, message: &Details, entry: &Detail, text: &str) -> Option<String> {
+    let row = Row {
+        transaction: message.id.to_string(),
+        envelope: Envelope::clone(&message.envelope),
+        recipient: entry.entry.recipient.clone(),
+        route: entry.entry.route.clone(),
+        state: State::Discarded,
+        status: None,
+        text: text.to_owned(),
+        attempts: entry.listed.attempts,
+        plugins: Vec::new(),
+    };
+    row.to_whom(rules)
+}
+
+impl Row {
+    /// With those of the recipient's plugins that want to know, if there are any.
+    fn to_whom(mut self, rules: &dyn Rules) -> Option<String> {
+        let chain = rules.chain(&self.recipient, &self.route);
+        let wanting = chain.iter().filter(|plugin| plugin.hooks().contains(&Hook::Report));
+        self.plugins = wanting.map(|plugin| plugin.name().to_owned()).collect();
+        // Plain data always has a JSON form.
+        if self.plugins.is_empty() { None } else { serde_json::to_string(&self).ok() }
+    }
 }
 
 /// Tells what is in the outbox until `stop` is true.
@@ -80,8 +98,8 @@ pub(super) async fn run(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     loop {
         let wait = match shared.store.reports(now(), BATCH).await {
             Ok((due, next)) if due.is_empty() => {
-                // Never longer than an hour: the clock may be set.
-                Duration::from_millis(next.map_or(3_600_000, |next| next.saturating_sub(now()).clamp(1, 3_600_000)))
+                // Never longer than a minute: the clock may be set, and an operator's change is not announced.
+                Duration::from_millis(next.map_or(LOOK, |next| next.saturating_sub(now()).clamp(1, LOOK)))
             }
             Ok((due, _)) => {
                 let told = tell_all(&shared, due).await;

@@ -5,6 +5,7 @@
 //! never the peer's fault. The states, and what a crash does to each, are drawn in [`sqlite`].
 
 pub(crate) mod durable;
+pub mod manage;
 pub mod sqlite;
 
 use std::{fmt, fmt::Write as _, net::IpAddr, sync::Arc, time::Duration};
@@ -12,6 +13,7 @@ use std::{fmt, fmt::Write as _, net::IpAddr, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+pub use self::manage::{Change, Changed, Detail, Details, EntryState, Filter, Page};
 pub use crate::edit::Edit;
 
 /// A message's id: a ULID, so ids sort by time. Shown to peers ("queued as") and operators.
@@ -143,6 +145,9 @@ pub struct NewEntry {
     pub orcpt: Option<(String, String)>,
     /// Where to.
     pub route: Route,
+    /// In whose name it goes to another server, instead of the envelope's. Notices of ours go to that one.
+    #[serde(default)]
+    pub reverse_path: Option<Address>,
     /// Held from the start, with the reason; never claimed until released.
     pub held: Option<String>,
     /// Changes of the header in this recipient's copy alone, in their order.
@@ -165,6 +170,9 @@ pub enum Pending {
         transaction: String,
         /// What was said.
         reason: String,
+        /// What it had asked for by RCPT, beside the entry's edits.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked: Option<Box<Asked>>,
     },
     /// A plugin refused this recipient beside others that were accepted, and the operator wants its sender told.
     Bounce {
@@ -173,13 +181,42 @@ pub enum Pending {
         /// For the sender.
         reason: String,
     },
+    /// Others get it instead, and the sender, who wants to hear of success, is told that (RFC 3461 section 5.2.7).
+    Expanded,
+}
+
+/// What a recipient's plugins asked for before the content: what is judged again goes on from there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Asked {
+    /// Instead of this recipient these.
+    pub redirect: Option<Vec<String>>,
+    /// And these.
+    pub add: Vec<String>,
+    /// Keep aside, for this reason.
+    pub quarantine: Option<String>,
+    /// An answer to the sender.
+    pub reply: Option<Vec<u8>>,
+    /// Who asked for other recipients.
+    pub forwarded_by: Option<String>,
+    /// Who asked for it to be kept aside.
+    pub quarantined_by: Option<String>,
 }
 
 impl NewEntry {
     /// Somebody who is due now, and of whom nothing more was said.
     #[must_use]
     pub fn to(recipient: Address, route: Route) -> Self {
-        Self { recipient, notify: None, orcpt: None, route, held: None, edits: Vec::new(), pending: Pending::Nothing }
+        Self {
+            recipient,
+            notify: None,
+            orcpt: None,
+            route,
+            reverse_path: None,
+            held: None,
+            edits: Vec::new(),
+            pending: Pending::Nothing,
+        }
     }
 }
 
@@ -257,7 +294,8 @@ pub enum Settlement {
         /// Not before.
         at: Timestamp,
     },
-    /// Failed for good: done, if the [`Outcome`] brings the notice that tells the sender; held, if nobody is told.
+    /// Failed for good: done, if the [`Outcome`] brings the notice that tells the sender, or another one does; held, if nobody
+    /// is told.
     Failed {
         /// RFC 3463, class 5.
         status: String,
@@ -284,6 +322,9 @@ pub struct Outcome {
     pub settlement: Settlement,
     /// A message that this causes: a notice to the sender.
     pub notice: Option<Notice>,
+    /// Another outcome of the same settling has the notice that tells of this one too. All whom one notice tells of are settled
+    /// together: if one of their leases is stale, none of them is.
+    pub told_with: Option<EntryId>,
     /// What plugins are to be told of it, in the form of whoever tells them.
     pub report: Option<String>,
     /// How it was judged.
@@ -294,7 +335,7 @@ pub struct Outcome {
 
 impl From<(Lease, Settlement)> for Outcome {
     fn from((lease, settlement): (Lease, Settlement)) -> Self {
-        Self { late: lease.late, lease, settlement, notice: None, report: None, verdicts: None }
+        Self { late: lease.late, lease, settlement, notice: None, told_with: None, report: None, verdicts: None }
     }
 }
 
@@ -398,7 +439,8 @@ pub trait Store: Send + Sync + 'static {
     async fn begin_attempts(&self, _leases: Vec<Lease>) -> Result<Vec<EntryId>, StoreError> {
         Ok(Vec::new())
     }
-    /// What became of them, all in one transaction. A stale lease is skipped and returned.
+    /// What became of them, all in one transaction. A stale lease is skipped and returned; with it, though their leases go on,
+    /// those that share its notice ([`Outcome::told_with`]).
     async fn settle(&self, outcomes: Vec<Outcome>) -> Result<Vec<EntryId>, StoreError>;
     /// Whatever is held for exactly this reason is due.
     async fn release(&self, _reason: &str) -> Result<(), StoreError> {
@@ -423,6 +465,17 @@ pub trait Store: Send + Sync + 'static {
     async fn due(&self);
     /// All entries and owed DSNs, oldest first.
     async fn list(&self) -> Result<Vec<Listed>, StoreError>;
+    /// Up to `most` of the entries that the filter means, behind `after`. However many entries there are, one call looks at
+    /// a bounded part of them.
+    async fn find(&self, filter: Filter, after: Option<EntryId>, most: usize) -> Result<Page, StoreError>;
+    /// A message with its entries; None: there is none (any more).
+    async fn show(&self, message: MessageId) -> Result<Option<Details>, StoreError>;
+    /// Changes entries, all in one transaction, and says of each what came of it. What is being worked on is left alone; a
+    /// lease that has expired is void from then on.
+    async fn change(&self, changes: Vec<(EntryId, Change)>) -> Result<Vec<Changed>, StoreError>;
+    /// How the recipients of a message, a transaction, or all transactions of a session were judged, and what an operator
+    /// did with them.
+    async fn verdicts(&self, id: &str) -> Result<Vec<Verdicts>, StoreError>;
     /// Keeps how refused mail was judged. Returns at once and may fail silently under load: nothing depends on it.
     fn record(&self, _verdicts: Verdicts) {}
     /// How many entries are in which state.

@@ -7,6 +7,7 @@ pub mod http;
 pub mod proxy;
 pub mod tls;
 pub mod trust;
+pub mod unix;
 
 use std::{
     cell::RefCell,

@@ -134,6 +134,10 @@ fn values() {
             ":9: observe.http: 0.0.0.0:9090 can be reached by others, and the metrics have no password; use 127.0.0.1:9090 or [::1]:9090",
         ),
         (
+            "[admin]\nlisten = \"0.0.0.0:8025\"\n",
+            ":9: admin.listen: 0.0.0.0:8025 can be reached by others, and whoever can use the admin API can read and drop mail; use 127.0.0.1:8025 or [::1]:8025",
+        ),
+        (
             "[observe]\nlevel = \"inof\"\n",
             ":9: observe.level: \"inof\" is no level; use one of error, warn, info, debug, trace, off",
         ),

@@ -18,24 +18,28 @@ use std::{
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_blocking,
+};
 use tracing::{debug, info};
 
 use super::{
     connect::{Whereabouts, connect},
-    content::{Facts, Outgoing},
+    content::{ContentError, Facts, Outgoing},
     conversation::{Broken, Conversation, Secrets},
     plan::{Plan, Target, Unsuitable, Wish},
+    reencode::{Form, Unconvertible},
     route::Unroutable,
     security::{Protection, Rule},
     sts::{Policies, Policy},
-    transaction::{Verdict, never_begun, options, transaction, verdict},
+    transaction::{Verdict, never_begun, options, transaction, verdict, wanted},
 };
 use crate::{
     config::{Config, domain},
     dkim::Signers,
     dns::Resolver,
-    engine::client::{ClientEngine, Fault, TlsUse, Transaction},
+    engine::client::{ClientEngine, Fault, Reply, TlsUse, Transaction},
     store::{Body, Lease},
     transport::{
         http::Client,
@@ -59,7 +63,7 @@ pub struct Means {
     pub client: Client,
 }
 
-/// Recipients of one message at one domain, with the same edits.
+/// Recipients of one message at one domain, with the same edits and in the same name.
 #[derive(Debug)]
 pub struct Shipment {
     /// The right to deliver to each.
@@ -77,6 +81,8 @@ pub enum Sent {
         by: String,
         /// It answers for notices of success (RFC 3461); otherwise they are ours to send.
         dsn: bool,
+        /// For the sender.
+        said: Option<Said>,
     },
     /// Not now.
     Later {
@@ -84,6 +90,8 @@ pub enum Sent {
         status: (u16, u16),
         /// Who said what.
         text: String,
+        /// The same for the sender, where a server had a part in it.
+        said: Option<Said>,
     },
     /// Never.
     Never {
@@ -91,7 +99,30 @@ pub enum Sent {
         status: (u16, u16),
         /// Who said what.
         text: String,
+        /// The same for the sender, where a server had a part in it.
+        said: Option<Said>,
     },
+}
+
+/// A server's part in what became of a recipient (RFC 3464 sections 2.3.5 and 2.3.6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Its name.
+    pub host: String,
+    /// Code, enhanced code if it gave one, and text: `550 5.1.1 Who?`. None: it did not say it in words.
+    pub reply: Option<String>,
+}
+
+impl Said {
+    /// By this server, in these words.
+    #[must_use]
+    pub fn by(host: &str, reply: Option<&Reply>) -> Self {
+        let words = |reply: &Reply| {
+            let status = reply.status.as_ref().map(|s| format!(" {}.{}.{}", s.class, s.subject, s.detail));
+            format!("{}{} {}", reply.code, status.unwrap_or_default(), reply.text).trim_end().to_owned()
+        };
+        Self { host: host.to_owned(), reply: reply.map(words) }
+    }
 }
 
 /// Takes mail to other servers.
@@ -101,6 +132,8 @@ pub struct Courier {
     policies: Policies,
     means: ArcSwap<Means>,
     all: Arc<Semaphore>,
+    /// One message is re-encoded at a time.
+    converting: Semaphore,
     destinations: Mutex<HashMap<String, Weak<Semaphore>>>,
     kept: Arc<Mutex<HashMap<String, Vec<Kept>>>>,
     number: AtomicU64,
@@ -123,6 +156,7 @@ impl Courier {
             policies: Policies::new(config.data.join("mta-sts"), config.outbound.https_port),
             means: ArcSwap::from_pointee(means),
             all,
+            converting: Semaphore::new(1),
             destinations: Mutex::default(),
             kept: Arc::default(),
             number: AtomicU64::new(0),
@@ -140,7 +174,7 @@ impl Courier {
         let given = &first.recipient.recipient.domain;
         let canonical = if given.starts_with('[') { Some(given.as_str().into()) } else { domain::canonical(given) };
         let Some(domain) = canonical else {
-            return all(shipment, &Sent::Never { status: (1, 2), text: format!("{given:?} is no domain") });
+            return all(shipment, &Sent::Never { status: (1, 2), text: format!("{given:?} is no domain"), said: None });
         };
         let plan = Plan::new(config, &domain);
         let means = self.means.load_full();
@@ -149,11 +183,11 @@ impl Courier {
         let signers = if plan.local { &nobody } else { &means.signers };
         let message = match Outgoing::new(&shipment.body, size, &first.recipient.edits, signers) {
             Ok(message) => message,
-            Err(error) => return all(shipment, &Sent::Later { status: (3, 0), text: error.to_string() }),
+            Err(error) => return all(shipment, &unreadable(&error)),
         };
         let facts = match message.facts() {
             Ok(facts) => facts,
-            Err(error) => return all(shipment, &Sent::Later { status: (3, 0), text: error.to_string() }),
+            Err(error) => return all(shipment, &unreadable(&error)),
         };
         let _slot = self.slot(&plan).await;
         let policy = if plan.asks_for_policy() {
@@ -167,8 +201,9 @@ impl Courier {
             plan,
             means,
             shipment,
-            message,
+            message: Arc::new(message),
             facts,
+            converted: Vec::new(),
             sent: vec![None; shipment.leases.len()],
         }
         .run()
@@ -228,6 +263,10 @@ impl Courier {
     }
 }
 
+fn unreadable(error: &dyn std::error::Error) -> Sent {
+    Sent::Later { status: (3, 0), text: error.to_string(), said: None }
+}
+
 fn all(shipment: &Shipment, sent: &Sent) -> Vec<Sent> {
     vec![sent.clone(); shipment.leases.len()]
 }
@@ -239,16 +278,28 @@ struct Delivery<'a> {
     policy: Option<Policy>,
     means: Arc<Means>,
     shipment: &'a Shipment,
-    message: Outgoing,
+    message: Arc<Outgoing>,
     facts: Facts,
+    /// The forms that some server has wanted so far, or why there is none.
+    converted: Vec<(Form, Result<Converted, Unsendable>)>,
     sent: Vec<Option<Sent>>,
+}
+
+type Converted = (Arc<Outgoing>, Facts);
+
+/// Why there is no such form: whether there may be one later, the status and the words.
+#[derive(Clone, Debug)]
+struct Unsendable {
+    later: bool,
+    status: (u16, u16),
+    text: String,
 }
 
 /// Why a host brought nobody further.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Trouble {
-    Later((u16, u16), String),
-    Never((u16, u16), String),
+    Later((u16, u16), String, Option<Said>),
+    Never((u16, u16), String, Option<Said>),
 }
 
 impl Trouble {
@@ -276,7 +327,7 @@ impl Delivery<'_> {
             }
         }
         if self.waiting().is_empty() {
-            return self.done(Trouble::Later((0, 0), String::new()));
+            return self.done(Trouble::Later((0, 0), String::new(), None));
         }
         let targets = match self.plan.targets(&self.courier.resolver).await {
             Ok(targets) => targets,
@@ -305,7 +356,7 @@ impl Delivery<'_> {
                 break;
             }
         }
-        let nobody = || Trouble::Later((4, 4), format!("no host takes mail for {}", self.plan.domain));
+        let nobody = || Trouble::Later((4, 4), format!("no host takes mail for {}", self.plan.domain), None);
         let trouble = trouble.unwrap_or_else(nobody);
         self.done(trouble)
     }
@@ -321,8 +372,8 @@ impl Delivery<'_> {
 
     fn done(self, trouble: Trouble) -> Vec<Sent> {
         let rest = match trouble {
-            Trouble::Later(status, text) => Sent::Later { status, text },
-            Trouble::Never(status, text) => Sent::Never { status, text },
+            Trouble::Later(status, text, said) => Sent::Later { status, text, said },
+            Trouble::Never(status, text, said) => Sent::Never { status, text, said },
         };
         self.sent.into_iter().map(|sent| sent.unwrap_or_else(|| rest.clone())).collect()
     }
@@ -337,9 +388,9 @@ impl Delivery<'_> {
             Ok(reach) => reach,
             Err(Unsuitable::Unroutable(error)) => return Err(unroutable(error)),
             Err(Unsuitable::Unprotected(error)) if error.permanent => {
-                return Err(Trouble::Never(error.status, error.text));
+                return Err(Trouble::Never(error.status, error.text, None));
             }
-            Err(Unsuitable::Unprotected(error)) => return Err(Trouble::Later(error.status, error.text)),
+            Err(Unsuitable::Unprotected(error)) => return Err(Trouble::Later(error.status, error.text, None)),
         };
         let (tls, trust, rule) = match &protection {
             Protection::None => (TlsUse::Never, &Trust::Anything, None),
@@ -381,18 +432,36 @@ impl Delivery<'_> {
 
     /// Transactions in this session, as long as they bring somebody further.
     async fn transactions(&mut self, conversation: &mut Conversation, host: &str, kept: bool) {
+        let mut form = None;
+        let (mut message, mut facts) = (Arc::clone(&self.message), self.facts);
         loop {
             let waiting = self.waiting();
             if waiting.is_empty() || !conversation.is_open() {
                 return;
             }
             let leases: Vec<&Lease> = waiting.iter().map(|index| &self.shipment.leases[*index]).collect();
-            let transaction = Transaction { require_tls: self.require_tls(), ..transaction(&leases, &self.facts) };
-            match conversation.deliver(&transaction, &self.message).await {
+            let transaction = Transaction { require_tls: self.require_tls(), ..transaction(&leases, &facts) };
+            match conversation.deliver(&transaction, &message).await {
                 Ok(outcomes) => {
                     // Nothing but the news that the connection was dead.
                     if kept && outcomes.iter().all(never_begun) {
                         return;
+                    }
+                    if let Some(other) = wanted(&outcomes, form) {
+                        match self.reencoded(other).await {
+                            Ok(converted) => {
+                                form = Some(other);
+                                (message, facts) = converted;
+                                continue;
+                            }
+                            Err(Unsendable { later, status, text }) => {
+                                let (text, said) = (format!("{host}: {text}"), Some(Said::by(host, None)));
+                                return self.everybody(&match later {
+                                    true => Sent::Later { status, text, said },
+                                    false => Sent::Never { status, text, said },
+                                });
+                            }
+                        }
                     }
                     for outcome in outcomes {
                         let Some(index) = waiting.get(outcome.recipient as usize) else { continue };
@@ -403,7 +472,8 @@ impl Delivery<'_> {
                     }
                 }
                 Err(error) => {
-                    return self.everybody(&Sent::Later { status: (3, 0), text: format!("{host}: {error}") });
+                    let text = format!("{host}: {error}");
+                    return self.everybody(&Sent::Later { status: (3, 0), text, said: None });
                 }
             }
             if self.waiting().len() == waiting.len() {
@@ -412,11 +482,42 @@ impl Delivery<'_> {
         }
     }
 
+    /// The message in another form; made once, however many servers want it.
+    async fn reencoded(&mut self, form: Form) -> Result<Converted, Unsendable> {
+        if let Some((_, made)) = self.converted.iter().find(|(made, _)| *made == form) {
+            return made.clone();
+        }
+        // In memory a few times over: one after the other.
+        let _turn = self.courier.converting.acquire().await;
+        let (message, means) = (Arc::clone(&self.message), Arc::clone(&self.means));
+        let made = spawn_blocking(move || {
+            let converted = message.reencoded(form, &means.signers)?;
+            let facts = converted.facts()?;
+            Ok::<Converted, ContentError>((Arc::new(converted), facts))
+        });
+        let made = match made.await {
+            Ok(made) => made.map_err(|error| unsendable(&error)),
+            Err(error) => Err(Unsendable { later: true, status: (3, 0), text: error.to_string() }),
+        };
+        self.converted.push((form, made.clone()));
+        made
+    }
+
     fn everybody(&mut self, sent: &Sent) {
         for one in self.sent.iter_mut().filter(|one| one.is_none()) {
             *one = Some(sent.clone());
         }
     }
+}
+
+/// RFC 3463 section 3.7: conversion required but not supported; RFC 6531 section 3.7.4.2 for fields.
+fn unsendable(error: &ContentError) -> Unsendable {
+    let (later, status) = match error {
+        ContentError::Io(_) | ContentError::Dkim(_) => (true, (3, 0)),
+        ContentError::Form(Unconvertible::Header) => (false, (6, 9)),
+        ContentError::Form(_) => (false, (6, 3)),
+    };
+    Unsendable { later, status, text: error.to_string() }
 }
 
 /// `rule`: why there has to be TLS. It is named where that is what the session failed of.
@@ -440,7 +541,13 @@ fn trouble(target: &Target, rule: Option<Rule>, error: &Broken) -> Trouble {
         }
         _ => format!("{host}: {error}"),
     };
-    Trouble::Later(status, text)
+    let said = match error {
+        Broken::Failed(failure) => Some(Said::by(host, failure.reply.as_ref())),
+        Broken::Login(login) => Some(Said::by(host, Some(&login.reply))),
+        Broken::Handshake(_) => Some(Said::by(host, None)),
+        Broken::Unreachable(_) | Broken::Password(_) | Broken::Content(_) | Broken::Engine(_) => None,
+    };
+    Trouble::Later(status, text, said)
 }
 
 fn of_tls(fault: Fault) -> bool {
@@ -449,8 +556,8 @@ fn of_tls(fault: Fault) -> bool {
 
 fn unroutable(error: Unroutable) -> Trouble {
     match error {
-        Unroutable::Later { status, text } => Trouble::Later(status, text),
-        Unroutable::Never { status, text } => Trouble::Never(status, text),
+        Unroutable::Later { status, text } => Trouble::Later(status, text, None),
+        Unroutable::Never { status, text } => Trouble::Never(status, text, None),
     }
 }
 
@@ -460,8 +567,8 @@ mod tests {
 
     #[test]
     fn mail_is_given_up_only_if_no_host_may_take_it_later() {
-        let later = |n| Trouble::Later((4, n), String::new());
-        let never = |n| Trouble::Never((4, n), String::new());
+        let later = |n| Trouble::Later((4, n), String::new(), None);
+        let never = |n| Trouble::Never((4, n), String::new(), None);
         for (hosts, expected) in [
             (vec![later(1)], later(1)),
             (vec![never(4)], never(4)),

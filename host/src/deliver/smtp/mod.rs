@@ -7,6 +7,7 @@ pub mod content;
 pub mod conversation;
 pub mod courier;
 pub mod plan;
+pub mod reencode;
 pub mod route;
 pub mod security;
 pub mod sts;

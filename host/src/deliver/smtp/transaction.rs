@@ -1,6 +1,11 @@
 //! Between the queue's words and the engine's: an entry as a transaction, an outcome as an answer.
 
-use super::{content::Facts, courier::Sent, plan::Plan};
+use super::{
+    content::Facts,
+    courier::{Said, Sent},
+    plan::Plan,
+    reencode::Form,
+};
 use crate::{
     config::{domain, outbound},
     engine::{
@@ -35,8 +40,9 @@ pub(super) fn options(plan: &Plan, tls: TlsUse) -> Options {
 /// A message for these recipients.
 pub(super) fn transaction(leases: &[&Lease], facts: &Facts) -> Transaction {
     let envelope = leases.first().map(|lease| &*lease.envelope);
+    let own = leases.first().and_then(|lease| lease.recipient.reverse_path.as_ref());
     Transaction {
-        sender: envelope.and_then(|envelope| envelope.reverse_path.as_ref()).map(mailbox),
+        sender: own.or(envelope.and_then(|envelope| envelope.reverse_path.as_ref())).map(mailbox),
         recipients: leases.iter().map(|lease| recipient(lease)).collect(),
         content: ContentFacts {
             size: facts.size,
@@ -94,22 +100,30 @@ pub(super) enum Verdict {
 /// `host`: who said it.
 pub(super) fn verdict(host: &str, outcome: &Outcome) -> Verdict {
     let status = (outcome.status.subject, outcome.status.detail);
-    let said = match &outcome.reply {
-        Some(reply) => {
-            let given =
-                reply.status.as_ref().map(|s| format!("{}.{}.{} ", s.class, s.subject, s.detail)).unwrap_or_default();
-            format!("{host} said: {} {given}{}", reply.code, reply.text)
-        }
+    let by = Said::by(host, outcome.reply.as_ref());
+    let text = match &by.reply {
+        Some(reply) => format!("{host} said: {reply}"),
         None => format!("{host}: {}", why(outcome.cause)),
     };
+    let said = Some(by);
     Verdict::Sent(match outcome.fate {
-        Fate::Accepted => Sent::Taken { by: said, dsn: outcome.dsn },
-        Fate::Temporary => Sent::Later { status, text: said },
+        Fate::Accepted => Sent::Taken { by: text, dsn: outcome.dsn, said },
+        Fate::Temporary => Sent::Later { status, text, said },
         // RFC 1047: it may be there. A copy too many is better than one too few.
-        Fate::Unknown => Sent::Later { status, text: format!("{said}; it may have arrived all the same") },
-        Fate::Permanent => Sent::Never { status, text: said },
+        Fate::Unknown => Sent::Later { status, text: format!("{text}; it may have arrived all the same"), said },
+        Fate::Permanent => Sent::Never { status, text, said },
         Fate::Unsent => return Verdict::Again,
     })
+}
+
+/// The form that this server wants the content in, if it takes none of it as it is. Then nothing of it was sent.
+pub(super) fn wanted(outcomes: &[Outcome], has: Option<Form>) -> Option<Form> {
+    let all = |cause| !outcomes.is_empty() && outcomes.iter().all(|outcome| outcome.cause == cause);
+    match has {
+        Some(Form::SevenBit) => None,
+        None if all(Cause::NotLines) => Some(Form::Lines),
+        _ => (all(Cause::EightBit) || all(Cause::NotLines)).then_some(Form::SevenBit),
+    }
 }
 
 /// The connection was gone before anything of the transaction could count.

@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::store::{
-    Body, Counts, EntryId, Envelope, Incoming, Lease, Listed, MessageId, NewEntry, Pressure, Store, StoreError,
-    Verdicts,
+    Body, Change, Changed, Counts, Details, EntryId, Envelope, Filter, Incoming, Lease, Listed, MessageId, NewEntry,
+    Page, Pressure, Store, StoreError, Verdicts,
 };
 
 /// What went wrong, if the test wants it so.
@@ -129,6 +129,18 @@ impl Store for Memory {
     }
     async fn list(&self) -> Result<Vec<Listed>, StoreError> {
         Ok(Vec::new())
+    }
+    async fn find(&self, _: Filter, _: Option<EntryId>, _: usize) -> Result<Page, StoreError> {
+        Ok(Page::default())
+    }
+    async fn show(&self, _: MessageId) -> Result<Option<Details>, StoreError> {
+        Ok(None)
+    }
+    async fn change(&self, changes: Vec<(EntryId, Change)>) -> Result<Vec<Changed>, StoreError> {
+        Ok(changes.iter().map(|_| Changed::Gone).collect())
+    }
+    async fn verdicts(&self, _: &str) -> Result<Vec<Verdicts>, StoreError> {
+        Ok(self.verdicts.lock().clone())
     }
     fn record(&self, verdicts: Verdicts) {
         self.verdicts.lock().push(verdicts);

@@ -27,9 +27,14 @@ pub(super) struct Bodies {
 }
 
 impl Bodies {
+    /// The folders as they are.
+    pub(super) fn below(store: &Path) -> Self {
+        Self { folder: store.join("bodies") }
+    }
+
     /// Makes the folders, so that no message has to.
     pub(super) fn open(store: &Path) -> io::Result<Self> {
-        let bodies = Self { folder: store.join("bodies") };
+        let bodies = Self::below(store);
         let make = |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path);
         SHARDS.chars().try_for_each(|shard| make(&bodies.folder.join(shard.to_string())))?;
         // Also if they were there: a process that died may have made them without syncing them.

@@ -27,6 +27,11 @@ pub(super) fn key(id: MessageId) -> i64 {
     i64::try_from(u128::from(id) >> RANDOM).unwrap_or(i64::MAX)
 }
 
+/// No id that was made at this time or later has a key below this one.
+pub(super) fn first_of(time: Timestamp) -> i64 {
+    i64::try_from(time.min(Timestamp::MAX >> COUNT) << COUNT).unwrap_or(i64::MAX)
+}
+
 /// Makes ids.
 #[derive(Debug)]
 pub(super) struct Ids {

@@ -5,14 +5,13 @@ use std::{
     time::Duration,
 };
 
-use crate::store::{EntryId, Timestamp};
+use crate::store::Timestamp;
 
 /// An entry: the message's key and its place.
 pub(super) type Place = (i64, u32);
 
 #[derive(Clone, Copy, Debug)]
 struct Held {
-    id: EntryId,
     token: u64,
     until: Timestamp,
 }
@@ -36,10 +35,10 @@ impl Leases {
     }
 
     /// A new lease: its token, and whether an earlier one was never settled.
-    pub(super) fn give(&mut self, entry: Place, id: EntryId, now: Timestamp, lease: Duration) -> (u64, bool) {
+    pub(super) fn give(&mut self, entry: Place, now: Timestamp, lease: Duration) -> (u64, bool) {
         self.last += 1;
         let until = now.saturating_add(u64::try_from(lease.as_millis()).unwrap_or(u64::MAX));
-        let earlier = self.held.insert(entry, Held { id, token: self.last, until });
+        let earlier = self.held.insert(entry, Held { token: self.last, until });
         (self.last, earlier.is_some())
     }
 
@@ -48,9 +47,17 @@ impl Leases {
         self.held.get(&entry).is_some_and(|held| held.token == token)
     }
 
-    /// What is being worked on, in display form.
-    pub(super) fn entries(&self, now: Timestamp) -> HashSet<String> {
-        self.held.values().filter(|held| held.until > now).map(|held| held.id.to_string()).collect()
+    /// What is being worked on.
+    pub(super) fn entries(&self, now: Timestamp) -> HashSet<Place> {
+        self.held.iter().filter(|(_, held)| held.until > now).map(|(entry, _)| *entry).collect()
+    }
+
+    /// Whoever had it may not settle it any more. That it was never settled is still known.
+    pub(super) fn fence(&mut self, entry: Place) {
+        if let Some(held) = self.held.get_mut(&entry) {
+            self.last += 1;
+            *held = Held { token: self.last, until: 0 };
+        }
     }
 
     pub(super) fn end(&mut self, entry: Place) {

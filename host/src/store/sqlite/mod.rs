@@ -39,22 +39,28 @@
 //! 7. *Settled with a notice.* The notice's rows are inserted by the transaction that takes its entry away or marks it as
 //!    late, and only if the lease is valid. So there is no moment at which the entry is done and the sender not told, or
 //!    the sender told and the entry to be told of again. A notice is never a file, so nothing has to be synced before.
+//!    One that tells of several entries is stored with the end of all of them or, if the lease of one is stale, with that of
+//!    none: whoever holds the lease now tells of that one, and the others are settled again, each with a notice of its own.
 //! 8. *Settled with a report.* The same. The report's row goes when the plugins have been told; a crash before that tells
 //!    them again.
 //! 9. *An attempt that is counted.* What a plugin delivers can not be looked for. The attempt's number is committed before
 //!    the plugin is called; whoever calls it again after a crash has the next number, and the same idempotency key.
 //! 10. *Judged again.* The entry becomes what the judges made of it in one transaction, and is delivered after that: a
 //!     crash before it has them asked again, and nothing has been delivered.
-//! 11. *A row whose file is missing or short* can not come from a crash. It is damage: an error is logged at start, and
+//! 11. *Changed by an operator.* One transaction, by the thread that gives the leases: what is leased is refused, what was
+//!     leased too long is fenced, and what plugins are to be told and what `hermetic why` is to show goes with the entry.
+//! 12. *A row whose file is missing or short* can not come from a crash. It is damage: an error is logged at start, and
 //!     the entries are held.
 //!
 //! The WAL is written back by the writer thread after it has answered, whenever about 32 MiB were added; see `writer`.
 
+mod beside;
 mod bodies;
 mod ids;
 mod incoming;
 mod leases;
 mod lock;
+mod manage;
 mod rows;
 mod schema;
 mod space;
@@ -82,6 +88,7 @@ use tokio::{
     task::spawn_blocking,
 };
 
+pub use self::beside::{Beside, list, verdicts};
 pub(crate) use self::ids::now;
 use self::{
     bodies::Bodies,
@@ -89,13 +96,14 @@ use self::{
     incoming::Arriving,
     leases::Leases,
     lock::Lock,
+    manage::Part,
     schema::State,
     space::Space,
     writer::{Job, Settling, Writer, failed},
 };
 use super::{
-    Address, Body, Content, Counts, EntryId, Incoming, Lease, Listed, MessageId, Outcome, Report, Store, StoreError,
-    Timestamp, Told, Verdicts, durable,
+    Body, Change, Changed, Content, Counts, Details, EntryId, Filter, Incoming, Lease, Listed, MessageId, Outcome,
+    Page, Report, Store, StoreError, Timestamp, Told, Verdicts, durable,
 };
 use crate::observe::Metrics;
 
@@ -123,6 +131,12 @@ pub enum OpenError {
         found: i64,
         /// Ours.
         known: i64,
+    },
+    /// An earlier version made it.
+    #[error("{path} was made by an earlier version; `hermetic serve` brings it up to date when it starts")]
+    Earlier {
+        /// The database.
+        path: PathBuf,
     },
     /// The file system says no.
     #[error("{path}: {error}")]
@@ -283,52 +297,11 @@ impl SqliteStore {
     }
 }
 
-/// What is in the store below `data`, read beside a running server or without one. None if there is no store.
-pub fn list(data: &Path) -> Result<Option<Vec<Listed>>, OpenError> {
-    let path = folder(data).join("store.db");
-    match std::fs::metadata(&path) {
-        Ok(_) => Ok(Some(read_list(&schema::open_reader(&path)?)?)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(OpenError::Io { path, error }),
+/// The transaction that made them needless is durable whatever becomes of this; the next start removes what is left.
+async fn remove(files: Vec<PathBuf>) {
+    if !files.is_empty() {
+        let _ = spawn_blocking(move || files.iter().for_each(|path| bodies::remove(path))).await;
     }
-}
-
-/// How the recipients of a message or transaction were judged, by its id as peers and logs have it. Read as [`list`] is.
-pub fn verdicts(data: &Path, id: &str) -> Result<Option<Vec<Verdicts>>, OpenError> {
-    let path = folder(data).join("store.db");
-    match std::fs::metadata(&path) {
-        Ok(_) => Ok(Some(rows::read_verdicts(&schema::open_reader(&path)?, id)?)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(OpenError::Io { path, error }),
-    }
-}
-
-fn read_list(connection: &Connection) -> rusqlite::Result<Vec<Listed>> {
-    // Without a writer the schema may be an earlier one.
-    let known = connection.prepare("SELECT 1 FROM pragma_table_info('entry') WHERE name = 'pending'")?.exists(())?;
-    let pending = if known { "pending" } else { "NULL" };
-    let mut statement = connection.prepare(&format!(
-        "SELECT id, place, state, reason, reverse_local, reverse_domain, recipient_local, recipient_domain, size,
-                received_at, attempts, next_attempt, {pending}
-         FROM entry JOIN message ON key = message ORDER BY message, place"
-    ))?;
-    let listed = statement.query_map((), |row| {
-        let reverse: (Option<String>, Option<String>) = (row.get(4)?, row.get(5)?);
-        let reverse = reverse.0.zip(reverse.1).map(|(local, domain)| Address { local, domain }.to_string());
-        Ok(Listed {
-            entry: EntryId { message: MessageId::from_bytes(row.get(0)?), index: row.get(1)? }.to_string(),
-            state: State::word(row.get(2)?).into(),
-            reason: row.get(3)?,
-            reverse_path: reverse.unwrap_or_else(|| "<>".into()),
-            recipient: Address { local: row.get(6)?, domain: row.get(7)? }.to_string(),
-            size: row.get(8)?,
-            received_at: row.get(9)?,
-            attempts: row.get(10)?,
-            next_attempt: row.get(11)?,
-            pending: rows::pending_from_text(row.get(12)?)?,
-        })
-    })?;
-    listed.collect()
 }
 
 fn read_body(connection: &Connection, bodies: &Bodies, id: MessageId) -> Result<Body, StoreError> {
@@ -372,11 +345,14 @@ impl Store for SqliteStore {
     async fn settle(&self, outcomes: Vec<Outcome>) -> Result<Vec<EntryId>, StoreError> {
         let outcomes = outcomes.into_iter().map(|outcome| Settling::new(outcome, &self.shared.ids)).collect();
         let settled = self.ask(|reply| Job::Settle(outcomes, reply)).await?;
-        if !settled.remove.is_empty() {
-            // The transaction is durable whatever becomes of this, and the next start removes what is left.
-            let _ = spawn_blocking(move || settled.remove.iter().for_each(|path| bodies::remove(path))).await;
-        }
-        Ok(settled.stale)
+        remove(settled.remove).await;
+        Ok([settled.stale, settled.spoilt].concat())
+    }
+
+    async fn change(&self, changes: Vec<(EntryId, Change)>) -> Result<Vec<Changed>, StoreError> {
+        let settled = self.ask(|reply| Job::Change(changes, reply)).await?;
+        remove(settled.remove).await;
+        Ok(settled.changed)
     }
 
     async fn reports(&self, now: Timestamp, n: usize) -> Result<(Vec<Report>, Option<Timestamp>), StoreError> {
@@ -408,12 +384,25 @@ impl Store for SqliteStore {
     }
 
     async fn list(&self) -> Result<Vec<Listed>, StoreError> {
-        let mut listed = self.read(read_list).await?;
         let leased = self.leases.lock().entries(now());
-        for line in listed.iter_mut().filter(|line| leased.contains(&line.entry)) {
-            line.state = "leased".into();
-        }
-        Ok(listed)
+        let all = Part { filter: Filter::default(), after: None, most: usize::MAX, looked_at: usize::MAX };
+        Ok(self.read(move |connection| manage::find(connection, &all, &leased)).await?.entries)
+    }
+
+    async fn find(&self, filter: Filter, after: Option<EntryId>, most: usize) -> Result<Page, StoreError> {
+        let leased = self.leases.lock().entries(now());
+        let part = Part { filter, after, most, looked_at: manage::LOOKED_AT };
+        self.read(move |connection| manage::find(connection, &part, &leased)).await
+    }
+
+    async fn show(&self, message: MessageId) -> Result<Option<Details>, StoreError> {
+        let leased = self.leases.lock().entries(now());
+        self.read(move |connection| manage::show(connection, message, &leased)).await
+    }
+
+    async fn verdicts(&self, id: &str) -> Result<Vec<Verdicts>, StoreError> {
+        let id = id.to_owned();
+        self.read(move |connection| rows::read_verdicts(connection, &id)).await
     }
 
     fn record(&self, verdicts: Verdicts) {

@@ -1,8 +1,9 @@
 //! Rust values to rows and back.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, net::IpAddr, sync::Arc};
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
+use serde::{Deserialize, Serialize};
 
 use super::{ids::key, schema::State};
 use crate::store::{
@@ -92,7 +93,7 @@ fn insert_entry(
         entry.orcpt.as_ref().map(|orcpt| &orcpt.1),
         mailbox,
         entry.held,
-        edits_to_text(&entry.edits)?,
+        changes_to_text(entry)?,
         pending_to_text(&entry.pending)?,
     ])?;
     Ok(())
@@ -223,20 +224,36 @@ pub(super) fn read_verdicts(connection: &Connection, id: &str) -> rusqlite::Resu
     found.collect()
 }
 
+/// What the column `edits` holds.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Changes<'a> {
+    Edits(Cow<'a, [Edit]>),
+    More { edits: Cow<'a, [Edit]>, reverse_path: Cow<'a, Address> },
+}
+
 /// None for none, which is what almost every entry has.
-fn edits_to_text(edits: &[Edit]) -> rusqlite::Result<Option<String>> {
-    let text = (!edits.is_empty()).then(|| serde_json::to_string(edits)).transpose();
+fn changes_to_text(entry: &NewEntry) -> rusqlite::Result<Option<String>> {
+    let edits = Cow::Borrowed(entry.edits.as_slice());
+    let changes = match &entry.reverse_path {
+        Some(path) => Some(Changes::More { edits, reverse_path: Cow::Borrowed(path) }),
+        None => (!edits.is_empty()).then_some(Changes::Edits(edits)),
+    };
+    let text = changes.map(|changes| serde_json::to_string(&changes)).transpose();
     text.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
 
-fn edits_from_text(text: Option<String>) -> rusqlite::Result<Vec<Edit>> {
-    let edits = text.map(|text| serde_json::from_str(&text)).transpose();
-    let edits = edits
+fn changes_from_text(text: Option<String>) -> rusqlite::Result<(Vec<Edit>, Option<Address>)> {
+    let Some(text) = text else { return Ok((Vec::new(), None)) };
+    let changes = serde_json::from_str(&text)
         .map_err(|error| rusqlite::Error::FromSqlConversionFailure(7, rusqlite::types::Type::Text, Box::new(error)))?;
-    Ok(edits.unwrap_or_default())
+    Ok(match changes {
+        Changes::Edits(edits) => (edits.into_owned(), None),
+        Changes::More { edits, reverse_path } => (edits.into_owned(), Some(reverse_path.into_owned())),
+    })
 }
 
-fn pending_to_text(pending: &Pending) -> rusqlite::Result<Option<String>> {
+pub(super) fn pending_to_text(pending: &Pending) -> rusqlite::Result<Option<String>> {
     let text = (*pending != Pending::Nothing).then(|| serde_json::to_string(pending)).transpose();
     text.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
@@ -346,6 +363,7 @@ fn read_envelope(row: &Row<'_>) -> rusqlite::Result<Stored> {
 
 fn read_entry(row: &Row<'_>) -> rusqlite::Result<NewEntry> {
     let orcpt: (Option<String>, Option<String>) = (row.get(4)?, row.get(5)?);
+    let (edits, reverse_path) = changes_from_text(row.get(7)?)?;
     Ok(NewEntry {
         recipient: Address { local: row.get(1)?, domain: row.get(2)? },
         notify: row.get::<_, Option<i64>>(3)?.map(|bits| Notify {
@@ -355,8 +373,9 @@ fn read_entry(row: &Row<'_>) -> rusqlite::Result<NewEntry> {
         }),
         orcpt: orcpt.0.zip(orcpt.1),
         route: row.get::<_, Option<String>>(6)?.map_or(Route::Relay, Route::Local),
+        reverse_path,
         held: None,
-        edits: edits_from_text(row.get(7)?)?,
+        edits,
         pending: pending_from_text(row.get(8)?)?,
     })
 }
@@ -430,11 +449,12 @@ mod tests {
             notify,
             orcpt,
             route,
+            reverse_path: None,
             held: None,
             edits: vec![],
             pending: Pending::Nothing,
         };
-        let again = Pending::Rejudge { transaction: "s1.1".into(), reason: "later".into() };
+        let again = Pending::Rejudge { transaction: "s1.1".into(), reason: "later".into(), asked: None };
         let bounce = Pending::Bounce { status: "5.7.1".into(), reason: "no \"".into() };
         let edits = vec![
             Edit::Prepend(4, "X-A".into(), "ä\t\"1".into()),
@@ -443,6 +463,12 @@ mod tests {
             Edit::Remove(1),
         ];
         let entries = vec![
+            NewEntry { reverse_path: Some(address("SRS0=x", "y.test")), ..entry(None, None, Route::Relay) },
+            NewEntry {
+                reverse_path: Some(address("SRS0=x", "y.test")),
+                edits: edits.clone(),
+                ..entry(None, None, Route::Relay)
+            },
             NewEntry { edits, ..entry(None, None, Route::Local("x@y.test".into())) },
             NewEntry {
                 pending: again,
@@ -474,7 +500,7 @@ mod tests {
             for (place, entry) in (0..).zip(&entries) {
                 let found = reader.read(key(id), place).unwrap();
                 assert_eq!((found.id, found.attempts, found.late), (EntryId { message: id, index: place }, 0, false));
-                assert_eq!((&*found.message.envelope, found.message.recipients), (&envelope, 3));
+                assert_eq!((&*found.message.envelope, found.message.recipients), (&envelope, 5));
                 assert_eq!(&found.entry, entry);
             }
         }

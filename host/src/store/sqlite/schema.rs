@@ -175,6 +175,11 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
     }
 }
 
+/// Is this the schema that a writer of this version has?
+pub(super) fn is_current(connection: &Connection) -> rusqlite::Result<bool> {
+    Ok(version(connection)? == VERSION)
+}
+
 fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("PRAGMA user_version", (), |row| row.get(0))
 }

@@ -2,13 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod operators;
+
 use std::{io::Read as _, time::Instant};
 
 use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::*;
-use crate::store::{Envelope, NewEntry, Notice, Pending, Pressure, Route, Settlement};
+use crate::store::{Address, Envelope, NewEntry, Notice, Pending, Pressure, Route, Settlement};
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -19,7 +21,7 @@ pub(super) fn open(folder: &TempDir) -> Arc<SqliteStore> {
 pub(super) fn entry(mailbox: &str) -> NewEntry {
     let recipient = Address { local: mailbox.into(), domain: "example.test".into() };
     let route = Route::Local(recipient.to_string());
-    NewEntry { recipient, notify: None, orcpt: None, route, held: None, edits: vec![], pending: Pending::Nothing }
+    NewEntry::to(recipient, route)
 }
 
 pub(super) fn envelope() -> Envelope {
@@ -163,6 +165,65 @@ async fn settlements() {
         assert_eq!(store.settle(all).await.unwrap(), []);
         let left = expected.iter().filter(|line| line.contains("held")).count();
         assert_eq!(store.list().await.unwrap().len(), left, "{case}");
+    }
+}
+
+/// Those whom one notice tells of are settled together or, if one of them is not ours to settle, not at all; then their
+/// leases go on, and each can be settled alone.
+#[tokio::test]
+async fn one_notice_for_several() {
+    let notice = || Notice {
+        envelope: envelope(),
+        content: b"Subject: notice\r\n\r\n".to_vec(),
+        entries: vec![entry("notice")],
+    };
+    // Which of a, b, c has a stale lease, whether anybody brings the notice; what comes back and what is there then.
+    for (case, stale, brought, refused, expected) in [
+        ("all is well", None, true, &[][..], &["d queued", "notice queued"][..]),
+        ("who brings it is stale", Some(0), true, &[0, 1, 2], &["a leased", "b leased", "c leased", "d queued"]),
+        ("another one is stale", Some(2), true, &[0, 1, 2], &["a leased", "b leased", "c leased", "d queued"]),
+        ("nobody brings it", None, false, &[0, 1, 2], &["a leased", "b leased", "c leased", "d queued"]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(&folder);
+        accept(&store, b"x", ["a", "b", "c", "d", "e"].map(entry).into()).await;
+        let mut leases = store.claim(now(), 5, LEASE).await.unwrap();
+        let others = leases.split_off(3);
+        if let Some(place) = stale {
+            let lease: &mut Lease = &mut leases[place];
+            lease.token -= 1;
+        }
+        let failed = |lease: &Lease| {
+            let failed = Settlement::Failed { status: "5.0.0".into(), reason: "no".into() };
+            Outcome::from((lease.clone(), failed))
+        };
+        let first = leases[0].entry;
+        let mut outcomes: Vec<Outcome> = leases.iter().map(failed).collect();
+        outcomes[0].notice = brought.then(notice);
+        outcomes[1..].iter_mut().for_each(|outcome| outcome.told_with = Some(first));
+        // What has nothing to do with it is settled whatever becomes of it.
+        let retry = Settlement::Retry { at: u64::MAX >> 1, reason: "later".into() };
+        outcomes.push((others[0].clone(), retry).into());
+        outcomes.push((others[1].clone(), Settlement::Delivered).into());
+        let mut found: Vec<u32> = store.settle(outcomes).await.unwrap().iter().map(|entry| entry.index).collect();
+        found.sort_unstable();
+        assert_eq!(found, refused, "{case}");
+        let listed = || async {
+            let lines = store.list().await.unwrap();
+            let name = |line: &Listed| line.recipient.trim_end_matches("@example.test").to_owned();
+            lines.iter().map(|line| format!("{} {}", name(line), line.state)).collect::<Vec<_>>()
+        };
+        assert_eq!(listed().await, expected, "{case}");
+        if refused.is_empty() {
+            continue;
+        }
+        // Each alone: whoever is stale still is.
+        let alone = leases.iter().map(|lease| Outcome { notice: Some(notice()), ..failed(lease) }).collect();
+        let found = store.settle(alone).await.unwrap();
+        let still: Vec<EntryId> = stale.map(|place| leases[place].entry).into_iter().collect();
+        assert_eq!(found, still, "{case}");
+        let notices = listed().await.iter().filter(|line| *line == "notice queued").count();
+        assert_eq!(notices, 3 - still.len(), "{case}");
     }
 }
 

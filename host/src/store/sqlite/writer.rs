@@ -2,6 +2,7 @@
 //! fsync makes many messages durable. The answers go out after the commit, and the log is checkpointed after those.
 
 use std::{
+    collections::HashSet,
     path::PathBuf,
     sync::{
         Arc,
@@ -22,11 +23,14 @@ use super::{
     ids::{Ids, key, now},
     leases::Leases,
     lock::Lock,
+    manage,
     rows::{self, EntryReader, NewMessage, Removed},
     schema::State,
 };
 use crate::observe::{Metrics, events};
-use crate::store::{EntryId, Lease, Outcome, Report, Settlement, StoreError, Timestamp, Told, Verdicts};
+use crate::store::{
+    Change, Changed, EntryId, Lease, Outcome, Report, Settlement, StoreError, Timestamp, Told, Verdicts,
+};
 
 /// Jobs in one transaction.
 const TOGETHER: usize = 256;
@@ -77,11 +81,15 @@ impl Settling {
     }
 }
 
-/// What the settling of some leases left to do and to tell.
+/// What the settling of some leases, or the change of some entries, left to do and to tell.
 #[derive(Debug, Default)]
 pub(super) struct Settled {
     /// Leases that were no longer valid.
     pub(super) stale: Vec<EntryId>,
+    /// Leases that are, of entries whose notice would have told of a stale one too.
+    pub(super) spoilt: Vec<EntryId>,
+    /// What came of each change.
+    pub(super) changed: Vec<Changed>,
     /// Files of messages that are gone.
     pub(super) remove: Vec<PathBuf>,
 }
@@ -96,6 +104,7 @@ pub(super) enum Job {
     Settle(Vec<Settling>, Reply<Settled>),
     Told(Vec<(Report, Told)>, Reply<()>),
     Release(String, Reply<()>),
+    Change(Vec<(EntryId, Change)>, Reply<Settled>),
     Record(Verdicts),
     Claim { now: Timestamp, n: usize, lease: Duration, reply: Reply<Vec<Lease>> },
     Close(oneshot::Sender<()>),
@@ -244,6 +253,10 @@ impl Writer {
                 Job::Release(reason, _) => {
                     octets += rows::release(&self.connection, reason, now())? as u64 * PAGE / 3;
                 }
+                Job::Change(changes, _) => {
+                    settled.push(self.change(changes)?);
+                    octets += changes.len() as u64 * PAGE / 3;
+                }
                 Job::Record(verdicts) => {
                     rows::insert_verdicts(&self.connection, verdicts)?;
                     octets += self.verdicts(Some(verdicts))?;
@@ -282,8 +295,12 @@ impl Writer {
                     let _ = reply.send(Ok(()));
                 }
                 Job::Settle(outcomes, reply) => {
+                    let result = settled.next().unwrap_or_default();
                     let mut leases = self.leases.lock();
                     for Settling { outcome, notice } in outcomes {
+                        if result.spoilt.contains(&outcome.lease.entry) {
+                            continue;
+                        }
                         let entry = (key(outcome.lease.entry.message), outcome.lease.entry.index);
                         if leases.valid(entry, outcome.lease.token) {
                             leases.end(entry);
@@ -296,7 +313,6 @@ impl Writer {
                         soonest = again.map_or(soonest, |at| Some(soonest.unwrap_or(at).min(at)));
                     }
                     drop(leases);
-                    let result = settled.next().unwrap_or_default();
                     if let Err(Ok(unheard)) = reply.send(Ok(result)) {
                         unheard.remove.iter().for_each(|path| bodies::remove(path));
                     }
@@ -308,6 +324,23 @@ impl Writer {
                 Job::Release(_, reply) => {
                     soonest = Some(0);
                     let _ = reply.send(Ok(()));
+                }
+                Job::Change(changes, reply) => {
+                    let result = settled.next().unwrap_or_default();
+                    let mut leases = self.leases.lock();
+                    for ((entry, change), changed) in changes.iter().zip(&result.changed) {
+                        if *changed == Changed::Done {
+                            match change {
+                                Change::Drop { .. } => leases.end((key(entry.message), entry.index)),
+                                Change::Retry | Change::Release | Change::Bounce { .. } => soonest = Some(0),
+                                Change::Hold { .. } => {}
+                            }
+                        }
+                    }
+                    drop(leases);
+                    if let Err(Ok(unheard)) = reply.send(Ok(result)) {
+                        unheard.remove.iter().for_each(|path| bodies::remove(path));
+                    }
                 }
                 Job::Record(_) => drop(self.recording.fetch_sub(1, Ordering::Relaxed)),
                 Job::Claim { .. } | Job::Close(_) => {}
@@ -341,10 +374,16 @@ impl Writer {
         let mut settled = Settled::default();
         let mut verdicts = Vec::new();
         let leases = self.leases.lock();
+        let spoilt = self.spoilt(outcomes, &leases)?;
         for Settling { outcome, notice } in outcomes {
             let entry = outcome.lease.entry;
             let valid = leases.valid((key(entry.message), entry.index), outcome.lease.token);
-            if !(valid && self.end(outcome, notice.is_some(), &mut settled)?) {
+            if spoilt.contains(&outcome.told_with.unwrap_or(entry)) {
+                if valid { &mut settled.spoilt } else { &mut settled.stale }.push(entry);
+                continue;
+            }
+            let told = notice.is_some() || outcome.told_with.is_some();
+            if !(valid && self.end(outcome, told, &mut settled)?) {
                 settled.stale.push(entry);
                 continue;
             }
@@ -362,6 +401,29 @@ impl Writer {
             self.logged += self.verdicts(Some(one))?;
         }
         Ok(settled)
+    }
+
+    /// The notices that tell of several entries, one of which is not ours to settle, or gone; each by the entry that brings it.
+    fn spoilt(&self, outcomes: &[Settling], leases: &Leases) -> Result<HashSet<EntryId>, rusqlite::Error> {
+        let shared: HashSet<EntryId> = outcomes.iter().filter_map(|settling| settling.outcome.told_with).collect();
+        let mut spoilt = shared.clone();
+        if shared.is_empty() {
+            return Ok(spoilt);
+        }
+        // One that nobody brings stays among them.
+        for entry in outcomes.iter().filter(|settling| settling.notice.is_some()).map(|s| s.outcome.lease.entry) {
+            spoilt.remove(&entry);
+        }
+        let mut there = self.connection.prepare_cached("SELECT 1 FROM entry WHERE message = ?1 AND place = ?2")?;
+        for Settling { outcome, .. } in outcomes {
+            let entry = outcome.lease.entry;
+            let notice = outcome.told_with.unwrap_or(entry);
+            let place = (key(entry.message), entry.index);
+            if shared.contains(&notice) && !(leases.valid(place, outcome.lease.token) && there.exists(place)?) {
+                spoilt.insert(notice);
+            }
+        }
+        Ok(spoilt)
     }
 
     /// The entry as the outcome leaves it. False: there is none.
@@ -400,6 +462,32 @@ impl Writer {
         Ok(removed.is_some())
     }
 
+    /// What an operator wants. Leases are given by this thread alone, so none is given meanwhile.
+    fn change(&mut self, changes: &[(EntryId, Change)]) -> Result<Settled, rusqlite::Error> {
+        let (now, mut settled) = (super::now(), Settled::default());
+        for (entry, change) in changes {
+            let place = (key(entry.message), entry.index);
+            let mut leases = self.leases.lock();
+            if leases.until(place).is_some_and(|until| until > now) {
+                drop(leases);
+                let there = manage::state(&self.connection, *entry)?.is_some();
+                settled.changed.push(if there { Changed::Leased } else { Changed::Gone });
+                continue;
+            }
+            leases.fence(place);
+            drop(leases);
+            let (changed, removed) = manage::change(&self.connection, *entry, change, now)?;
+            settled.changed.push(changed);
+            if removed == Some(Removed::MessageWithFile) {
+                settled.remove.push(self.bodies.path(entry.message));
+            }
+            if let (Changed::Done, Change::Drop { record, .. } | Change::Bounce { record, .. }) = (changed, change) {
+                self.logged += self.verdicts(Some(record))?;
+            }
+        }
+        Ok(settled)
+    }
+
     /// Reads only, so it costs no fsync. It comes after the commit: what it sees is durable.
     fn claim(&mut self, now: Timestamp, n: usize, lease: Duration) -> Result<Vec<Lease>, rusqlite::Error> {
         let mut leases = self.leases.lock();
@@ -421,7 +509,7 @@ impl Writer {
                 }
             } else if at <= now {
                 let found = reader.read(entry.0, entry.1)?;
-                let (token, unsettled) = leases.give(entry, found.id, now, lease);
+                let (token, unsettled) = leases.give(entry, now, lease);
                 claimed.push(Lease {
                     entry: found.id,
                     token,
@@ -479,7 +567,7 @@ fn refuse(jobs: Vec<Job>, error: &rusqlite::Error, recording: &AtomicUsize) {
                 }
                 let _ = reply.send(Err(failed(error)));
             }
-            Job::Settle(_, reply) => {
+            Job::Settle(_, reply) | Job::Change(_, reply) => {
                 let _ = reply.send(Err(failed(error)));
             }
             Job::Begin(_, reply) => drop(reply.send(Err(failed(error)))),

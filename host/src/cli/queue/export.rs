@@ -1,0 +1,327 @@
+//! `hermetic queue export`.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, BufWriter, Write},
+    os::unix::fs::OpenOptionsExt as _,
+    path::PathBuf,
+};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{Context, Output, QueueError, counted, file_error, select::Target, source::Source};
+use crate::{
+    admin::{desk, wire},
+    files::make_private_folder,
+    store::{EntryId, MessageId, StoreError, sqlite::now},
+};
+
+/// Write messages out as they are stored, each once however many of its recipients are meant.
+///
+/// A message has what this server added in front (Received and the like), and not what plugins change in the copies of
+/// single recipients. One message goes to standard output, octet for octet; several need --to or --mbox. Files are readable by
+/// their owner only and never replaced. The queue stays as it is.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  hermetic queue export 01M8756VKN000395ZBJ89VS1ZC > message.eml
+  hermetic queue export --state held --to ./held
+  hermetic queue export --all --mbox queue.mbox")]
+pub(in crate::cli) struct Export {
+    #[command(flatten)]
+    target: Target,
+    /// Into this folder, each as ID.eml.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "mbox")]
+    to: Option<PathBuf>,
+    /// Into this file, one behind the other with quoted From lines (mboxrd).
+    #[arg(long, value_name = "FILE")]
+    mbox: Option<PathBuf>,
+    /// One JSON object for each message, with its id, its octets and its file. With --to or --mbox.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was written.
+#[derive(Serialize)]
+struct Written {
+    message: String,
+    octets: u64,
+    file: String,
+}
+
+impl Export {
+    pub(super) async fn run(&self, context: &Context<'_>) -> Result<(), QueueError> {
+        let selection = self.target.selection(now())?;
+        let source = Source::open(context).await?;
+        let mut sink = match (&self.to, &self.mbox, &self.target.ids[..]) {
+            (Some(folder), ..) => {
+                make_private_folder(folder).map_err(file_error(folder))?;
+                Sink::Folder(folder.clone())
+            }
+            (_, Some(file), _) => Sink::Mbox(BufWriter::new(create(file)?), file.clone()),
+            (_, _, [id]) => {
+                let (message, _) = wire::message_or_entry(id).map_err(QueueError::Asked)?;
+                let mut out = Output::new();
+                source.content(message, |octets| out.write(|out| out.write_all(octets))).await?;
+                return out.end();
+            }
+            _ => return Err(QueueError::Asked("where to? Say --to FOLDER or --mbox FILE".into())),
+        };
+        let mut out = Output::new();
+        let mut told = Told { written: 0, gone: 0, json: self.json };
+        match selection {
+            None => {
+                let mut messages = Vec::new();
+                for id in &self.target.ids {
+                    let (message, _) = wire::message_or_entry(id).map_err(QueueError::Asked)?;
+                    if !messages.contains(&message) {
+                        messages.push(message);
+                    }
+                }
+                for message in messages {
+                    told.tell(&mut out, sink.take(&source, message, "<>", 0).await?)?;
+                }
+            }
+            Some(selection) => {
+                let (mut after, mut last) = (None, None);
+                loop {
+                    let page = source.find(&selection, after, desk::PAGE).await?;
+                    for entry in &page.entries {
+                        let EntryId { message, .. } = entry.entry.parse().map_err(QueueError::Refused)?;
+                        // They come in the order of their messages.
+                        if last.replace(message) != Some(message) {
+                            let taken = sink.take(&source, message, &entry.reverse_path, entry.received_at).await?;
+                            told.tell(&mut out, taken)?;
+                        }
+                    }
+                    after = page.next;
+                    if after.is_none() {
+                        break;
+                    }
+                }
+            }
+        }
+        sink.end()?;
+        told.end(out)
+    }
+}
+
+/// A new file for its owner.
+fn create(path: &PathBuf) -> Result<File, QueueError> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(file_error(path))
+}
+
+/// Where the messages go.
+enum Sink {
+    Folder(PathBuf),
+    Mbox(BufWriter<File>, PathBuf),
+}
+
+impl Sink {
+    /// None: it has been delivered meanwhile, or was never there.
+    async fn take(
+        &mut self,
+        source: &Source,
+        message: MessageId,
+        sender: &str,
+        at: u64,
+    ) -> Result<Option<Written>, QueueError> {
+        let mut octets = 0;
+        let (taken, path) = match self {
+            Self::Folder(folder) => {
+                let path = folder.join(format!("{message}.eml"));
+                // Nothing is made for a message that is gone.
+                let mut file: Option<BufWriter<File>> = None;
+                let each = |piece: &[u8]| {
+                    octets += piece.len() as u64;
+                    let file = match &mut file {
+                        Some(file) => file,
+                        none => none.insert(BufWriter::new(create(&path)?)),
+                    };
+                    file.write_all(piece).map_err(file_error(&path))
+                };
+                let taken = source.content(message, each).await;
+                if let Some(mut file) = file {
+                    file.flush().map_err(file_error(&path))?;
+                }
+                (taken, path)
+            }
+            Self::Mbox(file, path) => {
+                let mut entry = mbox::Entry::new(sender, at);
+                let each = |piece: &[u8]| {
+                    octets += piece.len() as u64;
+                    entry.write(file, piece).map_err(file_error(path))
+                };
+                let taken = source.content(message, each).await;
+                entry.end(file).map_err(file_error(path))?;
+                (taken, path.clone())
+            }
+        };
+        match taken {
+            Ok(()) => Ok(Some(Written { message: message.to_string(), octets, file: path.display().to_string() })),
+            Err(QueueError::Gone(_) | QueueError::Store(StoreError::Unknown(_))) if octets == 0 => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn end(self) -> Result<(), QueueError> {
+        match self {
+            Self::Folder(_) => Ok(()),
+            Self::Mbox(mut file, path) => file.flush().map_err(file_error(&path)),
+        }
+    }
+}
+
+/// What is said of it.
+struct Told {
+    written: u64,
+    gone: u64,
+    json: bool,
+}
+
+impl Told {
+    fn tell(&mut self, out: &mut Output, taken: Option<Written>) -> Result<(), QueueError> {
+        let Some(written) = taken else {
+            self.gone += 1;
+            return Ok(());
+        };
+        self.written += 1;
+        if self.json { out.json(&written) } else { Ok(()) }
+    }
+
+    fn end(self, mut out: Output) -> Result<(), QueueError> {
+        if !self.json {
+            out.write(|out| writeln!(out, "{} written.", counted(self.written, "message")))?;
+        }
+        out.end()?;
+        match self.gone {
+            0 => Ok(()),
+            gone => Err(QueueError::NotDone(format!("{} not in the queue (any more)", counted(gone, "message")))),
+        }
+    }
+}
+
+/// The form in which a file holds many messages: each after a line `From SENDER DATE`, lines that would look like one quoted
+/// with `>`, lines ending with LF.
+mod mbox {
+    use super::{Write, io};
+
+    /// One message on its way into the file.
+    pub(super) struct Entry {
+        /// Until the first octets are there.
+        front: Option<String>,
+        /// The line that has begun, as long as it may become `From `.
+        line: Vec<u8>,
+        /// The line is known to be another one, and is written as it comes.
+        open: bool,
+        /// A CR whose LF may come.
+        cr: bool,
+        wrote: bool,
+    }
+
+    impl Entry {
+        /// `sender`: in display form. `at`: when it was received.
+        pub(super) fn new(sender: &str, at: u64) -> Self {
+            let sender: String =
+                sender.chars().map(|c| if c.is_whitespace() || c.is_control() { '_' } else { c }).collect();
+            let sender = if sender == "<>" { "MAILER-DAEMON" } else { &sender };
+            let at =
+                i64::try_from(at / 1000).ok().and_then(|at| jiff::Timestamp::from_second(at).ok()).unwrap_or_default();
+            let front = format!("From {sender} {}\n", at.strftime("%a %b %e %H:%M:%S %Y"));
+            Self { front: Some(front), line: Vec::new(), open: false, cr: false, wrote: false }
+        }
+
+        pub(super) fn write(&mut self, out: &mut impl Write, octets: &[u8]) -> io::Result<()> {
+            if let Some(front) = self.front.take() {
+                out.write_all(front.as_bytes())?;
+                self.wrote = true;
+            }
+            for &octet in octets {
+                match (self.cr, octet) {
+                    (true, b'\n') => self.cr = false,
+                    (true, _) => {
+                        self.cr = false;
+                        self.put(out, b'\r')?;
+                    }
+                    (false, _) => {}
+                }
+                if octet == b'\r' { self.cr = true } else { self.put(out, octet)? }
+            }
+            Ok(())
+        }
+
+        fn put(&mut self, out: &mut impl Write, octet: u8) -> io::Result<()> {
+            if octet == b'\n' {
+                self.begin(out)?;
+                self.open = false;
+                return out.write_all(b"\n");
+            }
+            if self.open {
+                return out.write_all(&[octet]);
+            }
+            self.line.push(octet);
+            let after = self.line.iter().position(|octet| *octet != b'>').unwrap_or(self.line.len());
+            let rest = self.line.get(after..).unwrap_or_default();
+            if rest == b"From " || !b"From ".starts_with(rest) {
+                self.begin(out)?;
+                self.open = true;
+            }
+            Ok(())
+        }
+
+        /// The line is what it is.
+        fn begin(&mut self, out: &mut impl Write) -> io::Result<()> {
+            let quoted = self.line.iter().position(|octet| *octet != b'>');
+            if quoted.is_some_and(|after| self.line.get(after..).is_some_and(|rest| rest.starts_with(b"From "))) {
+                out.write_all(b">")?;
+            }
+            out.write_all(&self.line)?;
+            self.line.clear();
+            Ok(())
+        }
+
+        /// Ends the last line, and the message with an empty one.
+        pub(super) fn end(mut self, out: &mut impl Write) -> io::Result<()> {
+            if !self.wrote {
+                return Ok(());
+            }
+            if self.cr {
+                self.put(out, b'\r')?;
+            }
+            if self.open || !self.line.is_empty() {
+                self.put(out, b'\n')?;
+            }
+            out.write_all(b"\n")
+        }
+    }
+
+    #[cfg(test)]
+    #[allow(clippy::unwrap_used, clippy::expect_used)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn messages_become_mboxes() {
+            let content =
+                b"Subject: a\r\n\r\nFrom here\r\n>From there\r\n>>From\r\n> From\r\nFro\r\n\r\nbare\rcr From x\r\n>";
+            let expected = "From a_b@c.test Tue Nov 14 22:13:20 2023\nSubject: a\n\n>From here\n>>From there\n>>From\n> From\nFro\n\n\
+                bare\rcr From x\n>\n\n";
+            for size in [1, 2, 3, 7, 1000] {
+                let (mut out, mut entry) = (Vec::new(), Entry::new("a b@c.test", 1_700_000_000_000));
+                for piece in content.chunks(size) {
+                    entry.write(&mut out, piece).unwrap();
+                }
+                entry.end(&mut out).unwrap();
+                assert_eq!(String::from_utf8(out).unwrap(), expected, "in pieces of {size}");
+            }
+            let (mut out, mut entry) = (Vec::new(), Entry::new("<>", 0));
+            entry.write(&mut out, b"x\r\n").unwrap();
+            entry.end(&mut out).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), "From MAILER-DAEMON Thu Jan  1 00:00:00 1970\nx\n\n");
+            let mut out = Vec::new();
+            Entry::new("<>", 0).end(&mut out).unwrap();
+            assert!(out.is_empty(), "nothing of a message that is gone");
+        }
+    }
+}

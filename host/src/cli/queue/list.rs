@@ -1,0 +1,67 @@
+//! `hermetic queue list`.
+
+use clap::Args;
+
+use super::{Context, Output, QueueError, counted, print_entry, select::Filters, source::Source};
+use crate::{admin::desk, store::sqlite::now};
+
+/// Show what is not delivered yet, and why.
+///
+/// One entry for each recipient of each message, the oldest first, with its state and what was last said about it: `queued`
+/// waits for its next attempt, `leased` is being worked on, `held` waits for you. With `outbound.hold` mail for other servers is
+/// held, too. Without a running server the store is read; then nothing is leased.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  hermetic queue list
+  hermetic queue list --domain example.net --older-than 4h
+  hermetic queue list --state held --json | jq -r .entry")]
+pub(in crate::cli) struct List {
+    #[command(flatten)]
+    filters: Filters,
+    /// At most so many.
+    #[arg(long, value_name = "NUMBER")]
+    limit: Option<usize>,
+    /// Only what comes after this entry.
+    #[arg(long, value_name = "ENTRY")]
+    after: Option<String>,
+    /// One JSON object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+impl List {
+    pub(super) async fn run(&self, context: &Context<'_>) -> Result<(), QueueError> {
+        let selection = self.filters.selection(now())?;
+        let source = Source::open(context).await?;
+        let mut out = Output::new();
+        let (mut shown, mut after) = (0, self.after.clone());
+        loop {
+            let most = self.limit.map_or(desk::PAGE, |limit| limit.saturating_sub(shown).min(desk::PAGE));
+            if most == 0 {
+                break;
+            }
+            let page = source.find(&selection, after, most).await?;
+            for entry in &page.entries {
+                if self.json {
+                    out.json(entry)?;
+                } else {
+                    out.write(|out| print_entry(out, entry))?;
+                }
+            }
+            shown += page.entries.len();
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        if !self.json {
+            out.write(|out| match (shown, self.filters.is_empty() && self.after.is_none()) {
+                (0, true) => writeln!(out, "The queue is empty."),
+                (0, false) => writeln!(out, "No entry of the queue is so."),
+                (shown, _) => writeln!(out, "{}.", counted(shown as u64, "entry")),
+            })?;
+        }
+        out.end()
+    }
+}

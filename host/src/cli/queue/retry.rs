@@ -1,0 +1,27 @@
+//! `hermetic queue retry`.
+
+use clap::Args;
+
+use super::{
+    Context, QueueError,
+    change::{self, How},
+    select::Target,
+};
+use crate::admin::{desk::Operation, wire::Wanted};
+
+/// Try entries now instead of at their next time.
+///
+/// For what is queued; what is held has to be released. Attempts so far still count.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Retry {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    how: How,
+}
+
+impl Retry {
+    pub(super) async fn run(&self, context: &Context<'_>) -> Result<(), QueueError> {
+        change::run(context, Operation::Retry, &self.target, &self.how, Wanted::default()).await
+    }
+}

@@ -1,0 +1,40 @@
+//! `hermetic queue why`.
+
+use clap::Args;
+
+use super::{Context, Output, QueueError, print_entry, source::Source};
+use crate::cli::why as judged;
+
+/// Tell why a message is where it is: what waits, how plugins judged it, and what operators did.
+///
+/// Also of messages that are gone: judgements and what was dropped by whom are kept for 30 days, and for 100000 recipients.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Why {
+    /// A message, an entry, or a session or transaction of the log.
+    id: String,
+    /// One JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Why {
+    pub(super) async fn run(&self, context: &Context<'_>) -> Result<(), QueueError> {
+        let why = Source::open(context).await?.why(&self.id).await?;
+        if why.entries.is_empty() && why.judged.is_empty() {
+            return Err(QueueError::Refused(format!("nothing is known of {}", self.id)));
+        }
+        let mut out = Output::new();
+        if self.json {
+            out.json(&why)?;
+        } else {
+            out.write(|out| {
+                if !why.entries.is_empty() {
+                    writeln!(out, "in the queue")?;
+                }
+                why.entries.iter().try_for_each(|entry| print_entry(out, entry))?;
+                judged::print_text(out, &why.judged)
+            })?;
+        }
+        out.end()
+    }
+}

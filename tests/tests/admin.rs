@@ -1,0 +1,228 @@
+//! `hermetic queue` and the admin API below it, with a real server: what operators see and do.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use hermetic_tests::server::{Rig, Server, binary};
+use hermetic_tests::session::Session;
+use serde_json::Value;
+
+/// What a command wrote, and whether it did what it should.
+struct Done {
+    well: bool,
+    out: String,
+    err: String,
+}
+
+/// `hermetic queue …`, without a terminal.
+fn queue(server: &Server, arguments: &[&str]) -> Done {
+    let done = Command::new(binary(&[]))
+        .arg("queue")
+        .args(arguments)
+        .arg("--config")
+        .arg(server.config())
+        .env("USER", "anna")
+        .env_remove("SUDO_USER")
+        .stdin(Stdio::null())
+        .output()
+        .expect("it starts");
+    let text = |octets| String::from_utf8_lossy(octets).into_owned();
+    Done { well: done.status.success(), out: text(&done.stdout), err: text(&done.stderr) }
+}
+
+fn well(server: &Server, arguments: &[&str]) -> String {
+    let done = queue(server, arguments);
+    assert!(done.well, "{arguments:?}: {}{}", done.out, done.err);
+    done.out
+}
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+/// One message; its id.
+fn send(server: &Server, sender: &str, recipients: &[&str], content: &str) -> String {
+    let mut session = Session::open(server.port("mx")).expect("a session");
+    let mut say = |line: &str, code: u16| {
+        let reply = session.command(line).expect("a reply");
+        assert_eq!(reply.code, code, "{line}: {reply:?}");
+    };
+    say("EHLO me.test", 250);
+    say(&format!("MAIL FROM:<{sender}>"), 250);
+    for to in recipients {
+        say(&format!("RCPT TO:<{to}>"), 250);
+    }
+    say("DATA", 354);
+    session.write(content.as_bytes()).expect("written");
+    session.write(b"\r\n.\r\n").expect("written");
+    let reply = session.reply().expect("a reply");
+    assert_eq!(reply.code, 250, "{reply:?}");
+    let words = reply.lines.join(" ");
+    words.split(' ').find(|word| word.len() == 26).unwrap_or_else(|| panic!("no id in {words}")).to_owned()
+}
+
+fn wait_for(server: &Server, what: &str, mut so: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !so() {
+        assert!(Instant::now() < end, "never: {what}\n{}\n{}", server.log(), queue(server, &["list"]).out);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// One request to the API as any HTTP client would make it.
+fn http(server: &Server, request: &str) -> String {
+    let mut stream = UnixStream::connect(server.data().join("admin/socket")).expect("the socket");
+    stream.write_all(request.as_bytes()).expect("written");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+/// Mail for `far.test` goes to a port where nobody answers until the test does.
+fn server(port: u16) -> Server {
+    let tables = format!(
+        "[relay]\nnetworks = [\"127.0.0.0/8\"]\n[queue]\nretry-first = 3600\n[outbound]\nconnections = 2\n\
+         [[destination]]\ndomains = [\"far.test\"]\nhosts = [\"127.0.0.1:{port}\"]\n"
+    );
+    Rig::new().listener("mx", "").tables(&tables).start()
+}
+
+fn closed_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("its address").port()
+}
+
+#[test]
+fn an_operator_sees_and_changes_the_queue() {
+    let mut far = Rig::new().listener("mx", "").tables("[[domain]]\nname = \"far.test\"\nmailboxes = [\"*\"]").start();
+    far.kill();
+    let mut server = server(far.port("mx"));
+    let deferred = |id: &str| {
+        wait_for(&server, "an attempt that failed", || {
+            let found = lines(&well(&server, &["list", "--message", id, "--json"]));
+            !found.is_empty() && found.iter().all(|entry| entry["attempts"] == 1 && entry["state"] == "queued")
+        });
+    };
+    let large = format!("Subject: large\r\n\r\n..{}", "From a line of some length\r\n".repeat(10_000));
+    let first = send(&server, "anna@example.test", &["b@far.test", "c@far.test"], &large);
+    let second = send(&server, "carl@example.test", &["d@far.test"], "Subject: second\r\n\r\nFrom here");
+    deferred(&first);
+    deferred(&second);
+
+    // What is seen, and by which filter.
+    for (filters, expected) in [
+        (&[][..], 3),
+        (&["--sender", "anna@example.test"], 2),
+        (&["--recipient", "D@FAR.test"], 1),
+        (&["--domain", "far.test", "--message", &second], 1),
+        (&["--domain", "else.test"], 0),
+        (&["--state", "held"], 0),
+        (&["--newer-than", "1h", "--reason-has", "refused"], 3),
+        (&["--older-than", "1h"], 0),
+        (&["--limit", "2"], 2),
+        (&["--after", &format!("{first}.0")], 2),
+    ] {
+        let found = lines(&well(&server, &[&["list", "--json"], filters].concat()));
+        assert_eq!(found.len(), expected, "{filters:?}: {found:#?}");
+    }
+    let shown = well(&server, &["show", &first]);
+    for words in ["from      anna@example.test", "Subject: large", "c@far.test", "Received: from me.test", "1 attempt"]
+    {
+        assert!(shown.contains(words), "{words:?} in:\n{shown}");
+    }
+
+    // Octet for octet, and in bulk.
+    let stored = well(&server, &["export", &first]);
+    assert!(stored.ends_with(&format!("{}\r\n", large.replacen("..", ".", 1))), "{} octets", stored.len());
+    assert!(stored.contains("Received: from me.test"));
+    let folder = server.folder().join("out");
+    let to = folder.display().to_string();
+    assert_eq!(well(&server, &["export", "--all", "--to", &to]), "2 messages written.\n");
+    assert_eq!(fs::read_to_string(folder.join(format!("{first}.eml"))).expect("a file"), stored);
+    assert!(queue(&server, &["export", "--all", "--to", &to]).err.contains("exists"), "files are not replaced");
+    let mbox = server.folder().join("out.mbox").display().to_string();
+    let written = lines(&well(&server, &["export", "--all", "--mbox", &mbox, "--json"]));
+    assert_eq!((written.len(), written[0]["octets"].as_u64()), (2, Some(stored.len() as u64)));
+    let mbox = fs::read_to_string(mbox).expect("a file");
+    assert_eq!(mbox.matches("\n>From a line").count(), 9_999, "the first is no line of its own");
+    assert!(mbox.starts_with("From anna@example.test ") && mbox.contains("\n\nFrom carl@example.test "));
+
+    // Held: a retry does not let it go, a release does.
+    let hold = ["hold", "--message", &first, "--reason", "looks odd"];
+    let out = queue(&server, &hold);
+    assert!(!out.well && out.err.contains("2 entries; add --yes to hold"), "{}", out.err);
+    assert_eq!(well(&server, &[&hold[..], &["--yes"]].concat()), "2 entries held.\n");
+    let held = lines(&well(&server, &["list", "--state", "held", "--json"]));
+    let by = format!("anna (uid {})", rustix::process::getuid().as_raw());
+    let reason = held[0]["reason"].as_str().expect("a reason");
+    assert!(held.len() == 2 && reason.starts_with(&format!("held by {by}: looks odd; last said: ")), "{held:#?}");
+    let out = queue(&server, &["retry", &first]);
+    assert!(
+        !out.well && out.out.contains("is held") && out.err.contains("2 entries left as"),
+        "{}{}",
+        out.out,
+        out.err
+    );
+
+    // Dropped, with a word for whoever asks later.
+    let dropped = format!("{first}.0");
+    assert_eq!(well(&server, &["drop", &dropped, "--reason", "a test"]), format!("{dropped}: dropped\n"));
+    for command in [&["why", &first][..], &["queue", "why", &first]] {
+        let why = server.run(command, "");
+        assert!(why.contains(&format!("b@far.test: dropped by {by}: a test")), "{command:?}: {why}");
+    }
+
+    // The other side comes up: what is released arrives there, what is retried too.
+    far.start_again();
+    assert_eq!(well(&server, &["release", &first]), format!("{first}.1: released\n"));
+    assert_eq!(well(&server, &["retry", "--sender", "carl@example.test", "--yes"]), "1 entry due now.\n");
+    wait_for(&server, "both to be gone", || lines(&well(&server, &["list", "--json"])).is_empty());
+    let maildir = |name: &str| far.data().join("mail/far.test").join(name).join("new");
+    let copies = |name: &str| fs::read_dir(maildir(name)).map_or(0, Iterator::count);
+    assert_eq!([copies("b"), copies("c"), copies("d")], [0, 1, 1]);
+
+    // Without the server it is still seen, and what to do is said.
+    let third = send(&server, "anna@example.test", &["e@example.test"], "Subject: third\r\n\r\n");
+    wait_for(&server, "a local delivery", || server.maildir("e").messages().len() == 1);
+    server.stop();
+    assert!(!server.data().join("admin/socket").exists(), "the socket goes with the server");
+    assert_eq!(well(&server, &["list"]), "The queue is empty.\n");
+    assert!(well(&server, &["why", &first]).contains("dropped by anna"));
+    let out = queue(&server, &["retry", &third]);
+    let start = format!("`hermetic serve --config {}`", server.config().display());
+    assert!(!out.well && out.err.contains("no server answers at unix:") && out.err.contains(&start), "{}", out.err);
+}
+
+#[test]
+fn the_api_wants_its_token_and_bounces_tell_the_sender() {
+    let server = server(closed_port());
+    let token = fs::read_to_string(server.data().join("admin/token")).expect("the token");
+    let mode = fs::metadata(server.data().join("admin/token")).expect("a file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let right = format!("Authorization: Bearer {}\r\n", token.trim());
+    for (authorization, code) in [("", "401"), ("Authorization: Bearer wrong\r\n", "401"), (right.as_str(), "200")] {
+        let answer = http(&server, &format!("GET /v1/queue HTTP/1.1\r\nHost: x\r\n{authorization}\r\n"));
+        assert!(answer.starts_with(&format!("HTTP/1.1 {code} ")), "{authorization:?}: {answer}");
+    }
+    assert!(http(&server, "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n").contains("\"openapi\": \"3.1.0\""));
+    assert_eq!(server.log().matches("admin refused").count(), 2, "{}", server.log());
+
+    let id = send(&server, "anna@example.test", &["b@far.test"], "Subject: back\r\n\r\nbody");
+    wait_for(&server, "an attempt", || server.log().contains(" deferred"));
+    let out = well(&server, &["drop", &id, "--reason", "no such mail", "--bounce"]);
+    assert!(out.contains(": dropped"), "{out}");
+    wait_for(&server, "a notice", || server.maildir("anna").messages().len() == 1);
+    let notice = String::from_utf8_lossy(&server.maildir("anna").messages()[0]).into_owned();
+    for words in ["Action: failed", "Status: 5.7.1", "refused by the operator: no such mail"] {
+        assert!(notice.contains(words), "{words:?} in:\n{notice}");
+    }
+    wait_for(&server, "an empty queue", || well(&server, &["list"]) == "The queue is empty.\n");
+    let log = server.log();
+    assert!(log.contains("queue changed operation=\"bounce\"") && log.contains("by=\"anna (uid "), "{log}");
+}
