@@ -385,6 +385,6 @@ mod tests {
         rest.join_all().await;
         // Where real time stood nearly still the failures still wait as far as the table knows.
         let after = run(&users, &facts, "PLAIN", &[]).await;
-        assert!(after == ["- 454 4.7.0"] || real.elapsed() > Duration::from_secs(1), "{after:?}");
+        assert!(after == ["- 454 4.7.0"] || real.elapsed().as_secs() > 1, "{after:?}");
     }
 }
