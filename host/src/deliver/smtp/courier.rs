@@ -203,9 +203,8 @@ impl Courier {
         let plan = Plan::new(config, &domain);
         let means = self.means.load_full();
         let size = first.envelope.size;
-        let nobody = Signers::default();
-        let signers = if plan.local { &nobody } else { &means.signers };
-        let message = match Outgoing::new(&shipment.body, size, &first.recipient.edits, signers) {
+        let signers = if plan.local { Signers::default() } else { means.signers.clone() };
+        let message = match Outgoing::new(&shipment.body, size, &first.recipient.edits, &signers) {
             Ok(message) => message,
             Err(error) => return all(unreadable(&error)),
         };
@@ -224,6 +223,7 @@ impl Courier {
             policy,
             plan,
             means,
+            signers,
             shipment,
             message: Arc::new(message),
             facts,
@@ -302,6 +302,8 @@ struct Delivery<'a> {
     plan: Plan,
     policy: Option<Policy>,
     means: Arc<Means>,
+    /// Of this message, in whatever form.
+    signers: Signers,
     shipment: &'a Shipment,
     message: Arc<Outgoing>,
     facts: Facts,
@@ -548,9 +550,9 @@ impl Delivery<'_> {
         }
         // In memory a few times over: one after the other.
         let _turn = self.courier.converting.acquire().await;
-        let (message, means) = (Arc::clone(&self.message), Arc::clone(&self.means));
+        let (message, signers) = (Arc::clone(&self.message), self.signers.clone());
         let made = spawn_blocking(move || {
-            let converted = message.reencoded(form, &means.signers)?;
+            let converted = message.reencoded(form, &signers)?;
             let facts = converted.facts()?;
             Ok::<Converted, ContentError>((Arc::new(converted), facts))
         });

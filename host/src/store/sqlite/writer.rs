@@ -24,7 +24,6 @@ use super::{
     ids::{Ids, key, now},
     leases::Leases,
     lock::Lock,
-    manage,
     rows::{self, EntryReader, NewMessage, Removed},
     schema::State,
 };
@@ -270,7 +269,7 @@ impl Writer {
     }
 
     /// Counts what was added, and removes old ones now and then; the answer is about how many octets that wrote.
-    fn verdicts(&mut self, added: Option<&Verdicts>) -> Result<u64, rusqlite::Error> {
+    pub(super) fn verdicts(&mut self, added: Option<&Verdicts>) -> Result<u64, rusqlite::Error> {
         let Some(added) = added else { return Ok(0) };
         self.verdicts += 1;
         if self.verdicts >= TIDY {
@@ -463,32 +462,6 @@ impl Writer {
             settled.remove.push(self.bodies.path(message));
         }
         Ok(removed.is_some())
-    }
-
-    /// What an operator wants. Leases are given by this thread alone, so none is given meanwhile.
-    fn change(&mut self, changes: &[(EntryId, Change)]) -> Result<Settled, rusqlite::Error> {
-        let (now, mut settled) = (super::now(), Settled::default());
-        for (entry, change) in changes {
-            let place = (key(entry.message), entry.index);
-            let mut leases = self.leases.lock();
-            if leases.until(place).is_some_and(|until| until > now) {
-                drop(leases);
-                let there = manage::state(&self.connection, *entry)?.is_some();
-                settled.changed.push(if there { Changed::Leased } else { Changed::Gone });
-                continue;
-            }
-            leases.fence(place);
-            drop(leases);
-            let (changed, removed) = manage::change(&self.connection, *entry, change, now)?;
-            settled.changed.push(changed);
-            if removed == Some(Removed::MessageWithFile) {
-                settled.remove.push(self.bodies.path(entry.message));
-            }
-            if let (Changed::Done, Change::Drop { record, .. } | Change::Bounce { record, .. }) = (changed, change) {
-                self.logged += self.verdicts(Some(record))?;
-            }
-        }
-        Ok(settled)
     }
 
     /// Reads only, so it costs no fsync. It comes after the commit: what it sees is durable.
