@@ -78,8 +78,8 @@ pub(crate) fn transaction(given: client::Transaction) -> core::Transaction {
         deliver_by: given.deliver_by.map(|by| core::DeliverBy {
             seconds: by.seconds,
             mode: match by.mode {
-                client::ByMode::Return => core::ByMode::Return,
-                client::ByMode::Notify => core::ByMode::Notify,
+                types::ByMode::Return => core::ByMode::Return,
+                types::ByMode::Notify => core::ByMode::Notify,
             },
             trace: by.trace,
         }),
@@ -195,6 +195,7 @@ fn outcome(outcome: core::Outcome) -> client::Outcome {
         status: status(outcome.status),
         reply: outcome.reply.map(reply),
         dsn: outcome.dsn,
+        deliver_by: outcome.deliver_by,
     }
 }
 

@@ -8,9 +8,9 @@ use alloc::{format, string::String};
 use core::fmt::Write as _;
 
 use super::offer::Offer;
-use super::transaction::{ByMode, DeliverBy, Transaction};
+use super::transaction::Transaction;
 use crate::address::{ForwardPath, HostName, Mailbox};
-use crate::command::{Notify, OriginalRecipient, Recipient, ReturnContent, Submitter};
+use crate::command::{ByMode, DeliverBy, Notify, OriginalRecipient, Recipient, ReturnContent, Submitter};
 use crate::step::Misuse;
 use crate::syntax::path;
 use crate::syntax::xtext::{self, is_control};

@@ -55,11 +55,12 @@ mod turn;
 #[cfg(test)]
 mod tests;
 
+pub use crate::command::{ByMode, DeliverBy};
 pub use crate::server::Protocol;
 pub use limits::Limits;
 pub use options::{Options, TlsUse};
 pub use step::{Cause, Extension, Failure, Fate, Fault, Login, Need, Outcome, Peer, Reply, Stage, Status, Step};
-pub use transaction::{ByMode, ContentFacts, DeliverBy, Transaction};
+pub use transaction::{ContentFacts, Transaction};
 
 use alloc::{format, vec::Vec};
 

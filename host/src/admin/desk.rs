@@ -30,7 +30,7 @@ const BATCH: usize = 500;
 /// Ids in one request.
 const NAMED: usize = 1000;
 /// Pages that are counted for one answer.
-const COUNTED: usize = 100;
+const COUNTED: usize = 20;
 /// Octets of a message that are looked at for its header.
 const HEADER: usize = 64 * 1024;
 /// What is being worked on is tried again after this.
@@ -81,6 +81,7 @@ pub enum Trouble {
 }
 
 /// Whoever does it.
+#[derive(Clone)]
 pub struct Desk {
     store: Arc<dyn Store>,
     rules: Arc<dyn Rules>,
@@ -265,17 +266,22 @@ impl Desk {
         if changes.is_empty() {
             return Ok(results);
         }
+        // Whoever asked may be gone before it is done: it is logged all the same.
+        let (desk, job) = (self.clone(), job.clone());
+        let done = tokio::spawn(async move { desk.commit(&job, changes).await });
+        results.extend(done.await.map_err(|error| StoreError::Failed(error.to_string()))??);
+        Ok(results)
+    }
+
+    /// Changes, logs and counts.
+    async fn commit(&self, job: &Job, changes: Vec<(EntryId, Change)>) -> Result<Vec<(EntryId, Changed)>, StoreError> {
         let entries: Vec<_> = changes.iter().map(|(entry, _)| *entry).collect();
-        let changed = self.store.change(changes).await?;
-        let mut done = 0;
-        for (entry, changed) in entries.into_iter().zip(changed) {
-            if changed == Changed::Done {
-                done += 1;
-                events::queue_changed(job.name(), entry, &job.by, &job.reason);
-            }
-            results.push((entry, changed));
+        let results: Vec<_> = entries.into_iter().zip(self.store.change(changes).await?).collect();
+        let done: Vec<_> = results.iter().filter(|(_, changed)| *changed == Changed::Done).collect();
+        for (entry, _) in &done {
+            events::queue_changed(job.name(), entry, &job.by, &job.reason);
         }
-        self.metrics.changed(job.name(), done);
+        self.metrics.changed(job.name(), done.len());
         Ok(results)
     }
 
@@ -311,6 +317,7 @@ impl Desk {
 }
 
 /// What is to be done with each entry.
+#[derive(Clone)]
 struct Job {
     operation: Operation,
     bounce: bool,

@@ -206,6 +206,9 @@ impl Server {
         let metrics = Metrics::new();
         let store = SqliteStore::open(&config.data, config.limits.free_space, metrics.clone())?;
         let shared = Shared::new(engine, store.clone(), metrics.clone(), current);
+        let live = Arc::new(ArcSwap::new(config.clone()));
+        // Whoever sees the server listen can reach this, too.
+        let admin = admin(&live, &shared, &metrics).await?;
         let mut listeners = Listeners::default();
         listeners.become_these(&shared, &config.listeners)?;
         let health = Arc::new(Health::default());
@@ -225,13 +228,11 @@ impl Server {
             store.release(queue::NEEDS_OUTBOUND).await?;
         }
         let (stop, stopped) = watch::channel(false);
-        let config = Arc::new(ArcSwap::new(config));
-        let admin = admin(&config, &shared, &metrics).await?;
         let rules = shared.clone();
-        let deliveries = queue::run(store, config.clone(), Config::maildir, rules, courier.clone(), metrics, stopped);
+        let deliveries = queue::run(store, live.clone(), Config::maildir, rules, courier.clone(), metrics, stopped);
         let task = tokio::spawn(deliveries);
         let reload = Reload::default();
-        let queue = Queue { config, stop, task };
+        let queue = Queue { config: live, stop, task };
         Ok(Self { path, shared, plugins, reload, listeners, health, courier, queue, admin })
     }
 

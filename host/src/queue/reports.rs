@@ -63,7 +63,7 @@ pub(super) fn text(
         attempts: lease.attempts + 1,
         plugins: Vec::new(),
     };
-    row.to_whom(&*shared.rules)
+    row.addressed(&*shared.rules)
 }
 
 /// The same of an entry that an operator drops: its plugins hear that it was discarded.
@@ -79,12 +79,12 @@ pub fn dropped(rules: &dyn Rules, message: &Details, entry: &Detail, text: &str)
         attempts: entry.listed.attempts,
         plugins: Vec::new(),
     };
-    row.to_whom(rules)
+    row.addressed(rules)
 }
 
 impl Row {
     /// With those of the recipient's plugins that want to know, if there are any.
-    fn to_whom(mut self, rules: &dyn Rules) -> Option<String> {
+    fn addressed(mut self, rules: &dyn Rules) -> Option<String> {
         let chain = rules.chain(&self.recipient, &self.route);
         let wanting = chain.iter().filter(|plugin| plugin.hooks().contains(&Hook::Report));
         self.plugins = wanting.map(|plugin| plugin.name().to_owned()).collect();

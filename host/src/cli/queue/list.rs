@@ -35,7 +35,7 @@ impl List {
         let selection = self.filters.selection(now())?;
         let source = Source::open(context).await?;
         let mut out = Output::new();
-        let (mut shown, mut after) = (0, self.after.clone());
+        let (mut shown, mut after, mut on_hold) = (0, self.after.clone(), false);
         loop {
             let most = self.limit.map_or(desk::PAGE, |limit| limit.saturating_sub(shown).min(desk::PAGE));
             if most == 0 {
@@ -50,6 +50,7 @@ impl List {
                 }
             }
             shown += page.entries.len();
+            on_hold = page.on_hold;
             after = page.next;
             if after.is_none() {
                 break;
@@ -61,6 +62,9 @@ impl List {
                 (0, false) => writeln!(out, "No entry of the queue is so."),
                 (shown, _) => writeln!(out, "{}.", counted(shown as u64, "entry")),
             })?;
+            if on_hold {
+                out.write(|out| writeln!(out, "The queue is on hold (queue.hold): nothing is delivered."))?;
+            }
         }
         out.end()
     }

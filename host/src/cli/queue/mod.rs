@@ -9,6 +9,7 @@ mod drop;
 mod export;
 mod hold;
 mod list;
+mod mbox;
 mod release;
 mod retry;
 mod select;

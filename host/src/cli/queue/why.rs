@@ -19,6 +19,9 @@ pub(in crate::cli) struct Why {
 
 impl Why {
     pub(super) async fn run(&self, context: &Context<'_>) -> Result<(), QueueError> {
+        if !self.id.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c)) {
+            return Err(QueueError::Asked(format!("{:?} is no id; the log and the queue have them", self.id)));
+        }
         let why = Source::open(context).await?.why(&self.id).await?;
         if why.entries.is_empty() && why.judged.is_empty() {
             return Err(QueueError::Refused(format!("nothing is known of {}", self.id)));

@@ -12,6 +12,7 @@ use super::{
     leases::Place,
     rows::{self, EntryReader, Removed},
     schema::State,
+    writer::{Settled, Writer},
 };
 use crate::store::{
     Address, Change, Changed, Detail, Details, EntryId, Filter, Listed, MessageId, Page, Pending, Timestamp,
@@ -155,7 +156,7 @@ pub(super) fn show(
 }
 
 /// The entry's state, if there is such an entry; and whether somebody sent it.
-pub(super) fn state(connection: &Connection, entry: EntryId) -> rusqlite::Result<Option<(i64, bool)>> {
+fn state(connection: &Connection, entry: EntryId) -> rusqlite::Result<Option<(i64, bool)>> {
     connection
         .prepare_cached(
             "SELECT state, reverse_local IS NOT NULL FROM entry JOIN message ON key = message
@@ -165,8 +166,35 @@ pub(super) fn state(connection: &Connection, entry: EntryId) -> rusqlite::Result
         .optional()
 }
 
+impl Writer {
+    /// What an operator wants. Leases are given by this thread alone, so none is given meanwhile.
+    pub(super) fn change(&mut self, changes: &[(EntryId, Change)]) -> Result<Settled, rusqlite::Error> {
+        let (now, mut settled) = (ids::now(), Settled::default());
+        for (entry, change) in changes {
+            let place = (key(entry.message), entry.index);
+            if self.leases.lock().until(place).is_some_and(|until| until > now) {
+                let there = state(&self.connection, *entry)?.is_some();
+                settled.changed.push(if there { Changed::Leased } else { Changed::Gone });
+                continue;
+            }
+            let (changed, removed) = apply(&self.connection, *entry, change, now)?;
+            settled.changed.push(changed);
+            if changed == Changed::Done {
+                self.leases.lock().fence(place);
+            }
+            if removed == Some(Removed::MessageWithFile) {
+                settled.remove.push(self.bodies.path(entry.message));
+            }
+            if let (Changed::Done, Change::Drop { record, .. } | Change::Bounce { record, .. }) = (changed, change) {
+                self.logged += self.verdicts(Some(record))?;
+            }
+        }
+        Ok(settled)
+    }
+}
+
 /// Changes an entry that nobody works on.
-pub(super) fn change(
+fn apply(
     connection: &Connection,
     entry: EntryId,
     change: &Change,
