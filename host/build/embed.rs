@@ -8,10 +8,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where a folder of the workspace goes in the table, and which.
-const FOLDERS: [(&str, &str); 4] = [
+const FOLDERS: [(&str, &str); 5] = [
     ("templates", "host/templates"),
     ("wit", "wit/plugin"),
     ("sdk", "guest-plugins/sdk"),
+    ("sdk-go", "guest-plugins/sdk-go"),
     ("bindgen", "guest-plugins/bindgen"),
 ];
 /// One file more: what these folders take their versions from.

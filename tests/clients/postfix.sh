@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# A private Postfix whose only use is its client, smtp(8) or lmtp(8): own configuration, queue and ports; nothing of
-# /etc/postfix is read. Needs root, as Postfix does.
+# A private Postfix: its client, smtp(8) or lmtp(8), and what FOLDER/services adds. Own configuration, queue and ports;
+# nothing of /etc/postfix is read. Needs root, as Postfix does.
 #
 #   postfix.sh start FOLDER PORT [PARAMETER=VALUE ...]   takes mail on 127.0.0.1:PORT; the parameters say where it goes
 #   postfix.sh stop FOLDER
 #   postfix.sh queue FOLDER                              what is not delivered yet
 #
+# FOLDER/services, if it is there, are more lines of master.cf.
 # FOLDER must be readable for everyone, as must the folders above it. FOLDER/log holds the SMTP dialogue (smtp -v).
 set -euo pipefail
 verb=$1 folder=$2
@@ -66,7 +67,13 @@ scache unix - - n - 1 scache
 showq unix n - n - - showq
 postlog unix-dgram n - n - 1 postlogd
 X
-for parameter in "$@"; do printf '%s\n' "$parameter" >>"$folder/etc/main.cf"; done
+[ ! -e "$folder/services" ] || cat "$folder/services" >>"$folder/etc/master.cf"
+for parameter in "$@"; do
+  # Not twice: every program would warn of it, and more warnings than postlogd's socket holds keep master from starting it.
+  name=${parameter%%=*}
+  sed -i "/^${name%% *} *=/d" "$folder/etc/main.cf"
+  printf '%s\n' "$parameter" >>"$folder/etc/main.cf"
+done
 if ! postfix -c "$folder/etc" start >"$folder/start.log" 2>&1; then
   cat "$folder/start.log" "$folder/log" >&2 || true
   exit 1

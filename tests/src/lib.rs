@@ -8,6 +8,8 @@ pub mod maildir;
 pub mod message;
 pub mod native;
 pub mod power;
+pub mod programs;
 pub mod server;
 pub mod session;
 pub mod transcript;
+pub mod world;

@@ -128,6 +128,62 @@ fn two_who_are_away_do_not_answer_each_other() {
     assert!(server.queue().is_empty(), "{:#?}", server.queue());
 }
 
+/// Mail that is sent on to another server goes out in a name of ours, and what comes back to that goes to its sender.
+#[test]
+fn senders_are_rewritten_and_bounces_find_them() {
+    let far = Rig::new()
+        .listener("mx", "")
+        .tables("[[domain]]\nname = \"far.test\"\nmailboxes = [\"berta\", \"postmaster\"]\n[[domain]]\nname = \"near.test\"\nmailboxes = [\"x\", \"postmaster\"]")
+        .start();
+    let server = Rig::new()
+        .listener("mx", "")
+        .tables(&format!(
+            "[srs]\ndomain = \"example.test\"\n[outbound]\nconnections = 2\n\
+             [[destination]]\ndomains = [\"*\"]\nhosts = [\"127.0.0.1:{}\"]\n\
+             [[plugin]]\nname = \"aliases\"\nfile = {:?}\ngrants = {{ forwarding = [\"far.test\"] }}\n\
+             [plugin.settings.aliases]\n\"away@example.test\" = \"berta@far.test\"\n\
+             [[route]]\nrecipients = [\"*\"]\nplugins = [\"aliases\"]\n",
+            far.port("mx"),
+            plugin("aliases")
+        ))
+        .start();
+    let there = |mailbox: &str| -> Vec<String> {
+        let new = far.data().join("mail").join(mailbox).join("new");
+        let files = std::fs::read_dir(new).into_iter().flatten().flatten();
+        files
+            .map(|file| String::from_utf8_lossy(&std::fs::read(file.path()).expect("a message")).into_owned())
+            .collect()
+    };
+    assert_eq!(send(&server, "x@near.test", "away@example.test", "Subject: sent on\r\n").0, 250);
+    wait_for("the copy", || !there("far.test/berta").is_empty());
+    let copy = there("far.test/berta").remove(0);
+    let sender = copy.split("Return-Path: <").nth(1).and_then(|rest| rest.split('>').next()).unwrap().to_owned();
+    assert!(sender.starts_with("SRS0=") && sender.ends_with("=near.test=x@example.test"), "{copy}");
+    // The sender here keeps its own name.
+    assert_eq!(send(&server, "anna@example.test", "away@example.test", "Subject: sent on\r\n").0, 250);
+    wait_for("the second copy", || {
+        there("far.test/berta").iter().any(|copy| copy.contains("Path: <anna@example.test>"))
+    });
+
+    // Back, with its case lost; and nothing else that looks like it.
+    assert_eq!(send(&server, "", &sender.to_uppercase(), "Subject: a bounce\r\n").0, 250);
+    wait_for("the bounce", || !there("near.test/x").is_empty());
+    let bounce = there("near.test/x").remove(0);
+    assert!(bounce.contains("Subject: a bounce") && bounce.contains("Return-Path: <>"), "{bounce}");
+    for (from, to) in [
+        ("y@near.test", sender.clone()),
+        ("", sender.replace("near.test", "evil.test")),
+        ("", "SRS0=AAAAAAAA=AA=near.test=x@example.test".into()),
+        ("", "SRS1=AAAAAAAA=near.test==x@example.test".into()),
+    ] {
+        let mut session = Session::open(server.port("mx")).expect("a session");
+        session.command("EHLO me.test").expect("a reply");
+        session.command(&format!("MAIL FROM:<{from}>")).expect("a reply");
+        let reply = session.command(&format!("RCPT TO:<{to}>")).expect("a reply");
+        assert_eq!(reply.code, 550, "{from} {to}: {reply:?}");
+    }
+}
+
 /// Aliases of aliases name nobody twice, and what went round between servers is refused.
 #[test]
 fn aliases_end() {

@@ -46,7 +46,7 @@ impl Rules for House {
         vec![Fake::make(&Log::default(), "curious", &[Hook::Report], |_, _| Verdict::Proceed)]
     }
     async fn judge(&self, _: Facts, _: &Lease, _: Message) -> Judged {
-        Judged { becomes: Err("nobody judges".into()), verdicts: None }
+        Judged { becomes: Err("nobody judges".into()), reply: None, verdicts: None }
     }
     fn record(&self, _: &Address, _: &str, _: Ran) -> String {
         String::new()

@@ -47,6 +47,7 @@ impl Entry {
             Pending::Nothing => (None, None),
             Pending::Rejudge { reason, .. } => (Some("judge".into()), Some(reason)),
             Pending::Bounce { status, reason } => (Some("bounce".into()), Some(format!("{status} {reason}"))),
+            Pending::Expanded => (Some("expanded".into()), None),
         };
         let waits = on_hold && listed.state == EntryState::Queued.as_str();
         let reason = listed.reason.or_else(|| waits.then(|| "the queue is on hold (queue.hold)".into()));

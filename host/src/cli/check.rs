@@ -8,6 +8,7 @@ use crate::{
         plugins::{OnFailure, Refused},
     },
     dkim::Signers,
+    dns::Resolver,
     policy::auth::Users,
     transport::{tls, trust::Roots},
 };
@@ -53,6 +54,10 @@ fn unreadable(config: &Config) -> Vec<String> {
     {
         errors.push(format!("outbound.roots: {error}"));
     }
+    // It asks nobody yet.
+    if let Err(error) = Resolver::new(&config.dns) {
+        errors.push(error.to_string());
+    }
     for path in config.destinations.iter().filter_map(|one| one.password_file.as_ref()) {
         if let Err(error) = fs::File::open(path) {
             errors.push(format!("destination.password-file: {} can not be read: {error}", path.display()));
@@ -94,8 +99,11 @@ fn describe(name: &str, loaded: &Loaded, users: usize) -> String {
     for domain in &config.domains {
         let _ = writeln!(text, "  {:width$}  {}", domain.name, population(domain));
         if let Found::Mailbox(mailbox) = mailboxes.at_domain("postmaster", &domain.name) {
-            let maildir = config.maildir(&mailbox).unwrap_or_default();
-            let _ = writeln!(text, "  {:width$}  postmaster: {mailbox}, in {}", "", maildir.display());
+            let place = match crate::config::domain::of_address(&mailbox).and_then(|domain| config.lmtp(domain)) {
+                Some(host) => format!("by LMTP to {host}"),
+                None => format!("in {}", config.maildir(&mailbox).unwrap_or_default().display()),
+            };
+            let _ = writeln!(text, "  {:width$}  postmaster: {mailbox}, {place}", "");
         }
     }
 

@@ -43,6 +43,7 @@ use crate::{
         Policy,
         auth::{Users, UsersError},
         chain::Chains,
+        srs::{Srs, SrsError},
     },
     queue,
     store::{
@@ -69,12 +70,14 @@ pub enum ServeError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Users(#[from] UsersError),
-    #[error("dns.servers: {0}")]
-    Dns(dns::SetupError),
+    #[error(transparent)]
+    Dns(#[from] dns::SetupError),
     #[error("outbound.roots: {0}")]
     Roots(#[from] RootsError),
     #[error(transparent)]
     Dkim(#[from] DkimError),
+    #[error(transparent)]
+    Srs(#[from] SrsError),
     #[error("the queue can not be read: {0}")]
     Queued(#[from] StoreError),
     #[error(transparent)]
@@ -216,7 +219,7 @@ impl Server {
         }
         let courier = match client {
             Some(client) => {
-                let resolver = Resolver::new(&config.dns).map_err(ServeError::Dns)?;
+                let resolver = Resolver::new(&config.dns)?;
                 Some(Courier::new(&config, client, resolver, means(&config)?))
             }
             None => None,
@@ -395,7 +398,8 @@ fn current(config: Arc<Config>, plugins: &Plugins, old: Option<&Current>) -> Res
         _ => Arc::new(Users::load(&config.users_file())?),
     };
     let certificates = Certificates::load(&config.tls, &config.data, &config.name)?;
-    let policy = Arc::new(Policy::new(config.clone(), users.clone())?);
+    let policy = Policy::new(config.clone(), users.clone())?.rewriting(Srs::load(&config)?);
+    let policy = Arc::new(policy);
     let chains = Chains::new(&config, &plugins.by_name());
     Ok(Current { config, policy, users, certificates: Some(certificates), chains })
 }

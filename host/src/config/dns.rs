@@ -1,6 +1,6 @@
 //! Which name servers are asked, and how long.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use serde::Deserialize;
 
@@ -14,6 +14,8 @@ pub struct Dns {
     pub servers: Vec<SocketAddr>,
     /// Check signatures, from the root on (RFC 4035).
     pub dnssec: bool,
+    /// A file with the keys to begin with, instead of or beside those of the root.
+    pub trust_anchors: Option<PathBuf>,
     /// For one question with all attempts, seconds.
     pub timeout: u64,
     /// Answers that are kept.
@@ -22,7 +24,7 @@ pub struct Dns {
 
 impl Default for Dns {
     fn default() -> Self {
-        Self { servers: Vec::new(), dnssec: true, timeout: 10, cache: 10_000 }
+        Self { servers: Vec::new(), dnssec: true, trust_anchors: None, timeout: 10, cache: 10_000 }
     }
 }
 
@@ -37,6 +39,12 @@ pub(super) fn findings(dns: &Dns) -> Vec<Finding> {
     }
     if dns.servers.len() > 8 {
         error("servers", format!("{} are too many; use at most 8", dns.servers.len()));
+    }
+    if dns.trust_anchors.is_some() && !dns.dnssec {
+        error(
+            "trust-anchors",
+            "no signature is checked, so keys are of no use; set `dnssec = true` or leave them out".into(),
+        );
     }
     if !(1..=60).contains(&dns.timeout) {
         error("timeout", format!("{} seconds is too little or too much; use 1 to 60", dns.timeout));

@@ -132,6 +132,21 @@ pub const TABLES: &[Table] = &[
                 "false",
                 "At MAIL, ask the `connection` and `sender` hooks of the plugins of the first route for `\"*\"`. What they defer or refuse is answered there, for all recipients, postmaster and those of other routes included.",
             ),
+            key(
+                "future-release",
+                "2_592_000",
+                "How many seconds from now users who have logged in may have their mail held (`HOLDFOR`, `HOLDUNTIL`; RFC 4865). On `submission` and `submissions` only. 0: not at all.",
+            ),
+            key(
+                "deliver-by",
+                "true",
+                "Offer DELIVERBY (RFC 2852): a message that is not delivered in the time that its sender gives goes back, or its sender is told.",
+            ),
+            key(
+                "priority",
+                "true",
+                "Offer MT-PRIORITY (RFC 6710): of what is due, mail of a higher priority goes first. Above 0 only for those of `relay.priority-from`.",
+            ),
             key("discard", "false", "Answer 250 and throw every message away. For measuring only."),
         ],
     },
@@ -165,6 +180,11 @@ pub const TABLES: &[Table] = &[
                 "What divides a mailbox from its detail (RFC 5233): mail for `anna+books` goes to `anna`. Empty: nothing does.",
             ),
             key("maildir", r#""mail/{domain}/{local}""#, "The Maildir of a mailbox. A relative path is below `data`."),
+            key(
+                "deliver",
+                r#""maildir""#,
+                "Who keeps the mail: `maildir`, or a server that takes it by LMTP, such as Dovecot: `\"lmtp:unix:/run/dovecot/lmtp\"`, `\"lmtp:127.0.0.1:24\"`. It is told the mailbox, with the detail of the address, and answers for each recipient; what it refuses comes back to the sender.",
+            ),
         ],
     },
     Table {
@@ -194,11 +214,18 @@ pub const TABLES: &[Table] = &[
         name: "relay",
         many: None,
         doc: "Who may send to other domains without a login.",
-        keys: &[key(
-            "networks",
-            "[]",
-            "Their networks, for example `[\"10.0.0.0/8\", \"2001:db8::/32\"]`; valid on `mx` listeners. Empty: nobody.",
-        )],
+        keys: &[
+            key(
+                "networks",
+                "[]",
+                "Their networks, for example `[\"10.0.0.0/8\", \"2001:db8::/32\"]`; valid on `mx` listeners. Empty: nobody.",
+            ),
+            key(
+                "priority-from",
+                "[]",
+                "The networks whose mail may have a priority above 0 (`MT-PRIORITY`; RFC 6710). Anybody else's is lowered to 0, and the reply says so.",
+            ),
+        ],
     },
     Table {
         name: "limits",
@@ -275,7 +302,12 @@ pub const TABLES: &[Table] = &[
             key("https-port", "443", "The port on which domains publish their MTA-STS policies."),
             key("source", "[]", "Addresses of this machine to connect from, at most one of each family."),
             absent("roots", r#""/etc/hermetic/roots.pem""#, "Certificates to believe instead of the system's."),
-            key("connections", "10", "Connections to one destination at a time."),
+            key("connections", "10", "Connections to one destination at a time, at most."),
+            key(
+                "initial-connections",
+                "3",
+                "Connections to a destination at a time before more is known of it. From there the number grows by one for each round that goes well, and halves where there is trouble. A destination that can not be reached three times in a row rests, from `queue.retry-first` up to `queue.retry-most`; then one message tries it.",
+            ),
             key("most-connections", "200", "Connections in all."),
             key("connect-timeout", "30", "For a connection to be established."),
         ],
@@ -306,6 +338,17 @@ pub const TABLES: &[Table] = &[
             absent("password-file", r#""relay.password""#, "The first line of this file is the password."),
             key("ignore", "[]", "ESMTP keywords that count as not offered, for servers that do not keep their word."),
             absent("connections", "2", "Connections at a time, instead of `outbound.connections`."),
+            absent("initial-connections", "1", "The same at first, instead of `outbound.initial-connections`."),
+            absent(
+                "rate",
+                r#""100/min""#,
+                "So many messages in a second (`s`), minute (`min`), hour (`h`) or day (`d`); others wait.",
+            ),
+            absent(
+                "messages-per-connection",
+                "50",
+                "After so many a connection is closed. Otherwise the server says when.",
+            ),
         ],
     },
     Table {
@@ -319,9 +362,31 @@ pub const TABLES: &[Table] = &[
         ],
     },
     Table {
+        name: "srs",
+        many: None,
+        doc: "In whose name mail is sent on that plugins redirect to other servers (SRS). In its sender's own name SPF would refuse it.",
+        keys: &[
+            absent(
+                "domain",
+                r#""example.org""#,
+                "One of the local domains. The reverse-path of a sender elsewhere becomes `SRS0=...` at this domain, and what comes back to that within 21 days goes to the sender. Without it nothing is rewritten; nor is what does not fit into 64 octets.",
+            ),
+            absent(
+                "secrets",
+                r#""srs.secrets""#,
+                "The secrets that such addresses are signed with, one a line; otherwise `srs.secrets` below `data`. It is made at the first start. To change the secret, write a new one above the old, and remove that after 21 days.",
+            ),
+            key(
+                "only-bounces",
+                "true",
+                "Take mail for such an address only from the null reverse-path, which notices have. `false`: automatic replies reach the sender too, and so does whoever got hold of an address.",
+            ),
+        ],
+    },
+    Table {
         name: "dns",
         many: None,
-        doc: "Questions to the DNS, for plugins that may ask. Names are asked as they are, without search domains, and /etc/hosts is not read.",
+        doc: "Questions to the DNS, of whoever takes mail to other servers and of plugins that may ask. Names are asked as they are, without search domains, and /etc/hosts is not read.",
         keys: &[
             key(
                 "servers",
@@ -332,6 +397,11 @@ pub const TABLES: &[Table] = &[
                 "dnssec",
                 "true",
                 "Check signatures, from the root on. What is forged is then no answer. Turn it off if the name servers leave signatures out, for then every answer looks forged; best is a validating name server on the same machine.",
+            ),
+            absent(
+                "trust-anchors",
+                r#""/etc/hermetic/private-root.key""#,
+                "A file of DNSKEY records, to begin with instead of the keys of the real root; or beside those, if none of them is for the root, so that a private domain can be signed. Read at the start.",
             ),
             key("timeout", "10", "Seconds for one question with all attempts."),
             key("cache", "10_000", "Answers that are kept for as long as they say, at most a day."),

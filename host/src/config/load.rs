@@ -9,9 +9,10 @@ use std::{
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    Config, ConfigError, Endpoint, domain,
+    Config, ConfigError, Delivery, Endpoint, domain,
     error::Place,
     keys::{Preset, TABLES, Table},
+    outbound::{NamedHost, named_host},
     validate::{Finding, validate},
 };
 
@@ -72,7 +73,9 @@ impl Config {
 
     /// What is no domain stays as it is, for validation to refuse.
     fn canonical_domains(&mut self) {
-        for name in self.domains.iter_mut().map(|domain| &mut domain.name).chain([&mut self.name]) {
+        for name in
+            self.domains.iter_mut().map(|domain| &mut domain.name).chain([&mut self.name]).chain(&mut self.srs.domain)
+        {
             if let Some(canonical) = domain::strict(name) {
                 *name = canonical.into_owned();
             }
@@ -89,14 +92,31 @@ impl Config {
         for plugin in &mut self.plugins {
             plugin.file = absolute(&plugin.file);
         }
-        if let Some(roots) = &mut self.outbound.roots {
-            *roots = absolute(roots);
+        let files = [&mut self.outbound.roots, &mut self.srs.secrets, &mut self.dns.trust_anchors];
+        for file in files.into_iter().flatten() {
+            *file = absolute(file);
         }
         for file in self.destinations.iter_mut().filter_map(|one| one.password_file.as_mut()) {
             *file = absolute(file);
         }
         for dkim in &mut self.dkim {
             dkim.key = absolute(&dkim.key);
+        }
+        let socket = |host: &NamedHost| match host {
+            NamedHost::At(Endpoint::Unix(path)) => Some(Endpoint::Unix(absolute(path))),
+            _ => None,
+        };
+        for domain in &mut self.domains {
+            if let Ok(Delivery::Lmtp(host)) = domain.delivery()
+                && let Some(socket) = socket(&host)
+            {
+                domain.deliver = format!("lmtp:{socket}");
+            }
+        }
+        for host in self.destinations.iter_mut().flat_map(|one| &mut one.hosts) {
+            if let Some(socket) = named_host(host).ok().and_then(|host| socket(&host)) {
+                *host = socket.to_string();
+            }
         }
         for listener in &mut self.listeners {
             if let Ok(Endpoint::Unix(path)) = listener.endpoint() {

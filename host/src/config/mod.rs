@@ -5,6 +5,7 @@
 //! key and the fix.
 
 pub mod admin;
+pub mod deliver;
 pub mod dkim;
 pub mod dns;
 pub mod domain;
@@ -16,6 +17,7 @@ pub mod mailboxes;
 pub mod network;
 pub mod outbound;
 pub mod plugins;
+pub mod srs;
 pub mod validate;
 
 use std::{
@@ -27,6 +29,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub use admin::Admin;
+pub use deliver::Delivery;
 pub use dkim::Dkim;
 pub use dns::Dns;
 pub use error::ConfigError;
@@ -36,6 +39,7 @@ pub use mailboxes::{Found, Mailboxes};
 pub use network::{Endpoint, Network};
 pub use outbound::{Destination, Outbound};
 pub use plugins::{Plugin, PluginRoute};
+pub use srs::Srs;
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -68,6 +72,8 @@ pub struct Config {
     pub destinations: Vec<Destination>,
     /// Keys that sign what leaves.
     pub dkim: Vec<Dkim>,
+    /// In whose name mail is sent on.
+    pub srs: Srs,
     /// Questions to the DNS.
     pub dns: Dns,
     /// The sealed engine.
@@ -153,6 +159,15 @@ pub struct Listener {
     /// Ask the `connection` and `sender` hooks of the plugins of the route for all recipients at MAIL, for everybody.
     #[serde(default)]
     pub early_refusal: bool,
+    /// How long users may have their mail held (RFC 4865), on submission listeners. Seconds; 0: not at all.
+    #[serde(default = "future_release")]
+    pub future_release: u64,
+    /// Offer DELIVERBY (RFC 2852).
+    #[serde(default = "yes")]
+    pub deliver_by: bool,
+    /// Offer MT-PRIORITY (RFC 6710).
+    #[serde(default = "yes")]
+    pub priority: bool,
     /// Answer 250 and throw the message away. For measuring only.
     #[serde(default)]
     pub discard: bool,
@@ -174,6 +189,9 @@ impl Listener {
             strict_hello: false,
             greeting_delay: 0,
             early_refusal: false,
+            future_release: future_release(),
+            deliver_by: true,
+            priority: true,
             discard: false,
         }
     }
@@ -211,6 +229,9 @@ pub struct Domain {
     /// The Maildir: `{domain}` and `{local}` are replaced. Relative paths are below `data`.
     #[serde(default = "maildir")]
     pub maildir: String,
+    /// `maildir`, or `lmtp:` and a host; see [`Domain::delivery`].
+    #[serde(default = "deliver")]
+    pub deliver: String,
 }
 
 impl Domain {
@@ -224,8 +245,17 @@ impl Domain {
             catch_all: None,
             subaddress: plus(),
             maildir: maildir(),
+            deliver: deliver(),
         }
     }
+}
+
+fn future_release() -> u64 {
+    30 * 24 * 3600
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn plus() -> String {
@@ -234,6 +264,10 @@ fn plus() -> String {
 
 fn maildir() -> String {
     "mail/{domain}/{local}".into()
+}
+
+fn deliver() -> String {
+    "maildir".into()
 }
 
 /// Certificates.
@@ -260,6 +294,8 @@ pub struct Users {
 pub struct Relay {
     /// `10.0.0.0/8`, `2001:db8::/32`. Empty: nobody.
     pub networks: Vec<Network>,
+    /// Whose MT-PRIORITY above 0 is believed.
+    pub priority_from: Vec<Network>,
 }
 
 /// Bounds. Sizes in octets, times in seconds.
@@ -391,12 +427,18 @@ impl Config {
     /// mailbox is no longer configured.
     #[must_use]
     pub fn maildir(&self, mailbox: &str) -> Option<PathBuf> {
+        let (domain, local) = self.mailbox(mailbox)?;
+        Some(self.data.join(domain.expand(local)))
+    }
+
+    /// The domain and local part of a canonical mailbox. None if it is no longer configured.
+    fn mailbox<'a>(&self, mailbox: &'a str) -> Option<(&Domain, &'a str)> {
         let (domain, local) = self.domains.iter().find_map(|domain| {
             // A domain has no `@`, so a mailbox that ends with `@domain` has no other.
             Some((domain, mailbox.strip_suffix(domain.name.as_str())?.strip_suffix('@')?))
         })?;
         let exists = domain.mailboxes.iter().any(|name| name == "*" || name.to_lowercase() == local);
-        exists.then(|| self.data.join(domain.expand(local)))
+        exists.then_some((domain, local))
     }
 }
 
@@ -457,6 +499,7 @@ impl Default for Config {
             outbound: Outbound::default(),
             destinations: Vec::new(),
             dkim: Vec::new(),
+            srs: Srs::default(),
             dns: Dns::default(),
             engine: Engine::default(),
             observe: Observe::default(),

@@ -8,8 +8,8 @@ use std::{collections::HashSet, fmt};
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    Config, ConfigError, Domain, Endpoint, Found, Kind, Limits, Listener, Mailboxes, dkim, dns, domain, error::Place,
-    mailboxes::target, outbound, plugins,
+    Config, ConfigError, Delivery, Domain, Endpoint, Found, Kind, Limits, Listener, Mailboxes, dkim, dns, domain,
+    error::Place, mailboxes::target, outbound, plugins, srs,
 };
 
 /// Something that the operator should know.
@@ -59,6 +59,7 @@ pub fn validate(config: &Config) -> Vec<Finding> {
     found.0.extend(dns::findings(&config.dns));
     found.0.extend(plugins::findings(config));
     found.0.extend(dkim::findings(config));
+    found.0.extend(srs::findings(config));
     found.0.extend(outbound::findings(config));
     found.0
 }
@@ -189,6 +190,12 @@ fn listeners(config: &Config, found: &mut Findings) {
                 format!("this \"{}\" listener offers no AUTH at all; leave it out", listener.kind.as_str()),
             );
         }
+        if listener.future_release > 999_999_999 {
+            error(
+                "future-release",
+                format!("{} has more than the nine digits of RFC 4865; use less", listener.future_release),
+            );
+        }
         if listener.greeting_delay > 60_000 {
             error(
                 "greeting-delay",
@@ -262,6 +269,16 @@ pub fn domains(config: &Config) -> Vec<Finding> {
             );
         }
         template(domain, &mut error);
+        match domain.delivery() {
+            Err(problem) => error(&["deliver"], problem),
+            Ok(Delivery::Lmtp(_)) if domain.maildir != Domain::new("", &[]).maildir => {
+                error(
+                    &["maildir"],
+                    "mail that goes by LMTP is in no Maildir of ours; leave out this or `deliver`".into(),
+                );
+            }
+            Ok(_) => {}
+        }
         if !matches!(mailboxes.at_domain("postmaster", &domain.name), Found::Mailbox(_)) {
             error(
                 &[],

@@ -4,6 +4,7 @@
 //! the answers are for. Fails with [`NoAnswer`], which tells what is not there from what nobody can say now (RFC 2308),
 //! and both from what is forged (RFC 4035 section 5).
 
+mod anchors;
 mod answer;
 mod cache;
 #[cfg(test)]
@@ -95,10 +96,16 @@ pub struct Tlsa {
     pub data: Vec<u8>,
 }
 
-/// Why there is no resolver.
+/// Why there is no resolver: the operator's to mend.
 #[derive(Debug, thiserror::Error)]
-#[error("the resolver can not be set up: {0}")]
-pub struct SetupError(String);
+pub enum SetupError {
+    /// The name servers can not be used.
+    #[error("dns.servers: the resolver can not be set up: {0}")]
+    Servers(String),
+    /// The keys to begin with can not be read.
+    #[error("dns.trust-anchors: {0}")]
+    Anchors(String),
+}
 
 /// Asks. A clone is the same one.
 #[derive(Clone)]
@@ -129,9 +136,10 @@ impl Resolver {
     /// Needs no runtime yet, and asks nobody.
     ///
     /// # Errors
-    /// The name servers can not be used.
+    /// The name servers can not be used, or the file with the keys.
     pub fn new(dns: &Dns) -> Result<Self, SetupError> {
-        Self::trusting(dns, None, None)
+        let anchors = dns.trust_anchors.as_deref().map(anchors::read).transpose().map_err(SetupError::Anchors)?;
+        Self::trusting(dns, anchors, None)
     }
 
     /// With other keys for the root than those of the real one, or with answers that were made up.
@@ -157,7 +165,7 @@ impl Resolver {
         if let Some(anchors) = anchors {
             builder = builder.with_trust_anchor(Arc::new(anchors));
         }
-        let hickory = builder.build().map_err(|error| SetupError(error.to_string()))?;
+        let hickory = builder.build().map_err(|error| SetupError::Servers(error.to_string()))?;
         let cache = Mutex::new(Cache::new(dns.cache));
         let under_way = Semaphore::new(UNDER_WAY);
         Ok(Self {

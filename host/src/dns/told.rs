@@ -94,7 +94,7 @@ impl Resolver {
     pub fn told(names: &BTreeMap<String, Told>) -> Result<Self, SetupError> {
         let mut table = Table::default();
         for (name, told) in names {
-            table.add(name, told).map_err(|error| SetupError(format!("{name}: {error}")))?;
+            table.add(name, told).map_err(|error| SetupError::Servers(format!("{name}: {error}")))?;
         }
         // It is set up like any other, with servers that are never asked.
         let loopback = std::net::SocketAddr::from(([127, 0, 0, 1], 53));

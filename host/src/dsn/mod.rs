@@ -3,12 +3,14 @@
 //! Owns who may be told what, and the form of the message that tells it. Refuses to know queues, stores and sockets: octets
 //! come out, and somebody else sends them. Cannot fail: what fits no form is replaced or left out.
 //!
-//! One notice is about one recipient. Its parts: words for people, fields for programs, and what the sender sent, as RET
-//! and its size allow. Where the sender's message came with SMTPUTF8, so does the notice, with the forms of RFC 6533;
-//! otherwise it is ASCII but for the returned message, and addresses that are not are written as RFC 6533 has it.
+//! One notice is about one message and some of its recipients. Its parts: words for people, fields for programs with a group
+//! for each recipient, and what the sender sent, as RET and its size allow. Where the sender's message came with SMTPUTF8, so
+//! does the notice, with the forms of RFC 6533; otherwise it is ASCII but for the returned message, and addresses that are not
+//! are written as RFC 6533 has it.
 
 mod fields;
 mod original;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -16,7 +18,7 @@ mod tests;
 use jiff::{Timestamp as Instant, fmt::rfc2822, tz::TimeZone};
 
 use self::original::Original;
-use crate::store::{Address, BodyKind, EntryId, Envelope, NewEntry, Notify, Timestamp};
+use crate::store::{Address, BodyKind, EntryId, Envelope, NewEntry, Notify, Timestamp, Wishes};
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +31,8 @@ pub enum Action {
     Delivered,
     /// A server has it that will not tell (RFC 3461 section 5.2.2.2).
     Relayed,
+    /// It goes to several others instead (RFC 3461 section 5.2.7.2).
+    Expanded,
 }
 
 impl Action {
@@ -39,6 +43,18 @@ impl Action {
             Self::Delayed(_) => "delayed",
             Self::Delivered => "delivered",
             Self::Relayed => "relayed",
+            Self::Expanded => "expanded",
+        }
+    }
+
+    /// How much the sender has to know it: 0 is the most.
+    fn rank(self) -> u8 {
+        match self {
+            Self::Failed => 0,
+            Self::Delayed(_) => 1,
+            Self::Relayed => 2,
+            Self::Expanded => 3,
+            Self::Delivered => 4,
         }
     }
 
@@ -48,20 +64,25 @@ impl Action {
         match self {
             Self::Failed => notify.is_none_or(|notify| notify.failure),
             Self::Delayed(_) => notify.is_none_or(|notify| notify.delay),
-            Self::Delivered | Self::Relayed => notify.is_some_and(|notify| notify.success),
+            Self::Delivered | Self::Relayed | Self::Expanded => notify.is_some_and(|notify| notify.success),
         }
     }
 }
 
-/// All that a notice says.
+/// A server that had a part in it.
 #[derive(Clone, Copy, Debug)]
-pub struct Notice<'a> {
-    /// Who tells: this host's name.
+pub struct Remote<'a> {
+    /// Its name.
     pub host: &'a str,
-    /// Whose fate it is; names the notice too.
+    /// What it said: code, enhanced code if it gave one, text. None: the connection says it all.
+    pub reply: Option<&'a str>,
+}
+
+/// What became of one recipient.
+#[derive(Clone, Copy, Debug)]
+pub struct Told<'a> {
+    /// Whose fate it is.
     pub entry: EntryId,
-    /// Of the message.
-    pub envelope: &'a Envelope,
     /// The recipient.
     pub recipient: &'a NewEntry,
     /// What happened.
@@ -70,6 +91,21 @@ pub struct Notice<'a> {
     pub status: &'a str,
     /// Why, in words.
     pub reason: &'a str,
+    /// When it was last tried; None: it was not.
+    pub attempt: Option<Timestamp>,
+    /// By whose word.
+    pub remote: Option<Remote<'a>>,
+}
+
+/// All that a notice says.
+#[derive(Clone, Copy, Debug)]
+pub struct Notice<'a> {
+    /// Who tells: this host's name.
+    pub host: &'a str,
+    /// Of the message.
+    pub envelope: &'a Envelope,
+    /// Of whom; at least one.
+    pub told: &'a [Told<'a>],
     /// When.
     pub now: Timestamp,
     /// The message from its first octet, or as much of its front as the caller has.
@@ -102,19 +138,28 @@ impl Notice<'_> {
             received_at: self.now,
             size: message.len() as u64,
             eight_bit,
+            // RFC 6710 section 4.4: what is told of a message is as urgent as the message.
+            wishes: Wishes { priority: self.envelope.wishes.priority, ..Wishes::default() },
             ..Envelope::default()
         }
     }
 
-    /// The message, with CRLF.
+    /// Those who share what a sender has to know most.
+    fn worst(&self) -> Option<&Told<'_>> {
+        self.told.iter().min_by_key(|told| told.action.rank())
+    }
+
+    /// The message, with CRLF; none of it if there is nobody to tell of.
     #[must_use]
     pub fn message(&self) -> Vec<u8> {
+        let Some(worst) = self.worst() else { return Vec::new() };
         let utf8 = self.envelope.smtputf8;
         let original = Original::of(self);
-        let recipient = fields::shown(&self.recipient.recipient, utf8);
         let addressee = self.addressee().map(|address| fields::shown(address, utf8)).unwrap_or_default();
-        // The sender could not know the entry's id when the message was written.
-        let boundary = format!("=_{}.{}", self.entry, self.action.as_str());
+        // What happens to an entry happens to it once, so this names no other notice. And the sender could not know the
+        // entry's id when the message was written.
+        let name = format!("{}.{}", worst.entry, worst.action.as_str());
+        let boundary = format!("=_{name}");
         let mut out = Vec::with_capacity(original.octets.len() + 4096);
         let mut line = |text: &str| {
             out.extend_from_slice(text.as_bytes());
@@ -122,14 +167,14 @@ impl Notice<'_> {
         };
         line(&format!("From: Mail delivery <MAILER-DAEMON@{}>", self.host));
         line(&format!("To: <{addressee}>"));
-        line(match self.action {
+        line(match worst.action {
             Action::Failed => "Subject: Your message could not be delivered",
             Action::Delayed(_) => "Subject: Your message is late",
+            Action::Relayed | Action::Expanded => "Subject: Your message was sent on",
             Action::Delivered => "Subject: Your message was delivered",
-            Action::Relayed => "Subject: Your message was sent on",
         });
         line(&format!("Date: {}", date(self.now)));
-        line(&format!("Message-ID: <{}.{}@{}>", self.entry, self.action.as_str(), self.host));
+        line(&format!("Message-ID: <{name}@{}>", self.host));
         // RFC 3834 section 5: nobody's autoreply answers it.
         line("Auto-Submitted: auto-replied");
         line("MIME-Version: 1.0");
@@ -148,7 +193,7 @@ impl Notice<'_> {
             line("Content-Transfer-Encoding: 8bit");
         }
         line("");
-        self.words(&recipient, &mut line);
+        words::words(self, &mut line);
         line("");
         line(&format!("--{boundary}"));
         // RFC 6533 section 4.1.
@@ -162,8 +207,10 @@ impl Notice<'_> {
         }
         line("");
         fields::message(self, &mut line);
-        line("");
-        fields::recipient(self, &mut line);
+        for told in self.told {
+            line("");
+            fields::recipient(told, utf8, &mut line);
+        }
         line("");
         line(&format!("--{boundary}"));
         line(&format!("Content-Type: {}", original.media_type));
@@ -175,35 +222,6 @@ impl Notice<'_> {
         // The CRLF before a delimiter is the delimiter's.
         out.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
         out
-    }
-
-    /// For people.
-    fn words(&self, recipient: &str, line: &mut impl FnMut(&str)) {
-        let reason = fields::words(self.reason, self.envelope.smtputf8);
-        line(&format!("This is the mail system at {}.", self.host));
-        line("");
-        match self.action {
-            Action::Failed => {
-                line("Your message could not be delivered to this recipient, and will not be tried again:");
-            }
-            Action::Delayed(_) => {
-                line("Your message has not been delivered to this recipient yet. You need not send it again:");
-            }
-            Action::Delivered => line("Your message was delivered to this recipient, as you wanted to know:"),
-            Action::Relayed => {
-                line("Your message was taken by a server that does not tell what becomes of it, for this recipient:");
-            }
-        }
-        line("");
-        line(&format!("    {recipient}"));
-        if !reason.is_empty() {
-            line("");
-            fields::wrapped("    ", &reason, line);
-        }
-        if let Action::Delayed(until) = self.action {
-            line("");
-            line(&format!("It will be tried until {}.", date(until)));
-        }
     }
 }
 

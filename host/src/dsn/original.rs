@@ -17,11 +17,11 @@ pub(super) struct Original {
 }
 
 impl Original {
-    /// RFC 3461 section 6.2: RET is about failures; of all else, and of what is too large, the header alone goes back. So it
-    /// does where the message needs TLS (RFC 8689 section 5), and where it is binary, which a report can not hold.
+    /// RFC 3461 section 6.2: RET is about failures; of all else, and of what is too large, the header alone goes
+    /// back. So it does where the message needs TLS (RFC 8689 section 5), and where it is binary, which a report can not hold.
     pub(super) fn of(notice: &Notice<'_>) -> Self {
         let (envelope, front) = (notice.envelope, notice.front);
-        let full = notice.action == Action::Failed
+        let full = notice.told.iter().any(|told| told.action == Action::Failed)
             && envelope.ret != Some(ReturnContent::Headers)
             && !envelope.require_tls
             && notice.whole

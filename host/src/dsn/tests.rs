@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod grammar;
+
 use mail_parser::{MessageParser, MimeHeaders as _};
 use proptest::prelude::*;
 
+use self::grammar::Fields;
 use super::*;
-use crate::store::{MessageId, Pending, ReturnContent, Route};
+use crate::store::{MessageId, ReturnContent, Route};
 
 fn address(local: &str, domain: &str) -> Address {
     Address { local: local.into(), domain: domain.into() }
@@ -22,33 +25,29 @@ fn envelope() -> Envelope {
 }
 
 fn entry() -> NewEntry {
-    NewEntry {
-        recipient: address("bob", "far.test"),
-        notify: None,
-        orcpt: None,
-        route: Route::Relay,
-        held: None,
-        edits: vec![],
-        pending: Pending::Nothing,
-    }
+    NewEntry::to(address("bob", "far.test"), Route::Relay)
 }
 
 const FRONT: &[u8] = b"Received: x\r\nSubject: hello\r\nMessage-ID: <1@x>\r\n\r\nHow are you?\r\n";
 
-fn notice<'a>(envelope: &'a Envelope, recipient: &'a NewEntry, action: Action) -> Notice<'a> {
-    Notice {
-        host: "mx.example.test",
-        entry: EntryId { message: MessageId::from_string("01JD0000000000000000000000").unwrap(), index: 3 },
-        envelope,
+fn id(index: u32) -> EntryId {
+    EntryId { message: MessageId::from_string("01JD0000000000000000000000").unwrap(), index }
+}
+
+fn told(recipient: &NewEntry, action: Action) -> Told<'_> {
+    Told {
+        entry: id(3),
         recipient,
         action,
         status: "5.1.1",
         reason: "no such mailbox here",
-        now: 1_700_000_100_000,
-        front: FRONT,
-        whole: true,
-        most: 50_000,
+        attempt: Some(1_700_000_099_000),
+        remote: None,
     }
+}
+
+fn notice<'a>(envelope: &'a Envelope, told: &'a [Told<'a>]) -> Notice<'a> {
+    Notice { host: "mx.example.test", envelope, told, now: 1_700_000_100_000, front: FRONT, whole: true, most: 50_000 }
 }
 
 /// A notice as an independent parser reads it.
@@ -57,12 +56,13 @@ struct Read {
     to: String,
     types: Vec<String>,
     words: String,
-    /// The groups of fields for programs: name, value without folds.
-    groups: Vec<Vec<(String, String)>>,
+    /// The fields for programs: about the message, and about each recipient.
+    about: Fields,
+    groups: Vec<Fields>,
     returned: Vec<u8>,
 }
 
-/// Reads a notice, and checks what is true of each: lines, parts, and the grammar of RFC 3464 section 2.
+/// Reads a notice, and checks what is true of each: lines, parts, and the grammar of RFC 3464.
 fn read(message: &[u8]) -> Read {
     let text = String::from_utf8_lossy(message).into_owned();
     for line in message.split_inclusive(|octet| *octet == b'\n') {
@@ -88,51 +88,15 @@ fn read(message: &[u8]) -> Read {
             format!("{}/{}", content_type.ctype(), content_type.subtype().unwrap_or_default())
         })
         .collect();
-    let fields = String::from_utf8(octets(1)).expect("UTF-8");
-    let unfolded = fields.replace("\r\n ", " ");
-    let groups: Vec<Vec<(String, String)>> = unfolded
-        .trim_end()
-        .split("\r\n\r\n")
-        .map(|group| {
-            let fields =
-                group.lines().map(|line| line.split_once(": ").unwrap_or_else(|| panic!("{line:?} in {text}")));
-            fields.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-        })
-        .collect();
-    assert_eq!(groups.len(), 2, "{text}");
-    for (name, value) in groups.iter().flatten() {
-        let (kind, rest) = value.split_once(';').unwrap_or((value, ""));
-        let atom = !kind.is_empty() && kind.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-');
-        let date =
-            || MessageParser::default().parse(format!("Date: {value}\r\n\r\n").as_bytes()).unwrap().date().is_some();
-        let good = match name.as_str() {
-            "Reporting-MTA" | "Received-From-MTA" => kind == "dns" && rest.starts_with(' ') && rest.len() > 1,
-            "Original-Envelope-Id" => !value.is_empty(),
-            "Original-Recipient" | "Final-Recipient" => atom && !rest.is_empty(),
-            "Diagnostic-Code" => kind == "x-hermetic" && rest.starts_with(' '),
-            "Arrival-Date" | "Last-Attempt-Date" | "Will-Retry-Until" => date(),
-            "Action" => ["failed", "delayed", "delivered"].contains(&value.as_str()),
-            "Status" => {
-                let parts: Vec<_> = value.split('.').collect();
-                parts.len() == 3
-                    && ["2", "4", "5"].contains(&parts[0])
-                    && parts[1..].iter().all(|part| part.parse::<u16>().is_ok())
-            }
-            _ => false,
-        };
-        assert!(good, "{name}: {value:?}");
-        assert!(!value.chars().any(char::is_control), "{name}: {value:?}");
-    }
-    let names = |group: usize, name: &str| groups[group].iter().filter(|(found, _)| found == name).count();
-    assert_eq!(
-        (names(0, "Reporting-MTA"), names(1, "Final-Recipient"), names(1, "Action"), names(1, "Status")),
-        (1, 1, 1, 1)
-    );
+    let global = part(1).content_type().unwrap().subtype() == Some("global-delivery-status");
+    let (about, groups) =
+        grammar::parse(&octets(1), global).unwrap_or_else(|error| panic!("the grammar forbids: {error}; in {text}"));
     Read {
         from: parsed.header_raw("From").unwrap_or_default().trim().into(),
         to: parsed.header_raw("To").unwrap_or_default().trim().into(),
         types,
         words: String::from_utf8_lossy(&octets(0)).into_owned(),
+        about,
         groups,
         returned: octets(2),
     }
@@ -140,7 +104,7 @@ fn read(message: &[u8]) -> Read {
 
 impl Read {
     fn field(&self, name: &str) -> Option<&str> {
-        self.groups.iter().flatten().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+        self.about.get(name).or_else(|| self.groups.first()?.get(name)).map(String::as_str)
     }
 }
 
@@ -148,7 +112,8 @@ impl Read {
 fn a_failure() {
     let envelope = Envelope { envid: Some("QQ314159".into()), ..envelope() };
     let entry = NewEntry { orcpt: Some(("rfc822".into(), "Bob+x@far.test".into())), ..entry() };
-    let notice = notice(&envelope, &entry, Action::Failed);
+    let told = [told(&entry, Action::Failed)];
+    let notice = notice(&envelope, &told);
     let message = notice.message();
     assert!(message.is_ascii());
     let read = read(&message);
@@ -167,6 +132,8 @@ fn a_failure() {
         ("Action", "failed"),
         ("Status", "5.1.1"),
         ("Diagnostic-Code", "x-hermetic; no such mailbox here"),
+        ("Last-Attempt-Date", "Tue, 14 Nov 2023 22:14:59 +0000"),
+        ("Final-Log-ID", "01JD0000000000000000000000.3"),
     ] {
         assert_eq!(read.field(name), Some(value), "{name}");
     }
@@ -186,7 +153,7 @@ fn what_is_returned() {
         let mut envelope = envelope();
         change(&mut envelope);
         let entry = entry();
-        let message = Notice { front, whole, most, ..notice(&envelope, &entry, action) }.message();
+        let message = Notice { front, whole, most, ..notice(&envelope, &[told(&entry, action)]) }.message();
         let read = read(&message);
         let (media_type, octets) = if full { ("message/rfc822", front) } else { ("text/rfc822-headers", header) };
         assert_eq!(read.types[2], media_type, "{what}");
@@ -217,7 +184,8 @@ fn international() {
         ..entry()
     };
     let envelope = Envelope { smtputf8: true, reverse_path: Some(address("änna", "example.test")), ..envelope() };
-    let with = Notice { reason: "kein Postfach für jürgen", ..notice(&envelope, &entry, Action::Failed) };
+    let failed = [Told { reason: "kein Postfach für jürgen", ..told(&entry, Action::Failed) }];
+    let with = notice(&envelope, &failed);
     let found = read(&with.message());
     assert_eq!(found.types, ["text/plain", "message/global-delivery-status", "message/global"]);
     assert_eq!(found.to, "<änna@example.test>");
@@ -225,31 +193,183 @@ fn international() {
     assert_eq!(found.field("Original-Recipient"), Some("utf-8;jürgen@münchen.test"));
     assert_eq!(found.field("Diagnostic-Code"), Some("x-hermetic; kein Postfach für jürgen"));
     assert!(with.envelope(&with.message()).smtputf8 && with.envelope(&with.message()).eight_bit);
-    let late = notice(&envelope, &entry, Action::Delayed(1_700_400_000_000));
-    assert_eq!(read(&late.message()).types[2], "message/global-headers");
+    let late = [told(&entry, Action::Delayed(1_700_400_000_000))];
+    assert_eq!(read(&notice(&envelope, &late).message()).types[2], "message/global-headers");
 
     let envelope = self::envelope();
-    let without = Notice { reason: "für jürgen", ..notice(&envelope, &entry, Action::Failed) };
-    let message = without.message();
+    let failed = [Told { reason: "für jürgen", ..told(&entry, Action::Failed) }];
+    let message = notice(&envelope, &failed).message();
     assert!(message.is_ascii());
     let found = read(&message);
     assert_eq!(found.types[1], "message/delivery-status");
     assert_eq!(found.field("Final-Recipient"), Some(r"utf-8;j\x{FC}rgen\x{2B}x@m\x{FC}nchen.test"));
     assert_eq!(found.field("Original-Recipient"), Some(r"utf-8;j\x{FC}rgen@m\x{FC}nchen.test"));
     assert_eq!(found.field("Diagnostic-Code"), Some("x-hermetic; f?r j?rgen"));
+
+    // Where the domain alone is not ASCII its A-labels need no other form.
+    let entry = NewEntry { recipient: address("a b", "münchen.test"), ..self::entry() };
+    let found = read(&notice(&envelope, &[told(&entry, Action::Failed)]).message());
+    assert_eq!(found.field("Final-Recipient"), Some("rfc822;\"a b\"@xn--mnchen-3ya.test"));
 }
 
 #[test]
 fn delays_and_deliveries() {
     let (envelope, entry) = (envelope(), entry());
-    let late = read(&notice(&envelope, &entry, Action::Delayed(1_700_400_000_000)).message());
+    let late = read(&notice(&envelope, &[told(&entry, Action::Delayed(1_700_400_000_000))]).message());
     assert_eq!((late.field("Action"), late.field("Status")), (Some("delayed"), Some("4.1.1")));
     assert_eq!(late.field("Will-Retry-Until"), Some("Sun, 19 Nov 2023 13:20:00 +0000"));
     assert!(late.words.contains("need not send it again"), "{}", late.words);
-    let done = Notice { status: "", reason: "", ..notice(&envelope, &entry, Action::Delivered) };
-    let done = read(&done.message());
+    let done = [Told { status: "", reason: "", ..told(&entry, Action::Delivered) }];
+    let done = read(&notice(&envelope, &done).message());
     assert_eq!((done.field("Action"), done.field("Status")), (Some("delivered"), Some("2.0.0")));
     assert_eq!(done.field("Diagnostic-Code"), None);
+}
+
+/// What another server said is told as it said it, on lines of ours.
+#[test]
+fn by_whose_word() {
+    let (envelope, entry) = (Envelope { client: Some("192.0.2.7".parse().unwrap()), ..envelope() }, entry());
+    let long = format!("550 5.1.1 {}", "Who would that be? ".repeat(40));
+    for (host, reply, mta, code) in [
+        ("mx.far.test", Some("550 5.1.1 Who?"), Some("dns; mx.far.test"), "smtp; 550 5.1.1 Who?"),
+        ("[192.0.2.1]", Some("421"), Some("dns; [192.0.2.1]"), "smtp; 421"),
+        ("mx.far.test", None, Some("dns; mx.far.test"), "x-hermetic; no such mailbox here"),
+        (
+            "mx.far.test",
+            Some("550 a\r\nAction: delivered\r\n\r\n."),
+            Some("dns; mx.far.test"),
+            "smtp; 550 a Action: delivered .",
+        ),
+        ("mx.far.test", Some("nonsense"), Some("dns; mx.far.test"), "x-hermetic; no such mailbox here"),
+        ("/run/dovecot/lmtp", Some("550 no"), None, "smtp; 550 no"),
+        ("mx\r\nAction: delivered", Some("550 no"), None, "smtp; 550 no"),
+        ("mx.far.test", Some(&long), Some("dns; mx.far.test"), format!("smtp; {}", long.trim()).as_str()),
+    ] {
+        let told = [Told { remote: Some(Remote { host, reply }), ..told(&entry, Action::Failed) }];
+        let found = read(&notice(&envelope, &told).message());
+        assert_eq!((found.field("Remote-MTA"), found.field("Diagnostic-Code")), (mta, Some(code)), "{host} {reply:?}");
+        assert_eq!(found.field("Received-From-MTA"), Some("dns; client.test ([192.0.2.7])"));
+    }
+}
+
+/// Python's `email` finds the same in them.
+fn as_python_reads_them(forms: &[(String, Vec<u8>, Read)]) {
+    use std::io::{Read as _, Write as _};
+    use std::process::{Command, Stdio};
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/src/dsn/tests/read.py");
+    let mut python = Command::new("python3")
+        .arg(script)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python3, which reads notices as others do");
+    let mut input = python.stdin.take().unwrap();
+    let all: Vec<u8> = forms
+        .iter()
+        .flat_map(|(_, message, _)| [format!("{}\n", message.len()).into_bytes(), message.clone()].concat())
+        .collect();
+    let writer = std::thread::spawn(move || input.write_all(&all));
+    let mut output = String::new();
+    python.stdout.take().unwrap().read_to_string(&mut output).unwrap();
+    writer.join().unwrap().unwrap();
+    assert!(python.wait().unwrap().success());
+    assert_eq!(output.lines().count(), forms.len());
+    for ((form, message, read), line) in forms.iter().zip(output.lines()) {
+        let types = [&["multipart/report".to_owned()], &read.types[..]].concat();
+        let groups = [std::slice::from_ref(&read.about), &read.groups].concat();
+        let expected = serde_json::json!({
+            "defects": [], "types": types, "report": "delivery-status", "groups": groups,
+        });
+        let found: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(found, expected, "{form}\n{}", String::from_utf8_lossy(message));
+    }
+}
+
+/// Every form, as the grammar and another parser read it: each recipient has its group, in its words.
+#[test]
+fn every_form() {
+    let actions =
+        [Action::Failed, Action::Delayed(1_700_400_000_000), Action::Relayed, Action::Expanded, Action::Delivered];
+    let orcpts =
+        [None, Some(("rfc822", "Bob+x@far.test")), Some(("utf-8", "bøb+x=y@far.test")), Some(("x-400", "c=de"))];
+    let replies = [None, Some(None), Some(Some("450 4.2.0 Later, please"))];
+    let mut all_forms: Vec<(String, Vec<u8>, Read)> = Vec::new();
+    for (utf8, ret, envid, several) in [false, true]
+        .into_iter()
+        .flat_map(|utf8| [None, Some(ReturnContent::Full), Some(ReturnContent::Headers)].map(|ret| (utf8, ret)))
+        .flat_map(|(utf8, ret)| [None, Some("a+b=c d")].map(|envid| (utf8, ret, envid)))
+        .flat_map(|(utf8, ret, envid)| [false, true].map(|several| (utf8, ret, envid, several)))
+    {
+        for (action, orcpt, reply) in actions
+            .into_iter()
+            .flat_map(|action| orcpts.map(|orcpt| (action, orcpt)))
+            .flat_map(|(action, orcpt)| replies.map(|reply| (action, orcpt, reply)))
+        {
+            let envelope = Envelope { smtputf8: utf8, ret, envid: envid.map(Into::into), ..envelope() };
+            let orcpt = orcpt.map(|(kind, address)| (kind.to_owned(), address.to_owned()));
+            let first = NewEntry { orcpt, ..entry() };
+            let second = NewEntry { recipient: address("jürgen", "far.test"), ..entry() };
+            let third = NewEntry { recipient: address("x y", "[192.0.2.1]"), ..entry() };
+            let remote = reply.map(|reply| Remote { host: "mx.far.test", reply });
+            let mut all = vec![Told { remote, ..told(&first, action) }];
+            if several {
+                all.push(Told { entry: id(4), ..told(&second, Action::Delivered) });
+                all.push(Told { entry: id(5), attempt: None, ..told(&third, Action::Failed) });
+            }
+            let form = format!("{utf8} {ret:?} {envid:?} {several} {action:?} {:?} {reply:?}", first.orcpt);
+            let message = notice(&envelope, &all).message();
+            let found = read(&message);
+            assert_eq!(
+                message.is_ascii(),
+                !(utf8 && (several || first.orcpt.as_ref().is_some_and(|o| !o.1.is_ascii()))),
+                "{form}"
+            );
+            let failed = several || action == Action::Failed;
+            let full = failed && ret != Some(ReturnContent::Headers);
+            let types = match utf8 {
+                true => [
+                    "text/plain",
+                    "message/global-delivery-status",
+                    if full { "message/global" } else { "message/global-headers" },
+                ],
+                false => [
+                    "text/plain",
+                    "message/delivery-status",
+                    if full { "message/rfc822" } else { "text/rfc822-headers" },
+                ],
+            };
+            assert_eq!(found.types, types, "{form}");
+            assert_eq!(found.about.get("Original-Envelope-Id").map(String::as_str), envid, "{form}");
+            assert_eq!(found.groups.len(), all.len(), "{form}");
+            for (told, group) in all.iter().zip(&found.groups) {
+                let kept = |name: &str| group.get(name).map(String::as_str);
+                let address = group["Final-Recipient"].split_once(';').unwrap().1;
+                let address = if utf8 || address.is_ascii() && !address.contains('\\') {
+                    address.into()
+                } else {
+                    grammar::decoded(address).unwrap()
+                };
+                assert_eq!(address, told.recipient.recipient.to_string(), "{form}");
+                assert_eq!(kept("Action"), Some(told.action.as_str()), "{form}");
+                assert_eq!(kept("Original-Recipient").is_some(), told.recipient.orcpt.is_some(), "{form}");
+                assert_eq!(kept("Remote-MTA").is_some(), told.remote.is_some(), "{form}");
+                let said = told.remote.and_then(|remote| remote.reply).map(|reply| format!("smtp; {reply}"));
+                let quiet = matches!(told.action, Action::Delivered | Action::Expanded);
+                let own = (!quiet).then(|| "x-hermetic; no such mailbox here".to_owned());
+                assert_eq!(kept("Diagnostic-Code"), said.or(own).as_deref(), "{form}");
+                assert_eq!(kept("Last-Attempt-Date").is_some(), told.attempt.is_some(), "{form}");
+                assert!(kept("Final-Log-ID") == Some(told.entry.to_string().as_str()), "{form}");
+                assert!(
+                    found.words.contains(&fields::shown(&told.recipient.recipient, utf8)),
+                    "{form}: {}",
+                    found.words
+                );
+            }
+            all_forms.push((form, message, found));
+        }
+    }
+    assert_eq!(all_forms.len(), 1440);
+    as_python_reads_them(&all_forms);
 }
 
 #[test]
@@ -279,6 +399,8 @@ proptest! {
         orcpt in "(\\PC|\r|\n|\t){1,60}",
         envid in "[ -~\r\n\u{e4}]{1,40}",
         hello in "(\\PC|\r|\n){0,40}",
+        host in "(\\PC|\r|\n){0,40}",
+        reply in "([245][0-9]{2} )?(\\PC|\r|\n|\t){0,2000}",
         reason in "(\\PC|\r|\n|\t){0,2000}",
         status in "([245]\\.[0-9]{1,4}\\.[0-9]{1,4}|\\PC{0,9})",
         front in prop::collection::vec(any::<u8>(), 0..2000),
@@ -289,21 +411,26 @@ proptest! {
         let envelope = Envelope { smtputf8: utf8, envid: Some(envid), hello: Some(hello), ..envelope() };
         let recipient = address(&local, "far.test");
         let entry = NewEntry { recipient, orcpt: Some((format!("x{kind}"), orcpt)), ..entry() };
-        let notice = Notice { reason: &reason, status: &status, front: &front, ..notice(&envelope, &entry, Action::Failed) };
+        let remote = Some(Remote { host: &host, reply: Some(&reply) });
+        let failed = Told { reason: &reason, status: &status, remote, ..told(&entry, Action::Failed) };
+        let told = [failed, Told { entry: id(4), ..failed }];
+        let notice = Notice { front: &front, ..notice(&envelope, &told) };
         let message = notice.message();
         let text = String::from_utf8_lossy(&message).into_owned();
-        let boundary = format!("\r\n--=_{}.failed", notice.entry);
+        let boundary = format!("\r\n--=_{}.failed", id(3));
         prop_assert_eq!(text.matches(&boundary).count(), 4, "{}", text);
         let fields = text.split(&boundary).nth(2).unwrap_or_default();
         let fields = fields.split_once("\r\n\r\n").unwrap_or_default().1;
         let known = |line: &str| line.starts_with(' ') || line.is_empty() || [
             "Original-Envelope-Id: ", "Reporting-MTA: dns; ", "Received-From-MTA: dns; ", "Arrival-Date: ",
-            "Original-Recipient: ", "Final-Recipient: ", "Action: failed", "Status: 5.", "Diagnostic-Code: x-hermetic; ",
-            "Last-Attempt-Date: ",
+            "Original-Recipient: ", "Final-Recipient: ", "Action: failed", "Status: 5.", "Remote-MTA: dns; ",
+            "Diagnostic-Code: x-hermetic; ", "Diagnostic-Code: smtp; ", "Last-Attempt-Date: ", "Final-Log-ID: ",
         ].iter().any(|start| line.starts_with(start));
         for line in fields.split("\r\n") {
             prop_assert!(known(line) && !line.contains(['\r', '\n', '\0']) && line.len() <= 998, "{line:?}");
             prop_assert!(utf8 || line.is_ascii(), "{line:?}");
         }
+        prop_assert_eq!(fields.matches("\r\nAction: ").count(), 2, "{}", fields);
+        prop_assert_eq!(fields.trim_end().split("\r\n\r\n").count(), 3, "{}", fields);
     }
 }

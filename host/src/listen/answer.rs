@@ -116,7 +116,14 @@ impl Answers {
             Question::Hello(hello) => Answer::Hello(self.hello(&policy, hello).await),
             Question::Xclient(attributes) => Answer::Xclient(self.xclient(&policy, &attributes).await),
             Question::Sasl(step) => Answer::Sasl(Box::pin(self.sasl(step)).await),
-            Question::Sender(sender) => Answer::Sender(self.sender(&policy, sender).await),
+            Question::Sender(sender) => {
+                let asked = sender.parameters.priority;
+                let given = policy.priority(&self.facts, &sender);
+                match (self.sender(&policy, sender).await, given) {
+                    (Ok(None), Some(priority)) if given != asked => Answer::SenderWithPriority(priority),
+                    (decision, _) => Answer::Sender(decision),
+                }
+            }
             Question::Recipients(recipients) => Answer::Recipients(self.recipients(&policy, recipients).await),
             Question::Verify(argument) => Answer::Verify(policy.verify(&self.facts, &argument).await),
             Question::Data => Answer::Data(self.data()),
@@ -220,19 +227,25 @@ impl Answers {
         }
     }
 
-    async fn recipients(&mut self, policy: &Policy, recipients: Vec<Recipient>) -> Vec<Decision> {
+    async fn recipients(&mut self, policy: &Policy, mut recipients: Vec<Recipient>) -> Vec<Decision> {
         let Some(transaction) = &mut self.transaction else {
             return vec![Err(trouble()); recipients.len()];
         };
+        let given: Vec<_> = recipients.iter().map(recipient_address).collect();
         let mut judged = policy.recipients(&self.facts, &transaction.sender, &recipients).await;
+        for (recipient, judged) in recipients.iter_mut().zip(&mut judged) {
+            if let Some(path) = judged.instead.take() {
+                recipient.path = path;
+            }
+        }
         if transaction.is_judged() {
             Box::pin(transaction.judge(&recipients, &mut judged, &*self.shared.store)).await;
         }
         let mut judged = judged.into_iter();
         recipients
             .into_iter()
-            .map(|recipient| {
-                let to = recipient_address(&recipient);
+            .zip(given)
+            .map(|(recipient, to)| {
                 let decision = match judged.next().map(|judged| (judged.decision, judged.route)) {
                     Some((Ok(text), Some(route))) => {
                         transaction.add(recipient, route);

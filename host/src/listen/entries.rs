@@ -2,6 +2,10 @@
 //!
 //! Owns what plugins' verdicts and wishes make of a recipient, and which of several entries for one place counts. Refuses
 //! to know who judged and how. Cannot fail: what can not be done is an entry that is held, with the reason.
+//!
+//! Of a copy that is sent on the sender is told as RFC 3461 section 5.2.7 has it: who takes the place of a recipient
+//! inherits NOTIFY; of several, and of those beside it, no success is told. Instead of several the sender hears that there
+//! are several.
 
 use std::collections::HashMap;
 
@@ -22,6 +26,8 @@ pub(super) struct Terms {
     pub(super) known_sender: bool,
     /// The client had one reply for all of them, and it was positive.
     pub(super) one_reply: bool,
+    /// In whose name the message is sent on to other servers, if not in its sender's.
+    pub(super) sent_as: Option<Address>,
 }
 
 /// What becomes of a recipient that could not be answered by itself.
@@ -43,7 +49,13 @@ impl Terms {
         let transaction = self.transaction.clone();
         let refusal = match (&fate, fate.refusal()) {
             (Fate::Refused(..), Some(refusal)) => refusal,
-            _ => return Some(Instead::Rejudged(Pending::Rejudge { transaction, reason })),
+            _ => {
+                return Some(Instead::Rejudged(Pending::Rejudge {
+                    transaction,
+                    reason,
+                    asked: outcome.asked.1.clone(),
+                }));
+            }
         };
         // RFC 3461 section 4.1: NEVER, or only other reports.
         let wants = wanted.is_none_or(|notify| notify.failure);
@@ -64,6 +76,8 @@ enum Place {
     Here(String),
     Elsewhere(String, String),
     Nowhere(String, String),
+    /// Only told of.
+    Told(String),
 }
 
 impl Place {
@@ -107,6 +121,7 @@ pub(super) fn entries(
             orcpt: recipient.orcpt.as_ref().map(|orcpt| (orcpt.address_type.clone(), orcpt.address.clone())),
             held: None,
             route: route.clone(),
+            reverse_path: None,
             edits: Vec::new(),
             pending: Pending::Nothing,
             recipient: recipient_address(recipient),
@@ -144,7 +159,12 @@ fn wanted(mut entry: NewEntry, outcome: &Outcome, terms: &Terms, unanswered: boo
                 copies.push(Wanted { place, entry: entry.clone(), rank: Rank::Now });
             }
             let by = outcome.forwarded_by.as_deref().unwrap_or("(unknown)");
-            outcome.copies.iter().for_each(|one| sent_on(&entry, one, by, terms, &mut copies));
+            let several = outcome.copies.len() > 1;
+            let source = on_behalf(&entry, several || !outcome.sent_away);
+            outcome.copies.iter().for_each(|one| sent_on(&source, one, by, terms, &mut copies));
+            if several && outcome.sent_away && quarantine.is_none() {
+                copies.extend(expanded(&entry));
+            }
             // Kept aside are those that would not be anyway.
             if let Some(why) = quarantine {
                 for copy in copies.iter_mut().filter(|copy| copy.rank > Rank::Aside) {
@@ -155,10 +175,32 @@ fn wanted(mut entry: NewEntry, outcome: &Outcome, terms: &Terms, unanswered: boo
         }
         Fate::Deferred(..) | Fate::Refused(..) | Fate::Apart => {
             if unanswered && let Some(instead) = terms.instead(outcome, entry.notify, copy) {
+                if let Instead::Rejudged(_) = instead {
+                    // What its plugins made of the content they will make of it again.
+                    entry.edits.clone_from(&outcome.asked.0);
+                }
                 all.push(kept(place, entry, instead));
             }
         }
     }
+}
+
+/// The entry as those inherit it to whom it is sent on. `beside`: they are not the only ones who get it.
+fn on_behalf(entry: &NewEntry, beside: bool) -> NewEntry {
+    let kind = if entry.recipient.to_string().is_ascii() { "rfc822" } else { "utf-8" };
+    // RFC 3461 section 5.2.1: a sender knows the address that it wrote to, and perhaps no other.
+    let orcpt = entry.orcpt.clone().unwrap_or_else(|| (kind.into(), entry.recipient.to_string()));
+    let notify = entry.notify.map(|notify| store::Notify { success: notify.success && !beside, ..notify });
+    NewEntry { orcpt: Some(orcpt), notify, ..entry.clone() }
+}
+
+/// Tells the sender, who wants to hear of success, that several others get it instead.
+fn expanded(entry: &NewEntry) -> Option<Wanted> {
+    entry.notify.filter(|notify| notify.success)?;
+    let notify = Some(store::Notify { success: true, failure: false, delay: false });
+    let place = Place::Told(entry.recipient.to_string());
+    let entry = NewEntry { notify, edits: Vec::new(), pending: Pending::Expanded, ..entry.clone() };
+    Some(Wanted { place, entry, rank: Rank::Aside })
 }
 
 /// A copy of the entry for somebody whom a plugin named.
@@ -167,6 +209,7 @@ fn sent_on(entry: &NewEntry, copy: &Copy, by: &str, terms: &Terms, all: &mut Vec
     let for_them = |recipient: &Address, route: &Route| NewEntry {
         recipient: recipient.clone(),
         route: route.clone(),
+        reverse_path: terms.sent_as.clone().filter(|_| *route == Route::Relay),
         held: None,
         ..entry.clone()
     };
@@ -239,7 +282,7 @@ mod tests {
     use crate::engine::types::{ForwardPath, HostName, Mailbox, Notify};
 
     fn terms(one_reply: bool, known_sender: bool) -> Terms {
-        Terms { transaction: "s.1".into(), known_sender, one_reply }
+        Terms { transaction: "s.1".into(), known_sender, one_reply, sent_as: None }
     }
 
     fn recipient(local: &str, domain: &str, notify: Option<Notify>) -> Recipient {
@@ -375,8 +418,9 @@ mod tests {
             let shown = |entry: &NewEntry| {
                 let fate = match &entry.pending {
                     Pending::Nothing => entry.held.clone().unwrap_or_else(|| "-".into()),
-                    Pending::Rejudge { transaction, reason } => format!("again {transaction} {reason}"),
+                    Pending::Rejudge { transaction, reason, .. } => format!("again {transaction} {reason}"),
                     Pending::Bounce { status, reason } => format!("told {status} {reason}"),
+                    Pending::Expanded => "expanded".into(),
                 };
                 format!("{} {fate} {}", entry.recipient, entry.edits.len())
             };
@@ -410,5 +454,65 @@ mod tests {
         assert_eq!(shown(true, false), expected);
         expected[always.len() + 2] = "h@example.test told 5.7.1 no 0".into();
         assert_eq!(shown(true, true), expected);
+    }
+    /// RFC 3461 section 5.2.7: who inherits what.
+    #[test]
+    fn what_is_told_of_copies() {
+        let address = |local: &str| Address { local: local.into(), domain: "far.test".into() };
+        let copy = |local: &str| Copy {
+            to: local.into(),
+            landing: Landing::Here(address(local), Route::Relay, Box::default()),
+        };
+        let all = Notify::SUCCESS | Notify::FAILURE;
+        for (away, copies, asked, expected) in [
+            (true, &["x"][..], Some(all), &["x SF rfc822;anna@example.test -"][..]),
+            (true, &["x"], None, &["x none rfc822;anna@example.test -"]),
+            (
+                true,
+                &["x", "y"],
+                Some(all),
+                &["x F rfc822;anna@example.test -", "y F rfc822;anna@example.test -", "anna S - expanded"],
+            ),
+            (
+                true,
+                &["x", "y"],
+                Some(Notify::SUCCESS),
+                &["x  rfc822;anna@example.test -", "y  rfc822;anna@example.test -", "anna S - expanded"],
+            ),
+            (
+                true,
+                &["x", "y"],
+                Some(Notify::FAILURE),
+                &["x F rfc822;anna@example.test -", "y F rfc822;anna@example.test -"],
+            ),
+            (true, &["x", "y"], None, &["x none rfc822;anna@example.test -", "y none rfc822;anna@example.test -"]),
+            (false, &["x"], Some(all), &["anna SF - -", "x F rfc822;anna@example.test -"]),
+        ] {
+            let outcome = Outcome {
+                copies: copies.iter().map(|local| copy(local)).collect(),
+                sent_away: away,
+                ..Outcome::default()
+            };
+            let here = Route::Local("anna@example.test".into());
+            let sent_as = Address { local: "SRS0=x".into(), domain: "example.test".into() };
+            let terms = Terms { sent_as: Some(sent_as.clone()), ..terms(false, true) };
+            let found = entries(&[recipient("anna", "example.test", asked)], &[here], &[outcome], &terms);
+            for entry in &found {
+                let relayed = entry.route == Route::Relay;
+                assert_eq!(entry.reverse_path, relayed.then(|| sent_as.clone()), "{}", entry.recipient);
+            }
+            let shown: Vec<String> = found
+                .iter()
+                .map(|entry| {
+                    let notify = entry.notify.map_or("none".into(), |notify| {
+                        format!("{}{}", if notify.success { "S" } else { "" }, if notify.failure { "F" } else { "" })
+                    });
+                    let orcpt = entry.orcpt.as_ref().map_or("-".into(), |(kind, address)| format!("{kind};{address}"));
+                    let pending = if entry.pending == Pending::Expanded { "expanded" } else { "-" };
+                    format!("{} {notify} {orcpt} {pending}", entry.recipient.local)
+                })
+                .collect();
+            assert_eq!(shown, expected, "{away} {copies:?} {asked:?}");
+        }
     }
 }

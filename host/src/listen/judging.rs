@@ -81,6 +81,12 @@ pub(super) fn early(transaction: &str, outcome: &Outcome, at: Timestamp) -> Verd
     Verdicts { transaction: transaction.to_owned(), message: None, recipients: 1, judged, at }
 }
 
+/// How the queue has judged an entry once more.
+pub(super) fn again(entry: &store::NewEntry, outcome: &Outcome, terms: &Terms) -> Record {
+    let judged = record(entry.recipient.to_string(), entry.notify, outcome, terms, Some(false));
+    Record { outcome: format!("judged again: {}", judged.outcome), ..judged }
+}
+
 /// `unanswered`: its client does not hear whether it was accepted.
 fn record(to: String, notify: Option<store::Notify>, outcome: &Outcome, terms: &Terms, copy: Option<bool>) -> Record {
     let unanswered = copy.unwrap_or(terms.one_reply);

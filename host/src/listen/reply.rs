@@ -3,64 +3,64 @@
 //! Owns their envelope: the null reverse-path, and the sender as their only recipient. Refuses to know what they say. An
 //! answer that can not be stored is a line in the log: the message that it answers is accepted already.
 
-use super::transaction::address;
 use crate::{
-    engine::types::Sender,
     observe::SessionLog,
     policy::{
-        Policy, SessionFacts,
-        chain::{Fate, Outcome},
+        Policy,
+        chain::{Fate, Landing, Outcome},
     },
-    store::{Envelope, MessageId, NewEntry, Pressure, Store, StoreError, sqlite::now},
+    store::{Address, Envelope, MessageId, NewEntry, Notice, Pressure, Store, StoreError, sqlite::now},
 };
 
-/// A message that is about to be stored.
-pub(super) struct Reply {
-    content: Vec<u8>,
-    envelope: Envelope,
-    entry: NewEntry,
-}
-
-/// One message for each accepted recipient that has an answer.
+/// One message for each accepted recipient, and each to whom its copies were sent on, that has an answer. `to`: the
+/// reverse-path; `session` and `listener`: of the message that is answered. Fails if mail for the sender goes nowhere.
 pub(super) fn wanted(
     outcomes: &[Outcome],
-    sender: &Sender,
-    facts: &SessionFacts,
+    to: Option<Address>,
+    session: &str,
+    listener: &str,
     policy: &Policy,
-    log: &SessionLog,
-) -> Vec<Reply> {
-    let accepted = outcomes.iter().filter(|outcome| outcome.fate() == Fate::Accepted);
-    let mut replies = accepted.filter_map(|outcome| outcome.wishes.reply.clone()).peekable();
+) -> Result<Vec<Notice>, String> {
+    let mut contents = Vec::new();
+    outcomes.iter().for_each(|outcome| collect(outcome, &mut contents));
     // RFC 3834 section 4: to the reverse-path, and to nobody if that is null.
-    let Some(to) = sender.mailbox.as_ref().map(address).filter(|_| replies.peek().is_some()) else {
-        return Vec::new();
-    };
-    let (to, route) = match policy.place(&to.to_string()) {
-        Ok(place) => place,
-        Err(problem) => {
-            log.answer_failed(format!("{to}: {problem}"));
-            return Vec::new();
-        }
-    };
+    let Some(to) = to.filter(|_| !contents.is_empty()) else { return Ok(Vec::new()) };
+    let (to, route) = policy.place(&to.to_string()).map_err(|problem| format!("{to}: {problem}"))?;
     let entry = NewEntry::to(to, route);
-    let reply = |content: Vec<u8>| Reply {
+    let notice = |content: Vec<u8>| Notice {
         envelope: Envelope {
             smtputf8: !entry.recipient.local.is_ascii(),
-            session: facts.id.clone(),
-            listener: facts.listener.label(),
+            session: session.to_owned(),
+            listener: listener.to_owned(),
             received_at: now(),
             size: content.len() as u64,
             eight_bit: !content.is_ascii(),
             ..Envelope::default()
         },
         content,
-        entry: entry.clone(),
+        entries: vec![entry.clone()],
     };
-    replies.map(reply).collect()
+    Ok(contents.into_iter().map(notice).collect())
+}
+
+fn collect(outcome: &Outcome, contents: &mut Vec<Vec<u8>>) {
+    if outcome.fate() != Fate::Accepted {
+        return;
+    }
+    contents.extend(outcome.wishes.reply.clone());
+    for copy in &outcome.copies {
+        if let Landing::Here(_, _, outcome) = &copy.landing {
+            collect(outcome, contents);
+        }
+    }
 }
 
 /// Stores them, one after the other.
-pub(super) async fn send(replies: Vec<Reply>, store: &dyn Store, log: &SessionLog) {
+pub(super) async fn send(replies: Result<Vec<Notice>, String>, store: &dyn Store, log: &SessionLog) {
+    let replies = match replies {
+        Ok(replies) => replies,
+        Err(problem) => return log.answer_failed(problem),
+    };
     for reply in replies {
         let size = reply.envelope.size;
         match stored(reply, store).await {
@@ -70,10 +70,10 @@ pub(super) async fn send(replies: Vec<Reply>, store: &dyn Store, log: &SessionLo
     }
 }
 
-async fn stored(reply: Reply, store: &dyn Store) -> Result<MessageId, StoreError> {
+async fn stored(reply: Notice, store: &dyn Store) -> Result<MessageId, StoreError> {
     let mut incoming = store.begin()?;
     if incoming.write(&reply.content)? == Pressure::Flush {
         incoming.flush().await?;
     }
-    incoming.accept(reply.envelope, Vec::new(), vec![reply.entry]).await
+    incoming.accept(reply.envelope, Vec::new(), reply.entries).await
 }

@@ -23,8 +23,8 @@ use super::{
 use crate::{
     config::Kind,
     engine::types::{
-        BodyKind, ForwardPath, HostName, Mailbox, MessageFacts, Notify, Piece, Recipient, Refusal, ReturnContent,
-        Sender, Submitter,
+        BodyKind, ByMode, ForwardPath, Hold, HostName, Mailbox, MessageFacts, Notify, Piece, Recipient, Refusal,
+        ReturnContent, Sender, Submitter,
     },
     observe::SessionLog,
     plugin::hook,
@@ -32,7 +32,10 @@ use crate::{
         Judged, Policy, SessionFacts,
         chain::{Fate, Judging, Outcome, mixed},
     },
-    store::{self, Address, Envelope, Incoming, MessageId, Pressure, Route, Store, StoreError, Timestamp, sqlite::now},
+    store::{
+        self, Address, Envelope, Incoming, MessageId, Pressure, Route, Store, StoreError, Timestamp, Wishes,
+        sqlite::now,
+    },
 };
 
 /// One message on its way in.
@@ -86,7 +89,12 @@ impl Transaction {
         }
         let refused = refused.iter().map(|(recipient, outcome)| (*recipient, outcome));
         // At RCPT each recipient hears of its own fate.
-        let terms = Terms { transaction: judging.transaction().to_owned(), known_sender: false, one_reply: false };
+        let terms = Terms {
+            transaction: judging.transaction().to_owned(),
+            known_sender: false,
+            one_reply: false,
+            sent_as: None,
+        };
         if let Some(verdicts) = verdicts(&terms, None, refused, now()) {
             store.record(verdicts);
         }
@@ -168,7 +176,7 @@ impl Transaction {
         let prefix = policy.message(facts, &self.sender, &id, &self.recipients, incoming.header(), message, now)?;
         let mut outcomes = Vec::new();
         let known_sender = facts.identity.is_some() && self.sender.mailbox.is_some();
-        let mut terms = Terms { transaction: String::new(), known_sender, one_reply: false };
+        let mut terms = Terms { transaction: String::new(), known_sender, one_reply: false, sent_as: None };
         if let Some(judging) = self.judging {
             terms.transaction = judging.transaction().to_owned();
             // Until the plugins are done.
@@ -186,6 +194,9 @@ impl Transaction {
             let each = facts.listener.kind == Kind::Lmtp || self.sender.parameters.prdr;
             let fates: Vec<Fate> = outcomes.iter().map(Outcome::fate).collect();
             terms.one_reply = !each && mixed(&fates);
+            if outcomes.iter().any(|outcome| !outcome.copies.is_empty()) {
+                terms.sent_as = self.sender.mailbox.as_ref().and_then(|sender| policy.sent_as(&address(sender), now));
+            }
         }
         let refusals = outcomes.iter().map(|outcome| outcome.fate().refusal()).collect();
         let entries = entries(&self.recipients, &self.routes, &outcomes, &terms);
@@ -201,8 +212,15 @@ impl Transaction {
         if let Some(judgement) = judgement {
             incoming.judged(judgement);
         }
-        let replies = reply::wanted(&outcomes, &self.sender, facts, policy, log);
-        let accepted = incoming.accept(envelope(facts, &self.sender, message, now), prefix, entries).await;
+        let replies = reply::wanted(
+            &outcomes,
+            self.sender.mailbox.as_ref().map(address),
+            &facts.id,
+            &facts.listener.label(),
+            policy,
+        );
+        let envelope = envelope(policy, facts, &self.sender, message, now);
+        let accepted = incoming.accept(envelope, prefix, entries).await;
         let id = accepted.map_err(|error| refusal(&error, log))?;
         Box::pin(reply::send(replies, store, log)).await;
         Ok(Accepted { id: Some(id), refusals })
@@ -261,7 +279,13 @@ pub(super) fn notify(flags: Notify) -> store::Notify {
     }
 }
 
-fn envelope(facts: &SessionFacts, sender: &Sender, message: &MessageFacts, now: Timestamp) -> Envelope {
+fn envelope(
+    policy: &Policy,
+    facts: &SessionFacts,
+    sender: &Sender,
+    message: &MessageFacts,
+    now: Timestamp,
+) -> Envelope {
     let parameters = &sender.parameters;
     Envelope {
         reverse_path: sender.mailbox.as_ref().map(address),
@@ -291,5 +315,17 @@ fn envelope(facts: &SessionFacts, sender: &Sender, message: &MessageFacts, now: 
         size: message.size,
         eight_bit: message.eight_bit,
         bare_line_ends: message.bare_line_ends,
+        wishes: Wishes {
+            hold: parameters.hold.map(|hold| match hold {
+                Hold::For(seconds) => store::Hold::For(seconds),
+                Hold::Until(time) => store::Hold::Until(time),
+            }),
+            deliver_by: parameters.deliver_by.map(|by| store::DeliverBy {
+                seconds: by.seconds,
+                returns: by.mode == ByMode::Return,
+                trace: by.trace,
+            }),
+            priority: policy.priority(facts, sender),
+        },
     }
 }

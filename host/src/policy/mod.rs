@@ -9,13 +9,14 @@ pub mod message;
 pub mod relay;
 pub mod sender;
 pub mod session;
+pub mod srs;
 
 use std::{net::SocketAddr, sync::Arc};
 
 use crate::{
     config::{Config, ConfigError, Found, Listener, Mailboxes, validate},
     engine::types::{
-        Decision, Hello, MessageFacts, Options, Recipient, Refusal, Sender, VerifyAnswer, XclientAttribute,
+        Decision, ForwardPath, Hello, MessageFacts, Options, Recipient, Refusal, Sender, VerifyAnswer, XclientAttribute,
     },
     store::{Address, MessageId, Route, Timestamp},
 };
@@ -50,6 +51,8 @@ pub struct Judged {
     pub decision: Decision,
     /// Where it goes, if it was accepted.
     pub route: Option<Route>,
+    /// Who gets it instead: it is an address that stands for another (SRS).
+    pub instead: Option<ForwardPath>,
 }
 
 /// The rules of one configuration. A new configuration makes a new one, which decides from then on, in running sessions too.
@@ -57,6 +60,7 @@ pub struct Policy {
     config: Arc<Config>,
     users: Arc<auth::Users>,
     mailboxes: Mailboxes,
+    srs: Option<srs::Srs>,
 }
 
 impl Policy {
@@ -66,7 +70,30 @@ impl Policy {
             return Err(finding.into());
         }
         let mailboxes = Mailboxes::new(&config);
-        Ok(Self { config, users, mailboxes })
+        Ok(Self { config, users, mailboxes, srs: None })
+    }
+
+    /// With rewriting of senders whose mail is sent on, if that is wanted.
+    #[must_use]
+    pub fn rewriting(self, srs: Option<srs::Srs>) -> Self {
+        Self { srs, ..self }
+    }
+
+    /// In whose name mail of this sender is sent on to other servers; None: in its own.
+    #[must_use]
+    pub fn sent_as(&self, sender: &Address, now: Timestamp) -> Option<Address> {
+        let srs = self.srs.as_ref()?;
+        if !matches!(self.mailboxes.at_domain(&sender.local, &sender.domain), Found::Foreign) {
+            return None;
+        }
+        let rewritten = srs.rewritten(sender, now);
+        if rewritten.is_none() {
+            tracing::info!(
+                sender = %crate::observe::Address::new(&sender.local, &sender.domain),
+                "sent on in its sender's own name, which does not fit into an address of srs.domain"
+            );
+        }
+        rewritten
     }
 
     /// The configuration behind these rules.
@@ -116,9 +143,16 @@ impl Policy {
         sender::judge(&self.mailboxes, facts, sender)
     }
 
+    /// The priority of this sender's mail (RFC 6710), if it asked for one.
+    #[must_use]
+    pub fn priority(&self, facts: &SessionFacts, sender: &Sender) -> Option<i8> {
+        sender.parameters.priority.map(|asked| session::priority(&self.config, facts, asked))
+    }
+
     /// RCPT, all of a pipelined batch. As many answers as recipients, in their order.
-    pub async fn recipients(&self, facts: &SessionFacts, _sender: &Sender, recipients: &[Recipient]) -> Vec<Judged> {
-        recipients.iter().map(|recipient| relay::judge(&self.config, &self.mailboxes, facts, recipient)).collect()
+    pub async fn recipients(&self, facts: &SessionFacts, sender: &Sender, recipients: &[Recipient]) -> Vec<Judged> {
+        let rules = relay::Rules { config: &self.config, mailboxes: &self.mailboxes, srs: self.srs.as_ref() };
+        recipients.iter().map(|recipient| rules.judge(facts, sender, recipient)).collect()
     }
 
     /// Where an address goes that a plugin named. Fails with why it goes nowhere.
@@ -225,6 +259,9 @@ mod testing {
             ret: None,
             envid: None,
             auth: None,
+            hold: None,
+            deliver_by: None,
+            priority: None,
         };
         Sender { mailbox, parameters }
     }

@@ -6,87 +6,104 @@ use std::sync::Arc;
 
 use super::{
     Shared,
-    notices::{self, Untold},
-    reports, schedule, to,
+    notices::{self, Ended, Untold, Word},
+    reports, schedule,
+    shape::Wait,
+    to,
 };
 use crate::{
     config::Config,
     dsn::Action,
     observe::events,
     plugin::hook::State,
-    store::{Lease, NewEntry, Outcome, Pending, Settlement, Verdicts, sqlite::now},
+    store::{Lease, NewEntry, Notice, Outcome, Pending, Settlement, Verdicts, sqlite::now},
 };
 
 /// RFC 3463 section 3.5: delivery time expired.
 const EXPIRED: &str = "5.4.7";
+/// RFC 3886 section 4: relayed to a server that does not tell.
+const RELAYED: &str = "2.1.9";
 
 /// How an attempt ended.
 #[derive(Debug)]
 pub(super) enum End {
     /// It has arrived.
     Delivered,
-    /// Another server has taken it: in its words, and whether it answers for notices of success.
-    Relayed { by: String, dsn: bool },
+    /// Another server has taken it: in its words, and whether it answers for notices of success and for the time that the
+    /// sender gave.
+    Relayed { by: String, dsn: bool, timed: bool },
+    /// The time is over in which its sender wanted it delivered.
+    Overdue,
     /// Not now; and not before so many seconds, if somebody knows.
     Later { reason: String, after: Option<u32> },
     /// Never.
     Failed { status: String, reason: String },
     /// Not without an operator or a later feature.
     Held(String),
-    /// Its plugins have judged it again.
-    Becomes(Vec<NewEntry>),
+    /// Its plugins have judged it again; what one of them answers its sender.
+    Becomes(Vec<NewEntry>, Option<Box<Notice>>),
+    /// Others get it instead, which is all that there is to say.
+    Expanded,
     /// There was no turn for it.
-    Postponed(u64),
+    Postponed(Wait),
 }
 
 /// What is to be settled. `verdicts`: how plugins judged it or delivered it.
-pub(super) async fn outcome(
+pub(super) fn outcome(
     shared: &Shared,
     config: &Arc<Config>,
     lease: Lease,
     end: End,
     verdicts: Option<Verdicts>,
-) -> Outcome {
+) -> Ended {
     let attempt = lease.attempts + 1;
-    let mut outcome = Outcome { verdicts, ..Outcome::from((lease.clone(), Settlement::Delivered)) };
+    let outcome = Outcome { verdicts, ..Outcome::from((lease.clone(), Settlement::Delivered)) };
+    let mut ended = Ended { outcome, word: None };
     let fate = match end {
         End::Delivered => {
             events::delivered(lease.entry, to(&lease), attempt);
-            tell(shared, config, &mut outcome, Action::Delivered, "2.0.0", "").await;
+            tell(shared, config, &mut ended, Action::Delivered, "2.0.0", "");
             Some((State::Delivered, None, String::new()))
         }
-        End::Relayed { by, dsn } => {
+        End::Relayed { by, dsn, timed } => {
             events::relayed(lease.entry, to(&lease), attempt, &by);
-            if !dsn {
-                tell(shared, config, &mut outcome, Action::Relayed, "2.0.0", "").await;
+            if (!dsn && Action::Relayed.is_wanted(lease.recipient.notify)) || is_told_of_time(&lease, timed) {
+                tell_wanted(shared, config, &mut ended, Action::Relayed, RELAYED, "");
             }
             Some((State::Delivered, None, by))
         }
-        End::Later { reason, after } => later(shared, config, &mut outcome, reason, after).await,
+        End::Overdue => {
+            let reason = "not delivered in the time that its sender gave";
+            failed(shared, config, &mut ended, EXPIRED, reason);
+            Some((State::Expired, Some(EXPIRED.into()), reason.into()))
+        }
+        End::Later { reason, after } => later(shared, config, &mut ended, reason, after),
         End::Failed { status, reason } => {
             let refused = matches!(lease.recipient.pending, Pending::Bounce { .. });
-            failed(shared, config, &mut outcome, &status, &reason).await;
+            failed(shared, config, &mut ended, &status, &reason);
             Some((if refused { State::Refused } else { State::Failed }, Some(status), reason))
         }
         End::Held(reason) => {
             events::held(lease.entry, to(&lease), &reason);
-            outcome.settlement = Settlement::Held { reason };
+            ended.outcome.settlement = Settlement::Held { reason };
             None
         }
-        End::Becomes(entries) => {
+        End::Becomes(entries, reply) => {
+            ended.outcome.notice = reply.map(|reply| *reply);
             let fate = judged(&lease, &entries);
-            outcome.settlement = Settlement::Becomes(entries);
+            ended.outcome.settlement = Settlement::Becomes(entries);
             fate
         }
-        End::Postponed(at) => {
-            outcome.settlement = Settlement::Postponed { at };
+        End::Expanded => {
+            tell(shared, config, &mut ended, Action::Expanded, "2.0.0", "");
             None
         }
+        End::Postponed(wait) => postponed(shared, config, &mut ended, wait),
     };
     if let Some((state, status, text)) = fate {
-        outcome.report = reports::text(shared, &lease, state, status, text);
+        ended.outcome.report = reports::text(shared, &lease, state, status, text);
     }
-    outcome
+    ended
 }
 
 type Fate = Option<(State, Option<String>, String)>;
@@ -106,79 +123,123 @@ fn judged(lease: &Lease, entries: &[NewEntry]) -> Fate {
     Some((State::Redirected, None, names.join(", ")))
 }
 
+/// It waits without an attempt, which may be for long where its destination rests: it grows too old and late as any other.
+fn postponed(shared: &Shared, config: &Arc<Config>, ended: &mut Ended, wait: Wait) -> Fate {
+    let lease = ended.outcome.lease.clone();
+    let (queue, envelope) = (&config.queue, &lease.envelope);
+    let expiry = schedule::expiry(queue, envelope);
+    let Wait { at, reason } = wait;
+    if let Some(reason) = reason.as_ref().filter(|_| expiry <= now()) {
+        let reason = format!("{reason}; given up after {} attempts", lease.attempts);
+        failed(shared, config, ended, EXPIRED, &reason);
+        return Some((State::Expired, Some(EXPIRED.into()), reason));
+    }
+    let times = [Some(expiry), schedule::late(queue, envelope).filter(|_| !lease.late)];
+    let at = times.into_iter().flatten().filter(|time| *time > now()).fold(at, u64::min);
+    let why = reason.clone().unwrap_or_else(|| "it waits for its turn".into());
+    ended.outcome.settlement = Settlement::Postponed { at, reason };
+    late(shared, config, ended, &why)
+}
+
+/// RFC 2852 section 4: who gave a time is told where it goes on to a server that keeps none, and with `T` at each relay; if
+/// NOTIFY leaves room for it.
+fn is_told_of_time(lease: &Lease, timed: bool) -> bool {
+    let by = lease.envelope.wishes.deliver_by;
+    by.is_some_and(|by| by.trace || !timed)
+        && lease.recipient.notify.is_none_or(|notify| notify.success || notify.delay)
+}
+
+/// Tells the sender, once and if it is time, that the message is late.
+fn late(shared: &Shared, config: &Arc<Config>, ended: &mut Ended, reason: &str) -> Fate {
+    let (queue, envelope) = (&config.queue, ended.outcome.lease.envelope.clone());
+    if ended.outcome.lease.late || schedule::late(queue, &envelope).is_none_or(|at| now() < at) {
+        return None;
+    }
+    ended.outcome.late = true;
+    let until = schedule::expiry(queue, &envelope);
+    tell(shared, config, ended, Action::Delayed(until), "4.4.7", reason);
+    Some((State::Deferred, Some("4.4.7".into()), reason.to_owned()))
+}
+
 /// Tried again later, or given up if it is too old.
-async fn later(
-    shared: &Shared,
-    config: &Arc<Config>,
-    outcome: &mut Outcome,
-    reason: String,
-    after: Option<u32>,
-) -> Fate {
-    let lease = outcome.lease.clone();
-    let (queue, received_at, attempt) = (&config.queue, lease.envelope.received_at, lease.attempts + 1);
-    let Some(at) = schedule::next(queue, received_at, lease.attempts, now(), rand::random()) else {
+fn later(shared: &Shared, config: &Arc<Config>, ended: &mut Ended, reason: String, after: Option<u32>) -> Fate {
+    let lease = ended.outcome.lease.clone();
+    let (queue, attempt) = (&config.queue, lease.attempts + 1);
+    let expiry = schedule::expiry(queue, &lease.envelope);
+    let Some(at) = schedule::next(queue, expiry, lease.attempts, now(), rand::random()) else {
         let reason = format!("{reason}; given up after {attempt} attempts");
         if let Pending::Rejudge { .. } = lease.recipient.pending {
             let reason = format!("quarantined, because it could not be judged in time: {reason}");
             events::held(lease.entry, to(&lease), &reason);
-            outcome.settlement = Settlement::Held { reason: reason.clone() };
+            ended.outcome.settlement = Settlement::Held { reason: reason.clone() };
             return Some((State::Quarantined, None, reason));
         }
-        failed(shared, config, outcome, EXPIRED, &reason).await;
+        failed(shared, config, ended, EXPIRED, &reason);
         return Some((State::Expired, Some(EXPIRED.into()), reason));
     };
-    let at = after.map_or(at, |after| schedule::asked(queue, received_at, now(), after));
+    let at = after.map_or(at, |after| schedule::asked(queue, expiry, now(), after));
+    // Whoever gave a time is told when it is over, and not when there happens to be an attempt.
+    let told = lease.envelope.deadline().filter(|told| !lease.late && *told > now());
+    let at = told.map_or(at, |told| at.min(told));
     events::deferred(lease.entry, to(&lease), attempt, at, &reason);
-    outcome.settlement = Settlement::Retry { at, reason: reason.clone() };
-    let warning = queue.delay_warning.saturating_mul(1000);
-    if lease.late || warning == 0 || now().saturating_sub(received_at) < warning {
-        return None;
-    }
-    outcome.late = true;
-    let until = received_at.saturating_add(queue.expire.saturating_mul(1000));
-    tell(shared, config, outcome, Action::Delayed(until), "4.4.7", &reason).await;
-    Some((State::Deferred, Some("4.4.7".into()), reason))
+    ended.outcome.settlement = Settlement::Retry { at, reason: reason.clone() };
+    late(shared, config, ended, &reason)
 }
 
 /// Given up. The sender is told, or an operator sees it; or, if that is what the sender wanted, nobody.
-async fn failed(shared: &Shared, config: &Arc<Config>, outcome: &mut Outcome, status: &str, reason: &str) {
-    let (entry, attempt) = (outcome.lease.entry, outcome.lease.attempts + 1);
-    events::failed(entry, to(&outcome.lease), attempt, reason);
-    outcome.settlement = Settlement::Failed { status: status.to_owned(), reason: reason.to_owned() };
-    match tell(shared, config, outcome, Action::Failed, status, reason).await {
+fn failed(shared: &Shared, config: &Arc<Config>, ended: &mut Ended, status: &str, reason: &str) {
+    let (entry, attempt) = (ended.outcome.lease.entry, ended.outcome.lease.attempts + 1);
+    events::failed(entry, to(&ended.outcome.lease), attempt, reason);
+    ended.outcome.settlement = Settlement::Failed { status: status.to_owned(), reason: reason.to_owned() };
+    match tell(shared, config, ended, Action::Failed, status, reason) {
         None => {}
         // RFC 3461 section 4.1: the sender wants to hear of no failure. So be it.
         Some(Untold::Unwanted) => {
             tracing::warn!(%entry, "undeliverable; dropped, because the sender asked not to be told (NOTIFY)");
-            outcome.settlement = Settlement::Becomes(Vec::new());
+            ended.outcome.settlement = Settlement::Becomes(Vec::new());
         }
         Some(Untold::Barred(why)) => {
             let reason = format!("undeliverable: {reason}; {why}");
-            outcome.settlement = Settlement::Failed { status: status.to_owned(), reason };
+            ended.outcome.settlement = Settlement::Failed { status: status.to_owned(), reason };
         }
     }
 }
 
-/// Adds the notice, or says why there is none.
-async fn tell(
+/// Adds what is to be told if NOTIFY wants it, or says why nothing is.
+fn tell(
     shared: &Shared,
     config: &Config,
-    outcome: &mut Outcome,
+    ended: &mut Ended,
     action: Action,
     status: &str,
     reason: &str,
 ) -> Option<Untold> {
-    match notices::whom(config, &*shared.rules, &outcome.lease, action) {
+    if !action.is_wanted(ended.outcome.lease.recipient.notify) {
+        return Some(Untold::Unwanted);
+    }
+    tell_wanted(shared, config, ended, action, status, reason)
+}
+
+/// Adds what is to be told, or says why nothing is.
+fn tell_wanted(
+    shared: &Shared,
+    config: &Config,
+    ended: &mut Ended,
+    action: Action,
+    status: &str,
+    reason: &str,
+) -> Option<Untold> {
+    let lease = &ended.outcome.lease;
+    match notices::whom(config, &*shared.rules, lease) {
         Ok(to) => {
-            let notice = notices::notice(config, &*shared.store, &outcome.lease, to, action, status, reason).await;
-            outcome.notice = Some(notice);
+            let attempt = (lease.recipient.pending == Pending::Nothing).then(now);
+            let (status, reason) = (status.to_owned(), reason.to_owned());
+            ended.word = Some(Word { to, action, status, reason, attempt, said: None });
             None
         }
         Err(untold) => {
-            if let (Untold::Barred(why), true) = (&untold, matches!(action, Action::Delivered | Action::Relayed))
-                && action.is_wanted(outcome.lease.recipient.notify)
-            {
-                tracing::info!(entry = %outcome.lease.entry, why, "delivered; the sender, who asked to be told, is not");
+            if let (Untold::Barred(why), Action::Delivered | Action::Relayed | Action::Expanded) = (&untold, action) {
+                tracing::info!(entry = %lease.entry, why, "delivered; the sender, who asked to be told, is not");
             }
             Some(untold)
         }

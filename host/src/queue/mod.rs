@@ -4,9 +4,11 @@
 //! entries are stored and who judges. Fails never: what does not work now is tried later, and what never works is told to its
 //! sender or ends as `held`, where `hermetic queue list` shows it.
 //!
-//! An entry is delivered to its Maildir, or by the first plugin of its chain that has the hook `delivery` and the grant. Entries that
-//! wait for plugins go by lanes of their own ([`lanes`]), the others in batches.
+//! An entry is delivered to its Maildir, by LMTP to whom `domain.deliver` names, or by the first plugin of its chain that has the
+//! hook `delivery` and the grant. Entries that wait for plugins go by lanes of their own ([`lanes`]), those for other servers by
+//! destination ([`destinations`]), the others in batches.
 
+mod destinations;
 mod ending;
 mod facts;
 mod lanes;
@@ -16,13 +18,19 @@ mod relay;
 mod reports;
 mod rules;
 mod schedule;
+mod shape;
 
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use tokio::{
@@ -31,7 +39,7 @@ use tokio::{
 };
 use tracing::{error, warn};
 
-use self::{ending::End, lanes::Lanes, plugins::Work};
+use self::{destinations::Destinations, ending::End, lanes::Lanes, notices::Ended, plugins::Work, shape::Wait};
 pub use self::{
     reports::dropped,
     rules::{Judged, Rules},
@@ -85,7 +93,7 @@ pub async fn run(
     let maildirs = Arc::new(Maildirs::new(&config.load().name));
     let shared = Arc::new(Shared { store, config, places, rules, metrics, maildirs, courier, reported: Notify::new() });
     let reports = tokio::spawn(reports::run(shared.clone(), stop.clone()));
-    let mut lanes = Lanes::default();
+    let (mut lanes, mut destinations) = (Lanes::default(), Destinations::default());
     let (mut tasks, mut slow) = (JoinSet::new(), JoinSet::new());
     loop {
         let queue = shared.config.load().queue.clone();
@@ -115,6 +123,10 @@ pub async fn run(
                 let mut batch = Vec::with_capacity(leases.len());
                 let mut relayed = Vec::new();
                 for lease in leases {
+                    if relay::is_overdue(&lease) && !matches!(lease.recipient.pending, Pending::Bounce { .. }) {
+                        batch.push((lease, Some(End::Overdue)));
+                        continue;
+                    }
                     if relay::is_for(&shared, &current, &lease) {
                         relayed.push(lease);
                         continue;
@@ -125,7 +137,7 @@ pub async fn run(
                     };
                     let (lane, limit) = work.lane(&current);
                     match lanes.enter(&lane, limit, now()) {
-                        Err(at) => batch.push((lease, Some(End::Postponed(at)))),
+                        Err(at) => batch.push((lease, Some(End::Postponed(Wait { at, reason: None })))),
                         Ok(place) => {
                             let (shared, current, mut stop) = (shared.clone(), current.clone(), stop.clone());
                             slow.spawn(async move {
@@ -137,25 +149,21 @@ pub async fn run(
                     }
                 }
                 for shipment in relay::shipments(relayed) {
-                    let (lane, limit) = shipment.lane(&current);
-                    match lanes.enter(&lane, limit, now()) {
-                        Err(at) => {
-                            batch.extend(shipment.leases.into_iter().map(|lease| (lease, Some(End::Postponed(at)))))
+                    match destinations.enter(shipment.domain(), &shipment.terms(&current), now()) {
+                        Err(wait) => {
+                            let away = |lease| (lease, Some(End::Postponed(wait.clone())));
+                            batch.extend(shipment.leases.into_iter().map(away));
                         }
                         Ok(place) => {
-                            let (shared, current, mut stop) = (shared.clone(), current.clone(), stop.clone());
-                            slow.spawn(async move {
-                                let Some(_turn) = place.turn(&mut stop).await else { return };
-                                shipment.attempt(shared, current, stop).await;
-                            });
+                            slow.spawn(shipment.wait(shared.clone(), current.clone(), place, stop.clone()));
                         }
                     }
                 }
                 if !batch.is_empty() {
                     let (shared, current) = (shared.clone(), current.clone());
                     tasks.spawn(async move {
-                        let outcomes = attempt(&shared, &current, batch).await;
-                        settle(&shared, outcomes).await;
+                        let ended = attempt(&shared, &current, batch).await;
+                        settle(&shared, &current, ended).await;
                     });
                 }
                 if few {
@@ -184,7 +192,7 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
 }
 
 /// Tries a batch, save for what has ended already; what became of it has yet to be settled.
-async fn attempt(shared: &Shared, config: &Arc<Config>, batch: Vec<(Lease, Option<End>)>) -> Vec<Outcome> {
+async fn attempt(shared: &Shared, config: &Arc<Config>, batch: Vec<(Lease, Option<End>)>) -> Vec<Ended> {
     let mut ended = Vec::with_capacity(batch.len());
     let mut local = Vec::with_capacity(batch.len());
     for (lease, end) in batch {
@@ -192,13 +200,20 @@ async fn attempt(shared: &Shared, config: &Arc<Config>, batch: Vec<(Lease, Optio
             ended.push((lease, end));
             continue;
         }
-        if let Pending::Bounce { status, reason } = &lease.recipient.pending {
-            let end = End::Failed { status: status.clone(), reason: reason.clone() };
+        let told = match &lease.recipient.pending {
+            Pending::Bounce { status, reason } => Some(End::Failed { status: status.clone(), reason: reason.clone() }),
+            Pending::Expanded => Some(End::Expanded),
+            Pending::Nothing | Pending::Rejudge { .. } => None,
+        };
+        if let Some(end) = told {
             ended.push((lease, end));
             continue;
         }
         match &lease.recipient.route {
             Route::Relay => ended.push((lease, End::Held(NEEDS_OUTBOUND.into()))),
+            Route::Local(mailbox) if relay::by_lmtp(config, mailbox) => {
+                ended.push((lease, End::Held(NEEDS_OUTBOUND.into())))
+            }
             Route::Local(mailbox) => match (shared.places)(config, mailbox) {
                 Some(maildir) => local.push((lease, maildir)),
                 None => {
@@ -223,16 +238,12 @@ async fn attempt(shared: &Shared, config: &Arc<Config>, batch: Vec<(Lease, Optio
             Err(error) => error!(%error, "a delivery broke; its entries are tried again when their lease ends"),
         }
     }
-    let mut outcomes = Vec::with_capacity(ended.len());
-    for (lease, end) in ended {
-        outcomes.push(ending::outcome(shared, config, lease, end, None).await);
-    }
-    outcomes
+    ended.into_iter().map(|(lease, end)| ending::outcome(shared, config, lease, end, None)).collect()
 }
 
-fn count(metrics: &Metrics, outcomes: &[Outcome]) {
-    for outcome in outcomes {
-        match outcome.settlement {
+fn count(metrics: &Metrics, ended: &[Ended]) {
+    for one in ended {
+        match one.outcome.settlement {
             Settlement::Delivered => metrics.delivered(),
             Settlement::Retry { .. } => metrics.deferred(),
             Settlement::Failed { .. } => metrics.failed(),
@@ -265,18 +276,30 @@ async fn pack(store: &dyn Store, leases: Vec<(Lease, PathBuf)>, ended: &mut Vec<
 }
 
 /// Tells the store, again and again until it listens: the lease says for how long that makes sense.
-async fn settle(shared: &Shared, outcomes: Vec<Outcome>) {
-    count(&shared.metrics, &outcomes);
+///
+/// What senders are told is stored by the same transaction. The recipients of a message share a notice, and then the store
+/// settles all of them or none: if the lease of one is stale, the others are settled again, each with a notice of its own.
+async fn settle(shared: &Shared, config: &Config, mut ended: Vec<Ended>) {
+    count(&shared.metrics, &ended);
+    let mut outcomes = notices::written(config, &*shared.store, &ended, true).await;
     for _ in 0..30 {
         match shared.store.settle(outcomes.clone()).await {
-            Ok(stale) => {
-                for entry in stale {
-                    warn!(%entry, "worked on for longer than its lease; the outcome does not count");
-                }
-                if outcomes.iter().any(|outcome| outcome.report.is_some()) {
+            Ok(refused) => {
+                let refused: HashSet<_> = refused.into_iter().collect();
+                let settled = |outcome: &&Outcome| !refused.contains(&outcome.lease.entry);
+                if outcomes.iter().filter(settled).any(|outcome| outcome.report.is_some()) {
                     shared.reported.notify_one();
                 }
-                return;
+                let shared_notice: HashSet<_> = outcomes.iter().filter_map(|outcome| outcome.told_with).collect();
+                ended.retain(|one| refused.contains(&one.entry()));
+                for entry in ended.iter().map(Ended::entry).filter(|_| shared_notice.is_empty()) {
+                    warn!(%entry, "worked on for longer than its lease; the outcome does not count");
+                }
+                if ended.is_empty() || shared_notice.is_empty() {
+                    return;
+                }
+                outcomes = notices::written(config, &*shared.store, &ended, false).await;
+                continue;
             }
             Err(error) => events::store_failed(error),
         }

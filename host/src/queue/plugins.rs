@@ -35,7 +35,7 @@ impl Work {
         let entry = &lease.recipient;
         match &entry.pending {
             Pending::Rejudge { transaction, .. } => Some(Self::Judge(transaction.clone())),
-            Pending::Bounce { .. } => None,
+            Pending::Bounce { .. } | Pending::Expanded => None,
             Pending::Nothing => {
                 let chain = shared.rules.chain(&entry.recipient, &entry.route);
                 chain.into_iter().find(|plugin| plugin.delivers()).map(Self::Deliver)
@@ -64,8 +64,8 @@ impl Work {
                 None => return,
             },
         };
-        let outcome = ending::outcome(&shared, &config, lease, end, verdicts).await;
-        settle(&shared, vec![outcome]).await;
+        let ended = ending::outcome(&shared, &config, lease, end, verdicts);
+        settle(&shared, &config, vec![ended]).await;
     }
 }
 
@@ -84,7 +84,7 @@ async fn judge(shared: &Shared, config: &Config, lease: &Lease, transaction: Str
     let facts = facts::facts(config, &lease.envelope, transaction);
     let judged = shared.rules.judge(facts, lease, message).await;
     let end = match judged.becomes {
-        Ok(entries) => End::Becomes(entries),
+        Ok(entries) => End::Becomes(entries, judged.reply.map(Box::new)),
         Err(reason) => End::Later { reason, after: None },
     };
     (end, judged.verdicts)

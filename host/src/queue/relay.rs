@@ -1,7 +1,7 @@
-//! Entries for other servers.
+//! Entries for other servers, and for mailboxes that a server keeps which takes mail by LMTP.
 //!
-//! Owns which of them travel together, and what a server's words make of each. Refuses to know how mail gets there. Mail for
-//! one domain goes by a lane of its own, so that a server that is slow or gone holds up nobody else's mail.
+//! Owns which of them travel together, and what a server's words make of each. Refuses to know how mail gets there. Whose
+//! turn it is, [`super::destinations`] says.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -9,61 +9,109 @@ use tokio::sync::watch;
 
 use super::{
     Shared,
+    destinations::{Place, Turn},
     ending::{self, End},
     plugins::Work,
     settle,
+    shape::Terms,
 };
 use crate::{
     config::{Config, domain},
     deliver::smtp::{
-        courier::{self, Sent},
+        courier::{self, Said, Sent},
         plan::Plan,
     },
-    store::{Edit, Lease, MessageId, Pending, Route},
+    store::{Address, Edit, Lease, MessageId, Pending, Route, sqlite::now},
 };
 
 /// Is it taken to another server now?
 pub(super) fn is_for(shared: &Shared, config: &Config, lease: &Lease) -> bool {
-    shared.courier.is_some()
-        && !config.outbound.hold
-        && lease.recipient.route == Route::Relay
-        && lease.recipient.pending == Pending::Nothing
-        && Work::of(shared, lease).is_none()
+    let goes = match &lease.recipient.route {
+        Route::Relay => !config.outbound.hold,
+        Route::Local(mailbox) => by_lmtp(config, mailbox),
+    };
+    shared.courier.is_some() && goes && lease.recipient.pending == Pending::Nothing && Work::of(shared, lease).is_none()
+}
+
+/// Is a local mailbox, which is still configured, delivered by LMTP?
+pub(super) fn by_lmtp(config: &Config, mailbox: &str) -> bool {
+    config.lmtp_recipient(mailbox, "", "").is_some()
+}
+
+/// RFC 2852: its sender wants it back rather than late.
+pub(super) fn is_overdue(lease: &Lease) -> bool {
+    lease.envelope.returns_at().is_some_and(|at| at <= now())
 }
 
 /// Recipients of one message at one domain who get the same.
 pub(super) struct Shipment {
     domain: String,
+    /// The domain is ours.
+    local: bool,
     pub(super) leases: Vec<Lease>,
 }
 
 /// Who travels with whom.
 pub(super) fn shipments(leases: Vec<Lease>) -> Vec<Shipment> {
-    type Key = (MessageId, String, Vec<Edit>);
+    type Key = (MessageId, bool, String, Vec<Edit>, Option<Address>);
     let mut places: HashMap<Key, usize> = HashMap::new();
     let mut shipments: Vec<Shipment> = Vec::new();
     for lease in leases {
         let given = &lease.recipient.recipient.domain;
-        let domain = domain::canonical(given).map_or_else(|| given.to_lowercase(), Into::into);
-        let key = (lease.entry.message, domain.clone(), lease.recipient.edits.clone());
+        let (local, domain) = match &lease.recipient.route {
+            Route::Relay => (false, domain::canonical(given).map_or_else(|| given.to_lowercase(), Into::into)),
+            Route::Local(mailbox) => (true, domain::of_address(mailbox).unwrap_or(given).to_owned()),
+        };
+        let entry = &lease.recipient;
+        let key = (lease.entry.message, local, domain.clone(), entry.edits.clone(), entry.reverse_path.clone());
         let place = *places.entry(key).or_insert(shipments.len());
         match shipments.get_mut(place) {
             Some(shipment) => shipment.leases.push(lease),
-            None => shipments.push(Shipment { domain, leases: vec![lease] }),
+            None => shipments.push(Shipment { domain, local, leases: vec![lease] }),
         }
     }
     shipments
 }
 
 impl Shipment {
-    /// Its lane, and how many of that are on their way at a time.
-    pub(super) fn lane(&self, config: &Config) -> (String, usize) {
-        (format!("relay {}", self.domain), Plan::new(config, &self.domain).connections)
+    /// Where it goes.
+    pub(super) fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    /// How hard that may be pushed.
+    pub(super) fn terms(&self, config: &Config) -> Terms {
+        let plan = Plan::new(config, &self.domain);
+        Terms {
+            first: plan.initial,
+            most: plan.connections,
+            rate: plan.rate,
+            rest: (config.queue.retry_first, config.queue.retry_most),
+        }
+    }
+
+    /// Waits for its turn at this place, and makes one attempt.
+    pub(super) async fn wait(
+        self,
+        shared: Arc<Shared>,
+        config: Arc<Config>,
+        place: Place,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        match place.turn(&mut stop).await {
+            Some(Ok(turn)) => self.attempt(shared, config, turn, stop).await,
+            Some(Err(wait)) => {
+                let ends = self.leases.iter().map(|_| (End::Postponed(wait.clone()), None)).collect();
+                self.settled(&shared, &config, ends).await;
+            }
+            // As it was: the next start finds it.
+            None => {}
+        }
     }
 
     /// One attempt, with its settlement. When the queue stops, it has as long as sessions have to end; an attempt that is cut
     /// off then is made again after the next start.
-    pub(super) async fn attempt(self, shared: Arc<Shared>, config: Arc<Config>, mut stop: watch::Receiver<bool>) {
+    async fn attempt(self, shared: Arc<Shared>, config: Arc<Config>, turn: Turn, mut stop: watch::Receiver<bool>) {
         let cut = async {
             // Gone means stopped.
             let _ = stop.wait_for(|stop| *stop).await;
@@ -71,40 +119,70 @@ impl Shipment {
         };
         tokio::select! {
             biased;
-            () = self.made(&shared, &config) => {}
+            () = self.made(&shared, &config, turn) => {}
             () = cut => {}
         }
     }
 
-    async fn made(self, shared: &Arc<Shared>, config: &Arc<Config>) {
+    async fn made(self, shared: &Arc<Shared>, config: &Arc<Config>, turn: Turn) {
         let Some(courier) = shared.courier.clone() else { return };
         let Some(first) = self.leases.first() else { return };
+        // It may have waited for its turn.
+        if is_overdue(first) {
+            let ends = self.leases.iter().map(|_| (End::Overdue, None)).collect();
+            return self.settled(shared, config, ends).await;
+        }
         let ends = match shared.store.body(first.entry.message).await {
             Ok(body) => {
-                let shipment = courier::Shipment { leases: self.leases.clone(), body: Arc::new(body) };
-                courier.send(config, &shipment).await.into_iter().map(end).collect()
+                let leases = self.leases.iter().map(|lease| addressed(config, lease)).collect();
+                let shipment = courier::Shipment { leases, body: Arc::new(body) };
+                let (sent, health) = courier.send(config, &shipment).await;
+                turn.ended(health);
+                sent.into_iter().map(|sent| end(sent, self.local)).collect()
             }
             Err(error) => {
                 let later = || End::Later { reason: error.to_string(), after: None };
-                self.leases.iter().map(|_| later()).collect::<Vec<_>>()
+                self.leases.iter().map(|_| (later(), None)).collect::<Vec<_>>()
             }
         };
-        let mut outcomes = Vec::with_capacity(self.leases.len());
-        for (lease, end) in self.leases.into_iter().zip(ends) {
-            outcomes.push(ending::outcome(shared, config, lease, end, None).await);
-        }
-        settle(shared, outcomes).await;
+        self.settled(shared, config, ends).await;
+    }
+
+    async fn settled(self, shared: &Shared, config: &Arc<Config>, ends: Vec<(End, Option<Said>)>) {
+        let outcome = |(lease, (end, said))| {
+            let mut ended = ending::outcome(shared, config, lease, end, None);
+            if let Some(word) = &mut ended.word {
+                word.said = said;
+            }
+            ended
+        };
+        settle(shared, config, self.leases.into_iter().zip(ends).map(outcome).collect()).await;
     }
 }
 
-fn end(sent: Sent) -> End {
+/// As the server that takes it should see it.
+fn addressed(config: &Config, lease: &Lease) -> Lease {
+    let mut lease = lease.clone();
+    let given = &lease.recipient.recipient;
+    if let Route::Local(mailbox) = &lease.recipient.route
+        && let Some((local, domain)) = config.lmtp_recipient(mailbox, &given.local, &given.domain)
+    {
+        lease.recipient.recipient = Address { local, domain };
+    }
+    lease
+}
+
+/// What a server's words make of an entry, and those words for the sender. `local`: who takes it keeps the mailbox, so that it
+/// has arrived.
+fn end(sent: Sent, local: bool) -> (End, Option<Said>) {
     match sent {
-        Sent::Taken { by, dsn } => End::Relayed { by, dsn },
-        Sent::Later { status: (subject, detail), text } => {
-            End::Later { reason: format!("4.{subject}.{detail} {text}"), after: None }
+        Sent::Taken { dsn: false, said, .. } if local => (End::Delivered, said),
+        Sent::Taken { by, dsn, timed, said } => (End::Relayed { by, dsn, timed }, said),
+        Sent::Later { status: (subject, detail), text, said } => {
+            (End::Later { reason: format!("4.{subject}.{detail} {text}"), after: None }, said)
         }
-        Sent::Never { status: (subject, detail), text } => {
-            End::Failed { status: format!("5.{subject}.{detail}"), reason: text }
+        Sent::Never { status: (subject, detail), text, said } => {
+            (End::Failed { status: format!("5.{subject}.{detail}"), reason: text }, said)
         }
     }
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use crate::{
     plugin::hook::{Facts, Message, Plugin, Ran},
-    store::{Address, Lease, NewEntry, Route, Verdicts},
+    store::{Address, Lease, NewEntry, Notice, Route, Verdicts},
 };
 
 /// Answers by the configuration in force.
@@ -32,6 +32,8 @@ pub trait Rules: Send + Sync + 'static {
 pub struct Judged {
     /// What the entry becomes, none where nobody gets it; or why it is deferred once more.
     pub becomes: Result<Vec<NewEntry>, String>,
+    /// A plugin's answer to the sender, if it becomes something.
+    pub reply: Option<Notice>,
     /// For `hermetic why`.
     pub verdicts: Option<Verdicts>,
 }

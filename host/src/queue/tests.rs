@@ -12,9 +12,9 @@ use crate::config::Queue;
 use crate::plugin::hook::{Facts, Message, Plugin, Ran};
 use crate::store::{Address, Counts, Envelope, NewEntry, Pending, Pressure, Timestamp, Verdicts, sqlite::SqliteStore};
 
-/// Everything below `mail`; `lost` is configured no more.
+/// Everything below `mail`; those whose names begin with `lost` are configured no more.
 pub(super) fn places(config: &Config, mailbox: &str) -> Option<PathBuf> {
-    (mailbox != "lost@example.test").then(|| config.data.join("mail").join(mailbox))
+    (!mailbox.starts_with("lost")).then(|| config.data.join("mail").join(mailbox))
 }
 
 type Judge = Box<dyn Fn(&Lease, Message) -> Result<Vec<NewEntry>, String> + Send + Sync>;
@@ -47,7 +47,7 @@ impl Rules for House {
             judged: format!("{becomes:?}"),
             at: now(),
         };
-        Judged { becomes, verdicts: Some(verdicts) }
+        Judged { becomes, reply: None, verdicts: Some(verdicts) }
     }
     fn record(&self, recipient: &Address, outcome: &str, _: Ran) -> String {
         format!("{recipient}: {outcome}")
@@ -57,7 +57,7 @@ impl Rules for House {
 pub(super) fn entry(mailbox: &str) -> NewEntry {
     let recipient = Address { local: mailbox.into(), domain: "example.test".into() };
     let route = Route::Local(recipient.to_string());
-    NewEntry { recipient, notify: None, orcpt: None, route, held: None, edits: vec![], pending: Pending::Nothing }
+    NewEntry::to(recipient, route)
 }
 
 pub(super) async fn accept(store: &SqliteStore, content: &[u8], entries: Vec<NewEntry>) -> MessageId {
@@ -137,6 +137,20 @@ impl Rig {
         let mut config = Config::clone(&self.config.load());
         change(&mut config);
         self.config.store(Arc::new(config));
+    }
+
+    /// What deliveries share.
+    fn shared(&self) -> Shared {
+        Shared {
+            store: self.store.clone(),
+            config: self.config.clone(),
+            places,
+            rules: self.house.clone(),
+            metrics: Metrics::new(),
+            maildirs: Arc::new(Maildirs::new("mx.test")),
+            courier: None,
+            reported: Notify::new(),
+        }
     }
 
     /// Runs the queue until the condition holds.

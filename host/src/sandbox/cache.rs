@@ -10,6 +10,8 @@
 //! - it ends in the SHA-256 of what precedes it: a torn or rotten file is compiled anew, not run.
 //!
 //! It is read, not mapped: a mapped file that somebody truncates would kill the process.
+//!
+//! A file that was used keeps the time of that; whoever writes a new one removes what nobody used for [`UNUSED`].
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -17,6 +19,7 @@ use std::hash::{Hash, Hasher};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, mkdirat, openat, renameat, unlinkat};
 use rustix::io::Errno;
@@ -26,6 +29,10 @@ use wasmtime::component::Component;
 
 /// Octets of the digest at the end of a file.
 const DIGEST: usize = 32;
+/// So long a file stays that nobody uses: an operator may go back to the build of last month.
+const UNUSED: Duration = Duration::from_secs(60 * 24 * 3600);
+/// A file's time of use is this exact, so that a start seldom writes.
+const EXACT: Duration = Duration::from_secs(24 * 3600);
 
 /// What a component is for: files are named by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,8 +77,11 @@ pub(crate) fn component(
         Err(why) => tracing::warn!(file = name, "a kept {} is not used and is compiled anew: {why}", purpose.as_str()),
     }
     let code = engine.precompile_component(bytes)?;
-    if let Err(error) = write(&closed, &name, &code) {
-        tracing::warn!(folder = %folder.display(), "a compiled {} is not kept: {error}", purpose.as_str());
+    match write(&closed, &name, &code) {
+        Ok(()) => prune(folder, SystemTime::now()),
+        Err(error) => {
+            tracing::warn!(folder = %folder.display(), "a compiled {} is not kept: {error}", purpose.as_str());
+        }
     }
     load(engine, &code)
 }
@@ -149,7 +159,34 @@ fn read(folder: &OwnedFd, name: &str) -> Result<Option<Vec<u8>>, String> {
         return Err("it is damaged".into());
     }
     code.truncate(end);
+    let now = SystemTime::now();
+    let used = file.metadata().and_then(|about| about.modified()).ok().and_then(|used| now.duration_since(used).ok());
+    if used.is_some_and(|ago| ago > EXACT) {
+        // On a disk that can not be written it only looks older than it is.
+        let _ = file.set_modified(now);
+    }
     Ok(Some(code))
+}
+
+/// Removes what was not used for long, and what a process that died left unfinished. What can not be removed stays.
+fn prune(folder: &Path, now: SystemTime) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let ours = [Purpose::Engine, Purpose::Plugin]
+            .iter()
+            .any(|purpose| name.starts_with(&format!("{}-", purpose.as_str())));
+        let most = match name.rsplit_once(".cwasm") {
+            Some((_, "")) => UNUSED,
+            Some(_) => EXACT,
+            None => continue,
+        };
+        let age =
+            entry.metadata().and_then(|about| about.modified()).ok().and_then(|used| now.duration_since(used).ok());
+        if ours && age.is_some_and(|age| age > most) && std::fs::remove_file(entry.path()).is_ok() {
+            tracing::info!(file = %entry.path().display(), "a compiled component that nobody uses was removed");
+        }
+    }
 }
 
 /// Writes to a name of this process's own and renames: no reader ever sees half a file.
@@ -243,6 +280,36 @@ mod tests {
 
         symlink(&folder, home.path().join("link")).unwrap();
         assert!(open_folder(&home.path().join("link")).is_err(), "a link may lead anywhere tomorrow");
+    }
+
+    #[test]
+    fn what_nobody_uses_is_removed() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("cache");
+        let engine = Engine::default();
+        kept(&engine, &folder).expect("a file");
+        let used = folder.join(file_name(&engine, EMPTY, Purpose::Engine));
+        let day = |days: u64| SystemTime::now() - Duration::from_secs(days * 24 * 3600 + 60);
+        for (name, days) in [
+            ("plugin-a.cwasm", 61),
+            ("plugin-b.cwasm", 59),
+            ("plugin-c.cwasm.12", 2),
+            ("plugin-d.cwasm.12", 0),
+            ("e.cwasm", 99),
+        ] {
+            fs::write(folder.join(name), "").unwrap();
+            File::options().write(true).open(folder.join(name)).unwrap().set_modified(day(days)).unwrap();
+        }
+        File::options().write(true).open(&used).unwrap().set_modified(day(99)).unwrap();
+        kept(&engine, &folder).expect("it is still good");
+        component(&engine, b"\0asm\x0d\0\x01\0\0\x01\0", Some(&folder), Purpose::Plugin)
+            .expect("another, with an empty section");
+        let mut left: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.retain(|name| !name.to_string_lossy().starts_with("plugin-") || name.len() < 20);
+        left.sort();
+        let mut expected = ["e.cwasm", "plugin-b.cwasm", "plugin-d.cwasm.12"].map(std::ffi::OsString::from).to_vec();
+        expected.insert(1, used.file_name().unwrap().to_owned());
+        assert_eq!(left, expected);
     }
 
     #[test]

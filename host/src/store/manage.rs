@@ -107,7 +107,7 @@ impl Filter {
     pub fn reason(&self, reason: Option<&str>, pending: &Pending) -> bool {
         let Some(wanted) = &self.reason else { return true };
         let pending = match pending {
-            Pending::Nothing => None,
+            Pending::Nothing | Pending::Expanded => None,
             Pending::Rejudge { reason, .. } | Pending::Bounce { reason, .. } => Some(reason.as_str()),
         };
         let wanted = wanted.to_lowercase();
@@ -269,7 +269,7 @@ mod tests {
         }
         assert!(Filter { sender: some("<>"), ..none.clone() }.sender(None));
         assert!(!Filter { sender: some("@example.test"), ..none.clone() }.sender(None));
-        let again = Pending::Rejudge { transaction: String::new(), reason: "Greylisted".into() };
+        let again = Pending::Rejudge { transaction: String::new(), reason: "Greylisted".into(), asked: None };
         let grey = Filter { reason: some("greylist"), ..none };
         assert_eq!((grey.reason(None, &again), grey.reason(None, &Pending::Nothing)), (true, false));
     }

@@ -86,6 +86,39 @@ pub struct Notify {
     pub delay: bool,
 }
 
+/// HOLDFOR= or HOLDUNTIL= of MAIL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "RFC 4865: seconds, and seconds since the Unix epoch")]
+pub enum Hold {
+    For(u32),
+    Until(u64),
+}
+
+/// BY= of MAIL. RFC 2852.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliverBy {
+    /// The time that was left when it was accepted, or will be when it is released.
+    pub seconds: i32,
+    /// `R`: it goes back when that is over. Otherwise its sender is told.
+    pub returns: bool,
+    /// `T`: the sender is told of each relay.
+    pub trace: bool,
+}
+
+/// When a message is to go. Almost always nothing of it was said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wishes {
+    /// HOLDFOR= or HOLDUNTIL=.
+    #[serde(default)]
+    pub hold: Option<Hold>,
+    /// BY=.
+    #[serde(default)]
+    pub deliver_by: Option<DeliverBy>,
+    /// MT-PRIORITY=, as it was granted: -9 to 9. RFC 6710.
+    #[serde(default)]
+    pub priority: Option<i8>,
+}
+
 /// All that is true of a message for all of its recipients.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope {
@@ -123,6 +156,40 @@ pub struct Envelope {
     pub eight_bit: bool,
     /// Bare CR or LF in the content (only under BODY=BINARYMIME).
     pub bare_line_ends: bool,
+    /// When it is to go.
+    #[serde(default)]
+    pub wishes: Wishes,
+}
+
+impl Envelope {
+    /// When it was accepted, or is to be released: all other times are counted from here (RFC 4865 section 4).
+    #[must_use]
+    pub fn begins(&self) -> Timestamp {
+        match self.wishes.hold {
+            None => self.received_at,
+            Some(Hold::For(seconds)) => self.received_at.saturating_add(u64::from(seconds) * 1000),
+            Some(Hold::Until(time)) => self.received_at.max(time.saturating_mul(1000)),
+        }
+    }
+
+    /// When the time of BY= is over.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Timestamp> {
+        let by = self.wishes.deliver_by?;
+        Some(self.begins().saturating_add_signed(i64::from(by.seconds) * 1000))
+    }
+
+    /// When it is to be given back undelivered, if it is.
+    #[must_use]
+    pub fn returns_at(&self) -> Option<Timestamp> {
+        self.deadline().filter(|_| self.wishes.deliver_by.is_some_and(|by| by.returns))
+    }
+
+    /// 0 is that of almost all mail.
+    #[must_use]
+    pub fn priority(&self) -> i8 {
+        self.wishes.priority.unwrap_or_default()
+    }
 }
 
 /// Where an entry goes. Paths are looked up at delivery, so that a changed configuration is obeyed.
@@ -145,6 +212,9 @@ pub struct NewEntry {
     pub orcpt: Option<(String, String)>,
     /// Where to.
     pub route: Route,
+    /// In whose name it goes to another server, instead of the envelope's. Notices of ours go to that one.
+    #[serde(default)]
+    pub reverse_path: Option<Address>,
     /// Held from the start, with the reason; never claimed until released.
     pub held: Option<String>,
     /// Changes of the header in this recipient's copy alone, in their order.
@@ -167,6 +237,9 @@ pub enum Pending {
         transaction: String,
         /// What was said.
         reason: String,
+        /// What it had asked for by RCPT, beside the entry's edits.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked: Option<Box<Asked>>,
     },
     /// A plugin refused this recipient beside others that were accepted, and the operator wants its sender told.
     Bounce {
@@ -175,13 +248,42 @@ pub enum Pending {
         /// For the sender.
         reason: String,
     },
+    /// Others get it instead, and the sender, who wants to hear of success, is told that (RFC 3461 section 5.2.7).
+    Expanded,
+}
+
+/// What a recipient's plugins asked for before the content: what is judged again goes on from there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Asked {
+    /// Instead of this recipient these.
+    pub redirect: Option<Vec<String>>,
+    /// And these.
+    pub add: Vec<String>,
+    /// Keep aside, for this reason.
+    pub quarantine: Option<String>,
+    /// An answer to the sender.
+    pub reply: Option<Vec<u8>>,
+    /// Who asked for other recipients.
+    pub forwarded_by: Option<String>,
+    /// Who asked for it to be kept aside.
+    pub quarantined_by: Option<String>,
 }
 
 impl NewEntry {
     /// Somebody who is due now, and of whom nothing more was said.
     #[must_use]
     pub fn to(recipient: Address, route: Route) -> Self {
-        Self { recipient, notify: None, orcpt: None, route, held: None, edits: Vec::new(), pending: Pending::Nothing }
+        Self {
+            recipient,
+            notify: None,
+            orcpt: None,
+            route,
+            reverse_path: None,
+            held: None,
+            edits: Vec::new(),
+            pending: Pending::Nothing,
+        }
     }
 }
 
@@ -258,8 +360,11 @@ pub enum Settlement {
     Postponed {
         /// Not before.
         at: Timestamp,
+        /// For `queue list`, if it is more than a full lane.
+        reason: Option<String>,
     },
-    /// Failed for good: done, if the [`Outcome`] brings the notice that tells the sender; held, if nobody is told.
+    /// Failed for good: done, if the [`Outcome`] brings the notice that tells the sender, or another one does; held, if nobody
+    /// is told.
     Failed {
         /// RFC 3463, class 5.
         status: String,
@@ -286,6 +391,9 @@ pub struct Outcome {
     pub settlement: Settlement,
     /// A message that this causes: a notice to the sender.
     pub notice: Option<Notice>,
+    /// Another outcome of the same settling has the notice that tells of this one too. All whom one notice tells of are settled
+    /// together: if one of their leases is stale, none of them is.
+    pub told_with: Option<EntryId>,
     /// What plugins are to be told of it, in the form of whoever tells them.
     pub report: Option<String>,
     /// How it was judged.
@@ -296,7 +404,7 @@ pub struct Outcome {
 
 impl From<(Lease, Settlement)> for Outcome {
     fn from((lease, settlement): (Lease, Settlement)) -> Self {
-        Self { late: lease.late, lease, settlement, notice: None, report: None, verdicts: None }
+        Self { late: lease.late, lease, settlement, notice: None, told_with: None, report: None, verdicts: None }
     }
 }
 
@@ -400,7 +508,8 @@ pub trait Store: Send + Sync + 'static {
     async fn begin_attempts(&self, _leases: Vec<Lease>) -> Result<Vec<EntryId>, StoreError> {
         Ok(Vec::new())
     }
-    /// What became of them, all in one transaction. A stale lease is skipped and returned.
+    /// What became of them, all in one transaction. A stale lease is skipped and returned; with it, though their leases go on,
+    /// those that share its notice ([`Outcome::told_with`]).
     async fn settle(&self, outcomes: Vec<Outcome>) -> Result<Vec<EntryId>, StoreError>;
     /// Whatever is held for exactly this reason is due.
     async fn release(&self, _reason: &str) -> Result<(), StoreError> {

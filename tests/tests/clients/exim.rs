@@ -3,7 +3,6 @@
 use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
-    path::PathBuf,
 };
 
 use hermetic_tests::{
@@ -11,21 +10,9 @@ use hermetic_tests::{
     server::{Rig, Server},
 };
 
-use crate::{arrived, command, installed, missing, protocol, root, run, scripts};
+use crate::{arrived, command, exim_program, protocol, run, scripts};
 
 const STRANGER: &str = "stranger@example.org";
-
-/// Unpacked by `install.sh`, or installed.
-fn exim() -> Option<PathBuf> {
-    root()?;
-    let places = [installed().join("exim/usr/sbin/exim4"), "/usr/sbin/exim4".into()];
-    let found = places.into_iter().find(|p| p.is_file());
-    if found.is_none() {
-        missing("exim4");
-    }
-    // Exim runs itself again and wants the whole path.
-    found.map(|p| p.canonicalize().expect("it is there"))
-}
 
 /// Has Exim take a message with these lines of a session, and deliver it; returns the dialogue.
 fn carry(
@@ -36,7 +23,7 @@ fn carry(
     message: &Message,
     options: &[&str],
 ) -> Option<String> {
-    let exim = exim()?;
+    let exim = exim_program()?;
     let folder = server.folder().join("exim");
     fs::create_dir(&folder).expect("a folder");
     fs::set_permissions(&folder, Permissions::from_mode(0o755)).expect("ours");

@@ -8,93 +8,14 @@ mod command_line;
 mod exim;
 mod libraries;
 mod postfix;
-
-use std::{
-    ffi::OsStr,
-    io::Write,
-    path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
-};
+mod probe;
+mod send;
 
 use hermetic_tests::{
     message::{Message, assert_same},
+    programs::{command, exim as exim_program, installed, missing, output, program, root, run, scripts},
     server::Server,
 };
-
-/// The folder with the scripts that drive clients.
-fn scripts() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("clients")
-}
-
-/// Where `install.sh` puts what is no system package.
-fn installed() -> PathBuf {
-    match std::env::var_os("HERMETIC_CLIENTS") {
-        Some(folder) => PathBuf::from(folder),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients"),
-    }
-}
-
-/// For `let … else`: says that the test is not run. A failure with `CI=true`.
-fn missing(what: &str) {
-    let ci = std::env::var("CI").is_ok_and(|ci| !ci.is_empty() && ci != "false");
-    assert!(!ci, "{what} is missing: run tests/clients/install.sh");
-    let test = std::thread::current().name().unwrap_or_default().to_owned();
-    // Not `eprintln!`, which the test runner keeps to itself.
-    let _ = writeln!(std::io::stderr(), "NOT RUN: {test}: {what} is missing; run tests/clients/install.sh");
-}
-
-/// A program of the search path.
-fn program(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).chain(["/usr/sbin".into()]).map(|d| d.join(name)).find(|p| p.is_file());
-    if found.is_none() {
-        missing(name);
-    }
-    found
-}
-
-/// Root, which Postfix and Exim need.
-fn root() -> Option<()> {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        missing("root");
-    }
-    root.then_some(())
-}
-
-/// Runs to the end with this input.
-fn output(command: &mut Command, input: &[u8]) -> Output {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    let mut stdin = child.stdin.take().expect("piped");
-    let input = input.to_vec();
-    // A thread of its own: a client may talk before it has read everything.
-    let writer = std::thread::spawn(move || {
-        let _ = stdin.write_all(&input);
-    });
-    let out = child.wait_with_output().expect("it ends");
-    writer.join().expect("the writer does not panic");
-    out
-}
-
-/// Runs to the end, must succeed, and gives standard output and error together.
-fn run(command: &mut Command, input: &[u8]) -> String {
-    let out = output(command, input);
-    let text = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
-    assert!(out.status.success(), "{command:?}: {}\n{text}", out.status);
-    text
-}
-
-/// `program` with arguments, as [`Command`].
-fn command<S: AsRef<OsStr>>(program: &Path, arguments: impl IntoIterator<Item = S>) -> Command {
-    let mut command = Command::new(program);
-    command.args(arguments).env("LC_ALL", "C.UTF-8");
-    command
-}
 
 /// The message is once in the Maildir of `local`, unchanged below its trace; returns the trace, unfolded.
 fn arrived(server: &Server, local: &str, from: &str, message: &Message) -> String {

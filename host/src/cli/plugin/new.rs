@@ -46,6 +46,7 @@ pub struct NewArguments {
 pub(super) enum Language {
     Rust,
     C,
+    Go,
     #[value(name = "javascript", alias = "js")]
     JavaScript,
     #[value(name = "typescript", alias = "ts")]
@@ -59,6 +60,7 @@ impl Language {
         match self {
             Self::Rust => "templates/rust/",
             Self::C => "templates/c/",
+            Self::Go => "templates/go/",
             Self::JavaScript => "templates/javascript/",
             Self::TypeScript => "templates/typescript/",
             Self::Python => "templates/python/",
@@ -86,6 +88,18 @@ impl Language {
                 format!(
                     "build/venv/bin/componentize-py --wit-path wit --world plugin componentize --stub-wasi plugin \
                      --output {component}"
+                ),
+            ],
+            Self::Go => vec![
+                venv.into(),
+                pip.into(),
+                "cargo run --quiet --manifest-path hermetic/bindgen/Cargo.toml -- go wit bindings".into(),
+                "GOOS=wasip1 GOARCH=wasm GOTOOLCHAIN=local build/venv/bin/go build -buildmode=c-shared -trimpath \
+                 -ldflags=\"-s -w\" -o build/plugin.wasm ."
+                    .into(),
+                format!(
+                    "cargo run --quiet --manifest-path hermetic/bindgen/Cargo.toml -- component build/plugin.wasm wit \
+                     {component}"
                 ),
             ],
             Self::C => vec![
@@ -168,8 +182,18 @@ fn files(name: &str, lang: Language, hooks: &[Hook]) -> Result<BTreeMap<String, 
             if lang == Language::Rust && path.starts_with("wit/") {
                 continue;
             }
-            let text = template::fill(text, hooks, &values).map_err(|mistake| format!("{folder}{path}: {mistake}"))?;
-            files.entry(path.replace("dot-", ".")).or_default().push_str(&text);
+            let fill = |hooks: &[Hook]| {
+                template::fill(text, hooks, &values).map_err(|mistake| format!("{folder}{path}: {mistake}"))
+            };
+            let Some((kind, rest)) = path.strip_prefix("each-").and_then(|path| path.split_once('/')) else {
+                files.entry(path.replace("dot-", ".")).or_default().push_str(&fill(hooks)?);
+                continue;
+            };
+            // Go has a package for each hook, in a folder that the bindings know.
+            for hook in hooks.iter().filter(|hook| template::kind(**hook) == kind) {
+                let package = format!("export_hermetic_plugin_on_{}", hook.as_str().replace('-', "_"));
+                files.insert(format!("{package}/{rest}"), fill(&[*hook])?);
+            }
         }
     }
     let wit = if lang == Language::Rust { "wit/plugin/" } else { "wit/deps/hermetic-plugin/" };
@@ -184,6 +208,10 @@ fn files(name: &str, lang: Language, hooks: &[Hook]) -> Result<BTreeMap<String, 
     match lang {
         Language::Rust => carry("sdk/", "hermetic/sdk/")?,
         Language::C => carry("bindgen/", "hermetic/bindgen/")?,
+        Language::Go => {
+            carry("bindgen/", "hermetic/bindgen/")?;
+            carry("sdk-go/", "hermetic/sdk-go/")?;
+        }
         _ => {}
     }
     Ok(files)

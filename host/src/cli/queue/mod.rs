@@ -222,7 +222,8 @@ mod tests {
         let plain = Listed { reason: None, ..listed() };
         assert_eq!(print(plain.clone(), false), format!("{line}{after}"));
         assert_eq!(print(plain.clone(), true), format!("{line}    the queue is on hold (queue.hold)\n"));
-        let again = Pending::Rejudge { transaction: "s.1".into(), reason: "deferred by plugin p: wait".into() };
+        let again =
+            Pending::Rejudge { transaction: "s.1".into(), reason: "deferred by plugin p: wait".into(), asked: None };
         let text = print(Listed { pending: again, attempts: 0, ..plain.clone() }, false);
         assert_eq!(text, format!("{line}    to be judged again, because it was deferred by plugin p: wait\n"));
         let bounce = Pending::Bounce { status: "5.7.1".into(), reason: "no\nway".into() };

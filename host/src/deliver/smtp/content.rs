@@ -1,13 +1,16 @@
 //! A message as it leaves: trace fields, signature, header with its edits, body; in pieces.
 //!
 //! Owns how it is read and what has to be known of it before the first octet is sent. Refuses to know who it is for. Fails
-//! as the file does.
+//! as the file does. The signature is made of the octets that leave: where they are re-encoded for a server, after that.
 
 use mail_parser::MessageParser;
 use std::{io, os::unix::fs::FileExt as _, sync::Arc};
 
 use crate::{
-    deliver::edits,
+    deliver::{
+        edits,
+        smtp::reencode::{self, Form, Unconvertible},
+    },
     dkim::{DkimError, Signers},
     store::{Body, Content, Edit},
 };
@@ -22,6 +25,8 @@ pub struct Outgoing {
     head: Vec<u8>,
     rest: Rest,
     tls_optional: bool,
+    /// Octets of `head` that are our signatures.
+    signed: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -56,6 +61,9 @@ pub enum ContentError {
     /// The signature.
     #[error(transparent)]
     Dkim(#[from] DkimError),
+    /// It has no other form.
+    #[error(transparent)]
+    Form(#[from] Unconvertible),
 }
 
 impl Outgoing {
@@ -65,18 +73,47 @@ impl Outgoing {
     /// [`ContentError`].
     pub fn new(body: &Arc<Body>, size: u64, edits: &[Edit], signers: &Signers) -> Result<Self, ContentError> {
         let mut outgoing = if edits.is_empty() {
-            Self { head: body.prefix.clone(), rest: Rest::Stored(Arc::clone(body), size), tls_optional: false }
+            Self {
+                head: body.prefix.clone(),
+                rest: Rest::Stored(Arc::clone(body), size),
+                tls_optional: false,
+                signed: 0,
+            }
         } else {
-            Self { head: edits::copy(body, size, edits)?, rest: Rest::Nothing, tls_optional: false }
+            Self { head: edits::copy(body, size, edits)?, rest: Rest::Nothing, tls_optional: false, signed: 0 }
         };
-        let top = outgoing.top()?;
-        outgoing.tls_optional = says_tls_optional(&top);
-        if !signers.is_empty() {
-            let mut feed = |to: &mut dyn FnMut(&[u8])| outgoing.each(|piece| to(piece));
-            let mut signature = signers.sign(&top, &mut feed)?;
-            signature.extend_from_slice(&outgoing.head);
-            outgoing.head = signature;
+        outgoing.tls_optional = says_tls_optional(&outgoing.top()?);
+        outgoing.sign(signers)?;
+        Ok(outgoing)
+    }
+
+    fn sign(&mut self, signers: &Signers) -> Result<(), ContentError> {
+        if signers.is_empty() {
+            return Ok(());
         }
+        let top = self.top()?;
+        let mut feed = |to: &mut dyn FnMut(&[u8])| self.each(|piece| to(piece));
+        let mut signature = signers.sign(&top, &mut feed)?;
+        self.signed = signature.len();
+        signature.append(&mut self.head);
+        self.head = signature;
+        Ok(())
+    }
+
+    /// The same in another form, with signatures of its own. It is read whole, and converted in memory.
+    ///
+    /// # Errors
+    /// [`ContentError`].
+    pub fn reencoded(&self, form: Form, signers: &Signers) -> Result<Self, ContentError> {
+        if self.size() > reencode::MOST {
+            return Err(Unconvertible::TooLarge.into());
+        }
+        let mut octets = Vec::new();
+        self.each(|piece| octets.extend_from_slice(piece))?;
+        octets.drain(..self.signed);
+        let head = reencode::reencode(&octets, form)?;
+        let mut outgoing = Self { head, rest: Rest::Nothing, tls_optional: self.tls_optional, signed: 0 };
+        outgoing.sign(signers)?;
         Ok(outgoing)
     }
 
@@ -227,6 +264,47 @@ mod tests {
                 assert!(all == [b"R: x\r\n", &content[..length]].concat(), "{in_file} {length}");
             }
         }
+    }
+
+    /// The signature is that of the octets that leave, and there is one.
+    #[test]
+    fn signed_in_the_form_that_leaves() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = folder.path().join("key");
+        let pem = crate::dkim::generate(crate::dkim::Kind::Ed25519).unwrap();
+        crate::files::write_private(&key, pem.as_bytes()).unwrap();
+        let dkim = vec![crate::config::Dkim { domain: "a.test".into(), selector: "s".into(), key }];
+        let signers = Signers::load(&crate::config::Config { dkim, ..Default::default() }).unwrap();
+        let content = "From: x@a.test\r\nSubject: x\r\n\r\ngrün\r\n".as_bytes();
+        let of = |content: &[u8]| {
+            let body = Body { prefix: b"R: x\r\n".to_vec(), content: Content::Inline(content.to_vec()) };
+            Outgoing::new(&Arc::new(body), content.len() as u64, &[], &signers).unwrap()
+        };
+        let read = |message: &Outgoing| {
+            let mut all = Vec::new();
+            message.each(|piece| all.extend_from_slice(piece)).unwrap();
+            String::from_utf8(all).unwrap()
+        };
+        let parts = |text: &str| {
+            assert_eq!(text.matches("DKIM-Signature:").count(), 1, "{text}");
+            let (signature, rest) = text.split_once("\r\nR: x").unwrap();
+            let hash = signature.replace(['\r', '\n', '\t', ' '], "");
+            let hash = hash.split("bh=").nth(1).unwrap().split(';').next().unwrap().to_owned();
+            (hash, rest.to_owned())
+        };
+        let before = of(content);
+        let (first, rest) = parts(&read(&before));
+        assert!(rest.ends_with("grün\r\n"), "{rest}");
+        let after = before.reencoded(Form::SevenBit, &signers).unwrap();
+        let (second, rest) = parts(&read(&after));
+        assert!(rest.ends_with("quoted-printable\r\n\r\ngr=C3=BCn\r\n"), "{rest}");
+        assert!(!after.facts().unwrap().eight_bit && after.size() == read(&after).len() as u64);
+        // As if it had been sent so.
+        let (third, _) = parts(&read(&of(rest.trim_start().as_bytes())));
+        assert_eq!(second, third);
+        assert_ne!(second, first);
+        let large = of(&vec![b'x'; 17 << 20]);
+        assert!(matches!(large.reencoded(Form::Lines, &signers), Err(ContentError::Form(Unconvertible::TooLarge))));
     }
 
     #[test]

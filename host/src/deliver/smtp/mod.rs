@@ -7,7 +7,11 @@ pub mod content;
 pub mod conversation;
 pub mod courier;
 pub mod plan;
+pub mod reencode;
 pub mod route;
 pub mod security;
 pub mod sts;
 mod transaction;
+pub mod watch;
+
+pub use self::transaction::why;

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     config::{
         Config, Destination, Endpoint,
-        outbound::{NamedHost, Protocol, Security, named_host},
+        outbound::{NamedHost, Protocol, Security, named_host, rate},
     },
     dns::Resolver,
 };
@@ -31,8 +31,16 @@ pub struct Plan {
     pub ignore: Vec<String>,
     /// Who logs in, and the file with the password.
     pub login: Option<(String, std::path::PathBuf)>,
-    /// Connections at a time.
+    /// Connections at a time, at most.
     pub connections: usize,
+    /// Connections at a time until more is known of it.
+    pub initial: usize,
+    /// Milliseconds from one message to the next on average, and how many may go at once.
+    pub rate: Option<(f64, f64)>,
+    /// Messages in one connection.
+    pub messages: usize,
+    /// To the mailboxes of a local domain: nothing is signed, and no rule for the way between servers counts.
+    pub local: bool,
     /// Addresses to connect from.
     pub source: Vec<IpAddr>,
     /// For a connection to be established.
@@ -95,8 +103,12 @@ impl Plan {
             password_file: None,
             ignore: Vec::new(),
             connections: None,
+            initial_connections: None,
+            rate: None,
+            messages_per_connection: None,
         };
-        let one = found.unwrap_or(&default);
+        let store = config.lmtp(domain);
+        let one = found.filter(|_| store.is_none()).unwrap_or(&default);
         let outbound = &config.outbound;
         let listens = config.listeners.iter().filter_map(|listener| match listener.endpoint() {
             Ok(Endpoint::Tcp(address)) => Some(address),
@@ -105,16 +117,20 @@ impl Plan {
         Self {
             domain: domain.to_owned(),
             hello: config.name.clone(),
-            protocol: one.protocol,
+            protocol: if store.is_some() { Protocol::Lmtp } else { one.protocol },
             implicit_tls: one.implicit_tls,
             ignore: one.ignore.clone(),
             login: one.login.clone().zip(one.password_file.clone()),
             connections: one.connections.unwrap_or(outbound.connections).max(1),
+            initial: one.initial_connections.unwrap_or(outbound.initial_connections).max(1),
+            rate: one.rate.as_deref().and_then(|text| rate(text).ok()),
+            messages: one.messages_per_connection.unwrap_or(usize::MAX).max(1),
             source: outbound.source.clone(),
             connect_timeout: Duration::from_secs(outbound.connect_timeout),
-            tls: one.tls,
+            local: store.is_some(),
+            tls: if store.is_some() { Security::Opportunistic } else { one.tls },
             // What can not be read was refused when the configuration was.
-            named: one.hosts.iter().filter_map(|text| named_host(text).ok()).collect(),
+            named: one.hosts.iter().filter_map(|text| named_host(text).ok()).chain(store).collect(),
             port: outbound.port,
             own: Own { name: config.name.clone(), listens: listens.collect() },
         }

@@ -1,8 +1,9 @@
 //! How a connection to a host has to be protected.
 //!
 //! Owns the order of the rules: the operator's, REQUIRETLS (RFC 8689), DANE (RFC 7672), MTA-STS (RFC 8461), opportunistic
-//! TLS. Refuses to shake
-//! hands. Fails with [`Unprotected`], which names the rule; it is about one host, the next one may be better.
+//! TLS. Refuses to shake hands. Fails with [`Unprotected`], which names the rule; it is about one host, the next one may be better.
+
+use std::fmt;
 
 use super::sts::{Mode, Policy};
 use crate::{
@@ -18,8 +19,32 @@ pub enum Protection {
     None,
     /// TLS where it is offered, and none where the handshake fails.
     Opportunistic,
-    /// TLS, or nothing is sent.
-    Required(Trust),
+    /// TLS, or nothing is sent: because of which rule.
+    Required(Trust, Rule),
+}
+
+/// Who wants TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// The operator, by `destination.tls`.
+    Operator,
+    /// The domain, by its TLSA records.
+    Dane,
+    /// The domain, by its policy.
+    MtaSts,
+    /// The sender.
+    RequireTls,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Operator => "destination.tls",
+            Self::Dane => "DANE",
+            Self::MtaSts => "MTA-STS",
+            Self::RequireTls => "REQUIRETLS",
+        })
+    }
 }
 
 /// Why nothing is sent to this host.
@@ -82,7 +107,7 @@ fn decide(
     tlsa: Option<Result<Answer<Tlsa>, NoAnswer>>,
 ) -> Result<Protection, Unprotected> {
     let host = subject.host;
-    let verified = || Protection::Required(Trust::Roots(vec![host.to_owned()]));
+    let verified = |rule| Protection::Required(Trust::Roots(vec![host.to_owned()]), rule);
     // RFC 8689 section 5: what the operator asks for still counts, and REQUIRETLS counts more.
     let wanted = match wanted {
         Security::Published if subject.tls_optional && !subject.require_tls => Security::Opportunistic,
@@ -91,10 +116,10 @@ fn decide(
     let found = match wanted {
         Security::None => Protection::None,
         Security::Opportunistic => Protection::Opportunistic,
-        Security::Encrypted => Protection::Required(Trust::Anything),
-        Security::Verified => verified(),
+        Security::Encrypted => Protection::Required(Trust::Anything, Rule::Operator),
+        Security::Verified => verified(Rule::Operator),
         Security::Published | Security::Dane => match dane(subject, tlsa)? {
-            Some(trust) => Protection::Required(trust),
+            Some(trust) => Protection::Required(trust, Rule::Dane),
             None if wanted == Security::Dane => {
                 return Err(Unprotected {
                     status: (7, 5),
@@ -121,8 +146,8 @@ fn decide(
         });
     }
     Ok(match found {
-        Protection::Required(trust @ (Trust::Dane(..) | Trust::Roots(_))) => Protection::Required(trust),
-        _ => verified(),
+        Protection::Required(Trust::Dane(..) | Trust::Roots(_), _) => found,
+        _ => verified(Rule::RequireTls),
     })
 }
 
@@ -131,7 +156,7 @@ fn sts(subject: &Subject<'_>) -> Result<Protection, Unprotected> {
     let host = subject.host;
     match subject.policy {
         Some(policy) if policy.mode == Mode::Enforce && policy.names(host) => {
-            Ok(Protection::Required(Trust::Roots(vec![host.to_owned()])))
+            Ok(Protection::Required(Trust::Roots(vec![host.to_owned()]), Rule::MtaSts))
         }
         // Section 5: this host is skipped. If no other one will do, the mail waits.
         Some(policy) if policy.mode == Mode::Enforce => Err(Unprotected {
@@ -213,10 +238,10 @@ mod tests {
             let found = match decide(wanted, &subject, tlsa) {
                 Ok(Protection::None) => "none".to_owned(),
                 Ok(Protection::Opportunistic) => "opportunistic".to_owned(),
-                Ok(Protection::Required(Trust::Anything)) => "anything".to_owned(),
-                Ok(Protection::Required(Trust::Roots(names))) => format!("roots {}", names.join(" ")),
-                Ok(Protection::Required(Trust::Dane(records, names))) => {
-                    format!("dane {} {}", records.len(), names.join(" "))
+                Ok(Protection::Required(Trust::Anything, rule)) => format!("anything, {rule}"),
+                Ok(Protection::Required(Trust::Roots(names), rule)) => format!("roots {}, {rule}", names.join(" ")),
+                Ok(Protection::Required(Trust::Dane(records, names), rule)) => {
+                    format!("dane {} {}, {rule}", records.len(), names.join(" "))
                 }
                 Err(error) => {
                     format!("{}.{}.{} {error}", if error.permanent { 5 } else { 4 }, error.status.0, error.status.1)
@@ -243,7 +268,7 @@ mod tests {
             assert!(found.contains(expected), "{policy:?} {require_tls} {tls_optional}: {found} instead of {expected}");
         };
         strict(Some(policy(Mode::Enforce)), false, false, None, "Roots([\"mx.example\"])");
-        strict(Some(policy(Mode::Enforce)), true, false, None, "Roots([\"mx.example\"])");
+        strict(Some(policy(Mode::Enforce)), true, false, None, "Roots([\"mx.example\"]), MtaSts");
         strict(Some(policy(Mode::Enforce)), false, true, None, "Opportunistic");
         strict(Some(policy(Mode::Enforce)), true, true, None, "Roots([\"mx.example\"])");
         strict(Some(policy(Mode::Enforce)), false, false, answer(true, &[3]), "Dane");
@@ -253,9 +278,9 @@ mod tests {
         strict(None, true, false, None, "REQUIRETLS");
         check(Published, false, false, None, "opportunistic");
         check(Published, true, false, nothing(), "opportunistic");
-        check(Published, true, false, answer(true, &[3]), "dane 1 mx.example far.example");
+        check(Published, true, false, answer(true, &[3]), "dane 1 mx.example far.example, DANE");
         check(Published, true, false, answer(true, &[0, 3, 2]), "dane 2 mx.example far.example");
-        check(Published, true, false, answer(true, &[0, 1]), "anything");
+        check(Published, true, false, answer(true, &[0, 1]), "anything, DANE");
         check(Published, true, false, answer(false, &[3]), "opportunistic");
         check(
             Published,
@@ -270,10 +295,10 @@ mod tests {
         check(Dane, false, false, None, "4.7.5 DANE is asked for");
         check(No, true, false, None, "none");
         check(Opportunistic, true, false, None, "opportunistic");
-        check(Encrypted, true, false, None, "anything");
-        check(Verified, false, false, None, "roots mx.example");
+        check(Encrypted, true, false, None, "anything, destination.tls");
+        check(Verified, false, false, None, "roots mx.example, destination.tls");
         check(Published, false, true, None, "5.7.10 REQUIRETLS");
-        check(Published, true, true, nothing(), "roots mx.example");
+        check(Published, true, true, nothing(), "roots mx.example, REQUIRETLS");
         check(Published, true, true, answer(true, &[3]), "dane 1");
         check(Published, true, true, answer(true, &[1]), "roots mx.example");
         check(No, true, true, None, "roots mx.example");

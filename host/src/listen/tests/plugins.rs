@@ -45,6 +45,7 @@ pub(super) fn entries(rig: &Rig) -> Vec<String> {
             Pending::Nothing => entry.held.clone().unwrap_or_else(|| "-".into()),
             Pending::Rejudge { reason, .. } => format!("again: {reason}"),
             Pending::Bounce { status, reason } => format!("told {status} {reason}"),
+            Pending::Expanded => "expanded".into(),
         };
         format!("{} {fate} {}", entry.recipient.local, entry.edits.len())
     });

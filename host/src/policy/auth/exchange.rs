@@ -376,13 +376,15 @@ mod tests {
         let answer = run(&users, &facts, "PLAIN", &[Some(b"\0anna\0pencil")]).await;
         assert_eq!((answer.concat().as_str(), begun.elapsed().as_secs()), ("+ anna", 0), "the right one does not wait");
 
+        let real = std::time::Instant::now();
         let mut rest = tokio::task::JoinSet::new();
         for _ in 0..40 {
             let (users, facts) = (Arc::clone(&users), facts.clone());
             rest.spawn(async move { run(&users, &facts, "PLAIN", &[Some(b"\0anna\0wrong")]).await.concat() });
         }
         rest.join_all().await;
-        // Real time stood nearly still, so the failures still wait as far as the table knows.
-        assert_eq!(run(&users, &facts, "PLAIN", &[]).await, ["- 454 4.7.0"]);
+        // Where real time stood nearly still the failures still wait as far as the table knows.
+        let after = run(&users, &facts, "PLAIN", &[]).await;
+        assert!(after == ["- 454 4.7.0"] || real.elapsed().as_secs() > 1, "{after:?}");
     }
 }

@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use super::{Chain, Chains, Fate, Link, Outcome, Returns, Step, forward::Sent, split::Group};
 use crate::{
     config::plugins::{Refused, comparable},
-    plugin::hook::{Facts, Forward, Hook, Phase, Reason, Scratch, Wishes},
+    plugin::hook::{Edit, Facts, Forward, Hook, Phase, Reason, Scratch, Wishes},
     policy::Policy,
-    store::{Address, Route},
+    store::{Address, Asked, Route},
 };
 
 /// The last call for a batch of RCPTs begins before this: with the longest timeout of a plugin clients wait for less than
@@ -186,10 +186,13 @@ impl Judging {
         outcomes
     }
 
-    /// A recipient whose envelope was judged in another transaction: here only its message is judged.
-    pub fn again(&mut self, given: &Address, route: &Route) {
+    /// A recipient whose envelope was judged in another transaction: here only its message is judged. `edits` and `asked`:
+    /// what it asked for then.
+    pub fn again(&mut self, given: &Address, route: &Route, edits: &[Edit], asked: Option<&Asked>) {
         let chain = self.chains.of(given, route);
-        self.admit(Judged::new(given.clone(), route.clone(), chain, Wishes::default(), 0));
+        let mut judged = Judged::new(given.clone(), route.clone(), chain, Wishes::default(), 0);
+        judged.outcome = Outcome { refused: judged.outcome.refused, ..Outcome::resumed(edits, asked) };
+        self.admit(judged);
     }
 
     /// It was accepted by all who judge the envelope.
@@ -199,6 +202,7 @@ impl Judging {
         }
         // An acceptance at the envelope ends the chain there, and not after the content.
         judged.outcome.fate = judged.outcome.fate.filter(|fate| *fate != Fate::Accepted);
+        judged.outcome.envelope_judged();
         self.recipients.push(judged);
     }
 

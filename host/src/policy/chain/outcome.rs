@@ -3,8 +3,8 @@
 use super::{Fate, Step};
 use crate::{
     config::plugins::Refused,
-    plugin::hook::Wishes,
-    store::{Address, Route},
+    plugin::hook::{Edit, Wishes},
+    store::{Address, Asked, Route},
 };
 
 /// What became of a recipient.
@@ -14,6 +14,8 @@ pub struct Outcome {
     pub fate: Option<Fate>,
     /// What was asked for.
     pub wishes: Wishes,
+    /// What of it was asked for before the content, and the edits among it.
+    pub asked: (Vec<Edit>, Option<Box<Asked>>),
     /// Who asked for it to be kept aside.
     pub quarantined_by: Option<String>,
     /// Who asked for other recipients.
@@ -65,6 +67,22 @@ impl Outcome {
     #[must_use]
     pub fn fate(&self) -> Fate {
         self.fate.clone().unwrap_or(Fate::Accepted)
+    }
+
+    /// The envelope is judged: whoever is judged again goes on from here.
+    pub(super) fn envelope_judged(&mut self) {
+        let Wishes { edits, redirect, add, quarantine, reply } = self.wishes.clone();
+        let (forwarded_by, quarantined_by) = (self.forwarded_by.clone(), self.quarantined_by.clone());
+        let asked = Asked { redirect, add, quarantine, reply, forwarded_by, quarantined_by };
+        self.asked = (edits, Some(asked).filter(|asked| *asked != Asked::default()).map(Box::new));
+    }
+
+    /// What [`Self::envelope_judged`] remembered.
+    pub(super) fn resumed(edits: &[Edit], asked: Option<&Asked>) -> Self {
+        let Asked { redirect, add, quarantine, reply, forwarded_by, quarantined_by } =
+            asked.cloned().unwrap_or_default();
+        let wishes = Wishes { edits: edits.to_vec(), redirect, add, quarantine, reply };
+        Self { wishes, forwarded_by, quarantined_by, ..Self::default() }
     }
 
     /// Remembers who asked for what was not there before.

@@ -5,6 +5,10 @@ use crate::store::Notify as Wanted;
 
 /// A message from this sender to `lost`, which has no mailbox any more.
 async fn send(rig: &Rig, change: impl FnOnce(&mut Envelope), entry: NewEntry) {
+    send_to_all(rig, change, vec![entry]).await;
+}
+
+async fn send_to_all(rig: &Rig, change: impl FnOnce(&mut Envelope), entries: Vec<NewEntry>) {
     let mut envelope = Envelope {
         reverse_path: Some(Address { local: "sender".into(), domain: "example.test".into() }),
         received_at: now(),
@@ -13,7 +17,7 @@ async fn send(rig: &Rig, change: impl FnOnce(&mut Envelope), entry: NewEntry) {
     change(&mut envelope);
     let mut incoming = rig.store.begin().unwrap();
     let _ = incoming.write(b"Subject: hello\r\n\r\nbody\r\n").unwrap();
-    incoming.accept(envelope, b"Received: x\r\n".to_vec(), vec![entry]).await.unwrap();
+    incoming.accept(envelope, b"Received: x\r\n".to_vec(), entries).await.unwrap();
 }
 
 fn only(rig: &Rig, mailbox: &str) -> String {
@@ -133,6 +137,175 @@ async fn no_notice_of_a_notice() {
 fn tried_once(rig: &Rig) -> bool {
     let lines = crate::store::sqlite::list(rig.folder.path()).unwrap().unwrap();
     lines.len() == 1 && lines[0].reverse_path == "<>" && lines[0].attempts == 1
+}
+
+/// Recipients of one message share a notice, each with its own fate; those of another have another.
+#[tokio::test]
+async fn one_notice_for_all() {
+    let rig = Rig::new();
+    let old = |envelope: &mut Envelope| envelope.received_at = 1;
+    let success = Some(Wanted { success: true, failure: true, delay: false });
+    let told = |name: &str| NewEntry { notify: success, ..entry(name) };
+    let bounce = Pending::Bounce { status: "5.7.1".into(), reason: "Dora is not amused".into() };
+    let expanded = NewEntry { pending: Pending::Expanded, ..told("list") };
+    let never = NewEntry { notify: Some(Wanted::default()), ..entry("lost3") };
+    let dora = NewEntry { pending: bounce, ..entry("dora") };
+    let all = vec![told("lost1"), told("anna"), entry("berta"), entry("lost2"), never, dora, expanded];
+    send_to_all(&rig, old, all).await;
+    send(&rig, old, entry("lost4")).await;
+    rig.run_until(|counts, _| counts.queued == 0).await;
+    let notices: Vec<String> =
+        rig.mail("sender@example.test").into_values().map(|octets| String::from_utf8(octets).unwrap()).collect();
+    let fates = |notice: &str| {
+        let groups = notice.split("Final-Recipient: rfc822;").skip(1);
+        let fate = |group: &str| {
+            let field = |name| group.split(name).nth(1).and_then(|rest| rest.lines().next()).unwrap_or("-").to_owned();
+            let to = group.lines().next().unwrap().trim_end_matches("@example.test");
+            format!("{to} {} {} {}", field("Action: "), field("Status: "), field("Last-Attempt-Date: ").len() > 1)
+        };
+        groups.map(fate).collect::<Vec<_>>()
+    };
+    let mut found: Vec<Vec<String>> = notices.iter().map(|notice| fates(notice)).collect();
+    found.sort_by_key(Vec::len);
+    for group in &mut found {
+        group.sort();
+    }
+    assert_eq!(
+        found,
+        [
+            vec!["lost4 failed 5.4.7 true"],
+            vec![
+                "anna delivered 2.0.0 true",
+                "dora failed 5.7.1 false",
+                "list expanded 2.0.0 false",
+                "lost1 failed 5.4.7 true",
+                "lost2 failed 5.4.7 true",
+            ]
+        ],
+        "{notices:?}"
+    );
+    assert_eq!(rig.store.counts().await.unwrap(), Counts::default());
+}
+
+/// A lease that is stale when its batch is settled: whoever has it now tells of it, and the others are told of all the same.
+/// Nobody is told of twice, and nobody is lost.
+#[tokio::test]
+async fn a_stale_lease_among_others() {
+    for stale in 0..3 {
+        let rig = Rig::new();
+        send_to_all(&rig, |envelope| envelope.received_at = 1, vec![entry("lost1"), entry("lost2"), entry("lost3")])
+            .await;
+        let mut leases = rig.store.claim(now(), 10, LEASE).await.unwrap();
+        leases[stale].token -= 1;
+        let shared = rig.shared();
+        let config = rig.config.load_full();
+        let ended = attempt(&shared, &config, leases.into_iter().map(|lease| (lease, None)).collect()).await;
+        settle(&shared, &config, ended).await;
+        let left: Vec<String> = rig.store.list().await.unwrap().iter().map(|line| line.recipient.clone()).collect();
+        let expected = format!("lost{}@example.test", stale + 1);
+        let notices = left.iter().filter(|to| *to == "sender@example.test").count();
+        assert_eq!((notices, left.len()), (2, 3), "{left:?}");
+        assert!(left.contains(&expected), "{left:?}");
+        drop(shared);
+        // The process ends, so the lease does, and the next one tells of the last.
+        let rig = rig.restart().await;
+        rig.configure(|queue| queue.expire = 0);
+        rig.run_until(|counts, _| *counts == Counts::default()).await;
+        let mut told: Vec<String> = rig
+            .mail("sender@example.test")
+            .into_values()
+            .flat_map(|octets| {
+                let text = String::from_utf8(octets).unwrap();
+                let groups: Vec<String> = text
+                    .split("Final-Recipient: rfc822;")
+                    .skip(1)
+                    .map(|group| group.split('@').next().unwrap().to_owned())
+                    .collect();
+                groups
+            })
+            .collect();
+        told.sort();
+        assert_eq!(told, ["lost1", "lost2", "lost3"]);
+    }
+}
+
+/// Whoever sends, wherever it goes wrong and whatever was asked for: a message brings at most one notice of each recipient,
+/// a notice brings none, and what nobody is told of is held for the operator, or dropped where the sender wants that.
+#[tokio::test]
+async fn no_scenario_bounces_twice() {
+    let address = |local: &str, domain: &str| Some(Address { local: local.into(), domain: domain.into() });
+    let senders = [
+        ("nobody (the null reverse-path)", None),
+        ("a mailbox", address("sender", "example.test")),
+        ("a mailbox that is gone", address("lost", "example.test")),
+        ("the recipient itself", address("lost1", "example.test")),
+        ("no mailbox", address("nobody", "example.test")),
+        ("a stranger", address("sender", "far.test")),
+        ("another server's daemon", address("mailer-daemon", "far.test")),
+    ];
+    let wishes = [
+        None,
+        Some(Wanted::default()),
+        Some(Wanted { success: true, failure: true, delay: true }),
+        Some(Wanted { success: true, failure: false, delay: false }),
+    ];
+    let bounce = || Pending::Bounce { status: "5.7.1".into(), reason: "no".into() };
+    let rig = Rig::new();
+    rig.configure(|queue| queue.expire = 0);
+    rig.change(|config| config.queue.notify_strangers = true);
+    let mut expected = 0;
+    for (_, sender) in &senders {
+        for notify in wishes {
+            for pending in [Pending::Nothing, bounce(), Pending::Expanded] {
+                let entries = vec![
+                    NewEntry { notify, pending: pending.clone(), ..entry("lost1") },
+                    NewEntry { notify, ..entry("lost2") },
+                    NewEntry { notify, ..entry("anna") },
+                    // Four, so that a batch never ends within a message.
+                    NewEntry { notify, ..entry("berta") },
+                ];
+                send_to_all(&rig, |envelope| envelope.reverse_path.clone_from(sender), entries).await;
+                let failure = notify.is_none_or(|notify| notify.failure);
+                let success = notify.is_some_and(|notify| notify.success);
+                let can = sender.as_ref().is_some_and(|sender| sender.local != "nobody");
+                expected += usize::from(can && (failure || success));
+            }
+        }
+    }
+    rig.run_until(|counts, _| counts.queued == 0).await;
+    let mut notices = rig.mail("sender@example.test").into_values().collect::<Vec<_>>();
+    let listed = rig.store.list().await.unwrap();
+    for line in &listed {
+        assert_eq!(line.state, "held", "{line:?}");
+        let why = line.reason.as_deref().unwrap_or_default();
+        if line.reverse_path == "<>" && !line.recipient.starts_with(['l', 'a']) {
+            assert_eq!(why, NEEDS_OUTBOUND, "{line:?}");
+        }
+        if line.reverse_path == "<>" && line.recipient.starts_with("lost") {
+            assert!(why.contains("the null reverse-path is never told"), "{line:?}");
+        }
+    }
+    // Notices that could not be delivered are held; that they are notices shows in their content.
+    for lease in rig.store.list().await.unwrap() {
+        let id = MessageId::from_string(lease.entry.split('.').next().unwrap()).unwrap();
+        if let crate::store::Content::Inline(octets) = rig.store.body(id).await.unwrap().content
+            && octets.starts_with(b"From: Mail delivery")
+        {
+            notices.push(octets);
+        }
+    }
+    let texts: Vec<String> = notices.iter().map(|octets| String::from_utf8_lossy(octets).into_owned()).collect();
+    assert_eq!(texts.len(), expected, "one for each message whose sender is to be told");
+    let mut told = BTreeMap::new();
+    for text in &texts {
+        assert_eq!(text.matches("Auto-Submitted: ").count(), 1, "a notice of a notice: {text}");
+        for group in text.split("Final-Log-ID: ").skip(1) {
+            *told.entry(group.lines().next().unwrap().to_owned()).or_insert(0) += 1;
+        }
+        assert!(text.contains("Subject: hello"), "it tells of a message of ours: {text}");
+    }
+    assert!(told.values().all(|times| *times == 1), "told of twice: {told:?}");
+    assert!(told.len() > expected);
 }
 
 /// A success is told only where that was asked for.

@@ -171,10 +171,16 @@ async fn a_stuck_plugin() {
         accept(&rig.store, b"x", vec![entry("p-a"), entry("anna")]).await;
     }
     let others = async {
-        while rig.mail("anna@example.test").len() < 40 || stuck.calls.lock().0 < 3 {
+        let waiting = || async { rig.store.list().await.unwrap().len() > 40 };
+        while rig.mail("anna@example.test").len() < 40 || stuck.calls.lock().0 < 3 || waiting().await {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let listed = rig.store.list().await.unwrap();
+        // Who has arrived is settled a little later.
+        let mut listed = rig.store.list().await.unwrap();
+        while listed.len() > 40 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            listed = rig.store.list().await.unwrap();
+        }
         let leased = listed.iter().filter(|line| line.state == "leased").count();
         assert_eq!((listed.len(), leased), (40, 15), "the others wait in the store");
         let_go.send(true).unwrap();
@@ -184,7 +190,8 @@ async fn a_stuck_plugin() {
 }
 
 fn again(name: &str) -> NewEntry {
-    let pending = Pending::Rejudge { transaction: "s.1".into(), reason: "deferred by plugin p: wait".into() };
+    let pending =
+        Pending::Rejudge { transaction: "s.1".into(), reason: "deferred by plugin p: wait".into(), asked: None };
     NewEntry { pending, ..entry(name) }
 }
 
@@ -280,7 +287,7 @@ async fn reports_outlive_the_process() {
         reported: Notify::new(),
     };
     let config = rig.config.load_full();
-    let outcome = ending::outcome(&shared, &config, lease, End::Delivered, None).await;
+    let outcome = ending::outcome(&shared, &config, lease, End::Delivered, None).outcome;
     assert!(outcome.report.is_some());
     rig.store.settle(vec![outcome]).await.unwrap();
     drop(shared);

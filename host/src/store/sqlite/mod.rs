@@ -39,6 +39,8 @@
 //! 7. *Settled with a notice.* The notice's rows are inserted by the transaction that takes its entry away or marks it as
 //!    late, and only if the lease is valid. So there is no moment at which the entry is done and the sender not told, or
 //!    the sender told and the entry to be told of again. A notice is never a file, so nothing has to be synced before.
+//!    One that tells of several entries is stored with the end of all of them or, if the lease of one is stale, with that of
+//!    none: whoever holds the lease now tells of that one, and the others are settled again, each with a notice of its own.
 //! 8. *Settled with a report.* The same. The report's row goes when the plugins have been told; a crash before that tells
 //!    them again.
 //! 9. *An attempt that is counted.* What a plugin delivers can not be looked for. The attempt's number is committed before
@@ -54,6 +56,7 @@
 
 mod beside;
 mod bodies;
+mod claim;
 mod ids;
 mod incoming;
 mod leases;
@@ -344,7 +347,7 @@ impl Store for SqliteStore {
         let outcomes = outcomes.into_iter().map(|outcome| Settling::new(outcome, &self.shared.ids)).collect();
         let settled = self.ask(|reply| Job::Settle(outcomes, reply)).await?;
         remove(settled.remove).await;
-        Ok(settled.stale)
+        Ok([settled.stale, settled.spoilt].concat())
     }
 
     async fn change(&self, changes: Vec<(EntryId, Change)>) -> Result<Vec<Changed>, StoreError> {

@@ -1,13 +1,14 @@
 //! Rust values to rows and back.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, net::IpAddr, sync::Arc};
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
+use serde::{Deserialize, Serialize};
 
 use super::{ids::key, schema::State};
 use crate::store::{
     Address, BodyKind, Edit, EntryId, Envelope, MessageId, NewEntry, Notify, Pending, Report, ReturnContent, Route,
-    Timestamp, Told, VERDICTS_AGE, VERDICTS_MOST, Verdicts,
+    Timestamp, Told, VERDICTS_AGE, VERDICTS_MOST, Verdicts, Wishes,
 };
 
 /// An accepted message, on its way into the tables.
@@ -24,7 +25,7 @@ pub(super) struct NewMessage {
 
 const MESSAGE: &str = "INSERT INTO message VALUES
     (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)";
-const ENTRY: &str = "INSERT INTO entry VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0)";
+const ENTRY: &str = "INSERT INTO entry VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0, ?14)";
 
 /// Adds the message and its entries.
 pub(super) fn insert(connection: &Connection, message: &NewMessage) -> rusqlite::Result<()> {
@@ -62,20 +63,26 @@ pub(super) fn insert(connection: &Connection, message: &NewMessage) -> rusqlite:
         prefix,
         content,
     ])?;
+    if e.wishes != Wishes::default() {
+        let wishes = wishes_to_text(&e.wishes)?;
+        connection.prepare_cached("INSERT INTO wishes VALUES (?1, ?2)")?.execute((key, wishes))?;
+    }
     for (place, entry) in (0..).zip(entries) {
-        insert_entry(connection, key, place, e.received_at, entry)?;
+        insert_entry(connection, key, place, (e.begins(), e.begins() > e.received_at), e.priority(), entry)?;
     }
     verdicts.as_ref().map_or(Ok(()), |verdicts| insert_verdicts(connection, verdicts))
 }
 
-/// Adds an entry, to be delivered at this time if it is not held.
+/// Adds an entry, to be delivered at this time if it is not held; and whether that is a time that its sender chose.
 fn insert_entry(
     connection: &Connection,
     key: i64,
     place: u32,
-    at: Timestamp,
+    (at, chosen): (Timestamp, bool),
+    priority: i8,
     entry: &NewEntry,
 ) -> rusqlite::Result<()> {
+    let waits = || chosen.then(|| format!("held until {}, as its sender asked", date(at)));
     let mailbox = match &entry.route {
         Route::Local(mailbox) => Some(mailbox),
         Route::Relay => None,
@@ -91,11 +98,17 @@ fn insert_entry(
         entry.orcpt.as_ref().map(|orcpt| &orcpt.0),
         entry.orcpt.as_ref().map(|orcpt| &orcpt.1),
         mailbox,
-        entry.held,
-        edits_to_text(&entry.edits)?,
+        entry.held.clone().or_else(waits),
+        changes_to_text(entry)?,
         pending_to_text(&entry.pending)?,
+        priority,
     ])?;
     Ok(())
+}
+
+/// RFC 3339.
+fn date(at: Timestamp) -> jiff::Timestamp {
+    i64::try_from(at).ok().and_then(|at| jiff::Timestamp::from_millisecond(at).ok()).unwrap_or(jiff::Timestamp::MAX)
 }
 
 /// An entry becomes these: see [`crate::store::Settlement::Becomes`]. There is at least one.
@@ -106,11 +119,11 @@ pub(super) fn replace(
     at: Timestamp,
     entries: &[NewEntry],
 ) -> rusqlite::Result<bool> {
-    let gone =
-        connection.prepare_cached("DELETE FROM entry WHERE message = ?1 AND place = ?2")?.execute((key, place))?;
-    if gone == 0 {
-        return Ok(false);
-    }
+    let gone = connection
+        .prepare_cached("DELETE FROM entry WHERE message = ?1 AND place = ?2 RETURNING priority")?
+        .query_row((key, place), |row| row.get(0))
+        .optional()?;
+    let Some(priority) = gone else { return Ok(false) };
     // Places that were used before stay used: an entry's id is the name of its copy.
     let next: u32 = connection
         .prepare_cached("UPDATE message SET recipients = recipients + ?2 WHERE key = ?1 RETURNING recipients - ?2")?
@@ -126,7 +139,7 @@ pub(super) fn replace(
             Route::Relay => None,
         };
         if !there.exists((key, mailbox, &entry.recipient.local, &entry.recipient.domain))? {
-            insert_entry(connection, key, place, at, entry)?;
+            insert_entry(connection, key, place, (at, false), priority, entry)?;
         }
     }
     Ok(true)
@@ -223,17 +236,44 @@ pub(super) fn read_verdicts(connection: &Connection, id: &str) -> rusqlite::Resu
     found.collect()
 }
 
+fn wishes_to_text(wishes: &Wishes) -> rusqlite::Result<String> {
+    serde_json::to_string(wishes).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+fn wishes_from_text(text: Option<String>) -> rusqlite::Result<Wishes> {
+    let wishes = text.map(|text| serde_json::from_str(&text)).transpose();
+    let wishes = wishes
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(20, rusqlite::types::Type::Text, Box::new(error)))?;
+    Ok(wishes.unwrap_or_default())
+}
+
+/// What the column `edits` holds.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Changes<'a> {
+    Edits(Cow<'a, [Edit]>),
+    More { edits: Cow<'a, [Edit]>, reverse_path: Cow<'a, Address> },
+}
+
 /// None for none, which is what almost every entry has.
-fn edits_to_text(edits: &[Edit]) -> rusqlite::Result<Option<String>> {
-    let text = (!edits.is_empty()).then(|| serde_json::to_string(edits)).transpose();
+fn changes_to_text(entry: &NewEntry) -> rusqlite::Result<Option<String>> {
+    let edits = Cow::Borrowed(entry.edits.as_slice());
+    let changes = match &entry.reverse_path {
+        Some(path) => Some(Changes::More { edits, reverse_path: Cow::Borrowed(path) }),
+        None => (!edits.is_empty()).then_some(Changes::Edits(edits)),
+    };
+    let text = changes.map(|changes| serde_json::to_string(&changes)).transpose();
     text.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
 
-fn edits_from_text(text: Option<String>) -> rusqlite::Result<Vec<Edit>> {
-    let edits = text.map(|text| serde_json::from_str(&text)).transpose();
-    let edits = edits
+fn changes_from_text(text: Option<String>) -> rusqlite::Result<(Vec<Edit>, Option<Address>)> {
+    let Some(text) = text else { return Ok((Vec::new(), None)) };
+    let changes = serde_json::from_str(&text)
         .map_err(|error| rusqlite::Error::FromSqlConversionFailure(7, rusqlite::types::Type::Text, Box::new(error)))?;
-    Ok(edits.unwrap_or_default())
+    Ok(match changes {
+        Changes::Edits(edits) => (edits.into_owned(), None),
+        Changes::More { edits, reverse_path } => (edits.into_owned(), Some(reverse_path.into_owned())),
+    })
 }
 
 pub(super) fn pending_to_text(pending: &Pending) -> rusqlite::Result<Option<String>> {
@@ -249,8 +289,8 @@ pub(super) fn pending_from_text(text: Option<String>) -> rusqlite::Result<Pendin
 }
 
 const ENVELOPE: &str = "SELECT id, received_at, size, recipients, reverse_local, reverse_domain, body, smtputf8,
-    require_tls, eight_bit, bare_line_ends, ret, envid, submitter, client, hello, identity, tls, session, listener
-    FROM message WHERE key = ?1";
+    require_tls, eight_bit, bare_line_ends, ret, envid, submitter, client, hello, identity, tls, session, listener,
+    (SELECT wishes FROM wishes WHERE message = key) FROM message WHERE key = ?1";
 const READ_ENTRY: &str =
     "SELECT attempts, recipient_local, recipient_domain, notify, orcpt_type, orcpt, mailbox, edits, pending,
         warned
@@ -340,12 +380,14 @@ fn read_envelope(row: &Row<'_>) -> rusqlite::Result<Stored> {
         size: row.get(2)?,
         eight_bit: row.get(9)?,
         bare_line_ends: row.get(10)?,
+        wishes: wishes_from_text(row.get(20)?)?,
     };
     Ok(Stored { id: MessageId::from_bytes(row.get(0)?), recipients: row.get(3)?, envelope: Arc::new(envelope) })
 }
 
 fn read_entry(row: &Row<'_>) -> rusqlite::Result<NewEntry> {
     let orcpt: (Option<String>, Option<String>) = (row.get(4)?, row.get(5)?);
+    let (edits, reverse_path) = changes_from_text(row.get(7)?)?;
     Ok(NewEntry {
         recipient: Address { local: row.get(1)?, domain: row.get(2)? },
         notify: row.get::<_, Option<i64>>(3)?.map(|bits| Notify {
@@ -355,8 +397,9 @@ fn read_entry(row: &Row<'_>) -> rusqlite::Result<NewEntry> {
         }),
         orcpt: orcpt.0.zip(orcpt.1),
         route: row.get::<_, Option<String>>(6)?.map_or(Route::Relay, Route::Local),
+        reverse_path,
         held: None,
-        edits: edits_from_text(row.get(7)?)?,
+        edits,
         pending: pending_from_text(row.get(8)?)?,
     })
 }
@@ -377,6 +420,7 @@ pub(super) fn remove(
     if recipients > 1 && connection.prepare_cached("SELECT 1 FROM entry WHERE message = ?1 LIMIT 1")?.exists([key])? {
         return Ok(Some(Removed::Entry));
     }
+    connection.prepare_cached("DELETE FROM wishes WHERE message = ?1")?.execute([key])?;
     let file = connection
         .prepare_cached("DELETE FROM message WHERE key = ?1 RETURNING content IS NULL")?
         .query_row([key], |row| row.get(0))
@@ -399,6 +443,7 @@ pub(super) enum Removed {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
+    use crate::store::{DeliverBy, Hold};
 
     /// Every envelope and entry parameter comes back as it went in.
     #[test]
@@ -424,17 +469,23 @@ mod tests {
             size: 7,
             eight_bit: true,
             bare_line_ends: true,
+            wishes: Wishes {
+                hold: Some(Hold::Until(1_700_000_001)),
+                deliver_by: Some(DeliverBy { seconds: -5, returns: false, trace: true }),
+                priority: Some(-9),
+            },
         };
         let entry = |notify, orcpt, route| NewEntry {
             recipient: address("x", "y.test"),
             notify,
             orcpt,
             route,
+            reverse_path: None,
             held: None,
             edits: vec![],
             pending: Pending::Nothing,
         };
-        let again = Pending::Rejudge { transaction: "s1.1".into(), reason: "later".into() };
+        let again = Pending::Rejudge { transaction: "s1.1".into(), reason: "later".into(), asked: None };
         let bounce = Pending::Bounce { status: "5.7.1".into(), reason: "no \"".into() };
         let edits = vec![
             Edit::Prepend(4, "X-A".into(), "ä\t\"1".into()),
@@ -443,6 +494,12 @@ mod tests {
             Edit::Remove(1),
         ];
         let entries = vec![
+            NewEntry { reverse_path: Some(address("SRS0=x", "y.test")), ..entry(None, None, Route::Relay) },
+            NewEntry {
+                reverse_path: Some(address("SRS0=x", "y.test")),
+                edits: edits.clone(),
+                ..entry(None, None, Route::Relay)
+            },
             NewEntry { edits, ..entry(None, None, Route::Local("x@y.test".into())) },
             NewEntry {
                 pending: again,
@@ -474,7 +531,7 @@ mod tests {
             for (place, entry) in (0..).zip(&entries) {
                 let found = reader.read(key(id), place).unwrap();
                 assert_eq!((found.id, found.attempts, found.late), (EntryId { message: id, index: place }, 0, false));
-                assert_eq!((&*found.message.envelope, found.message.recipients), (&envelope, 3));
+                assert_eq!((&*found.message.envelope, found.message.recipients), (&envelope, 5));
                 assert_eq!(&found.entry, entry);
             }
         }

@@ -21,7 +21,7 @@ pub(super) fn open(folder: &TempDir) -> Arc<SqliteStore> {
 pub(super) fn entry(mailbox: &str) -> NewEntry {
     let recipient = Address { local: mailbox.into(), domain: "example.test".into() };
     let route = Route::Local(recipient.to_string());
-    NewEntry { recipient, notify: None, orcpt: None, route, held: None, edits: vec![], pending: Pending::Nothing }
+    NewEntry::to(recipient, route)
 }
 
 pub(super) fn envelope() -> Envelope {
@@ -108,7 +108,7 @@ async fn settlements() {
         (Settlement::Held { reason: "for a test".into() }, false, &["a held for a test", "b queued"], 0),
         (retry(0), false, &["a queued disk full", "b queued"], 1),
         (retry(far), true, &["a queued disk full", "b queued", "notice queued"], 1),
-        (Settlement::Postponed { at: far }, false, &["a queued", "b queued"], 0),
+        (Settlement::Postponed { at: far, reason: None }, false, &["a queued", "b queued"], 0),
         (named(&["a"]), false, &["a queued", "b queued"], 0),
         (named(&["c", "a", "d"]), false, &["c queued", "b queued", "a queued", "d queued"], 0),
         // Nobody gets a message twice, and what is redirected to nobody is gone.
@@ -165,6 +165,65 @@ async fn settlements() {
         assert_eq!(store.settle(all).await.unwrap(), []);
         let left = expected.iter().filter(|line| line.contains("held")).count();
         assert_eq!(store.list().await.unwrap().len(), left, "{case}");
+    }
+}
+
+/// Those whom one notice tells of are settled together or, if one of them is not ours to settle, not at all; then their
+/// leases go on, and each can be settled alone.
+#[tokio::test]
+async fn one_notice_for_several() {
+    let notice = || Notice {
+        envelope: envelope(),
+        content: b"Subject: notice\r\n\r\n".to_vec(),
+        entries: vec![entry("notice")],
+    };
+    // Which of a, b, c has a stale lease, whether anybody brings the notice; what comes back and what is there then.
+    for (case, stale, brought, refused, expected) in [
+        ("all is well", None, true, &[][..], &["d queued", "notice queued"][..]),
+        ("who brings it is stale", Some(0), true, &[0, 1, 2], &["a leased", "b leased", "c leased", "d queued"]),
+        ("another one is stale", Some(2), true, &[0, 1, 2], &["a leased", "b leased", "c leased", "d queued"]),
+        ("nobody brings it", None, false, &[0, 1, 2], &["a leased", "b leased", "c leased", "d queued"]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(&folder);
+        accept(&store, b"x", ["a", "b", "c", "d", "e"].map(entry).into()).await;
+        let mut leases = store.claim(now(), 5, LEASE).await.unwrap();
+        let others = leases.split_off(3);
+        if let Some(place) = stale {
+            let lease: &mut Lease = &mut leases[place];
+            lease.token -= 1;
+        }
+        let failed = |lease: &Lease| {
+            let failed = Settlement::Failed { status: "5.0.0".into(), reason: "no".into() };
+            Outcome::from((lease.clone(), failed))
+        };
+        let first = leases[0].entry;
+        let mut outcomes: Vec<Outcome> = leases.iter().map(failed).collect();
+        outcomes[0].notice = brought.then(notice);
+        outcomes[1..].iter_mut().for_each(|outcome| outcome.told_with = Some(first));
+        // What has nothing to do with it is settled whatever becomes of it.
+        let retry = Settlement::Retry { at: u64::MAX >> 1, reason: "later".into() };
+        outcomes.push((others[0].clone(), retry).into());
+        outcomes.push((others[1].clone(), Settlement::Delivered).into());
+        let mut found: Vec<u32> = store.settle(outcomes).await.unwrap().iter().map(|entry| entry.index).collect();
+        found.sort_unstable();
+        assert_eq!(found, refused, "{case}");
+        let listed = || async {
+            let lines = store.list().await.unwrap();
+            let name = |line: &Listed| line.recipient.trim_end_matches("@example.test").to_owned();
+            lines.iter().map(|line| format!("{} {}", name(line), line.state)).collect::<Vec<_>>()
+        };
+        assert_eq!(listed().await, expected, "{case}");
+        if refused.is_empty() {
+            continue;
+        }
+        // Each alone: whoever is stale still is.
+        let alone = leases.iter().map(|lease| Outcome { notice: Some(notice()), ..failed(lease) }).collect();
+        let found = store.settle(alone).await.unwrap();
+        let still: Vec<EntryId> = stale.map(|place| leases[place].entry).into_iter().collect();
+        assert_eq!(found, still, "{case}");
+        let notices = listed().await.iter().filter(|line| *line == "notice queued").count();
+        assert_eq!(notices, 3 - still.len(), "{case}");
     }
 }
 
@@ -329,9 +388,9 @@ async fn one_process_and_one_schema() {
     assert!(list(&folder.path().join("none")).unwrap().is_none());
 
     let connection = Connection::open(folder.path().join("store/store.db")).unwrap();
-    connection.pragma_update(None, "user_version", 4).unwrap();
+    connection.pragma_update(None, "user_version", 5).unwrap();
     let error = SqliteStore::open(folder.path(), 0, Metrics::new()).err().unwrap().to_string();
-    assert!(error.contains("has schema 4, this version knows 3"), "{error}");
+    assert!(error.contains("has schema 5, this version knows 4"), "{error}");
 }
 
 #[tokio::test]
@@ -445,10 +504,16 @@ async fn verdicts_are_kept_and_expire() {
 /// What earlier versions stored is read, and changed at the next start: what had failed is now told to its sender.
 #[tokio::test]
 async fn earlier_schemas_are_carried_over() {
+    let third = "DROP TABLE wishes; DROP INDEX due; DROP INDEX ranked; ALTER TABLE entry DROP COLUMN priority;
+        CREATE INDEX due ON entry (next_attempt) WHERE state = 0;
+        UPDATE entry SET pending = json_object('Bounce', json_object('status', '5.0.0', 'reason', 'it said \"no\"'))
+        WHERE place = 1;";
     let second = "DROP TABLE report; ALTER TABLE entry DROP COLUMN pending; ALTER TABLE entry DROP COLUMN warned;
         UPDATE entry SET state = 2, next_attempt = NULL, reason = 'it said \"no\"' WHERE place = 1;";
     let first = "DROP TABLE verdicts; ALTER TABLE entry DROP COLUMN edits;";
-    for (version, back) in [(1, format!("{second} {first}")), (2, second.to_owned())] {
+    for (version, back) in
+        [(1, format!("{third} {second} {first}")), (2, format!("{third} {second}")), (3, third.to_owned())]
+    {
         let folder = tempfile::tempdir().unwrap();
         let store = open(&folder);
         let id = accept(&store, b"x", vec![entry("a"), entry("b")]).await;

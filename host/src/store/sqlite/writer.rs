@@ -2,6 +2,7 @@
 //! fsync makes many messages durable. The answers go out after the commit, and the log is checkpointed after those.
 
 use std::{
+    collections::HashSet,
     path::PathBuf,
     sync::{
         Arc,
@@ -19,6 +20,7 @@ use tracing::{error, warn};
 use super::{
     Agenda,
     bodies::{self, Bodies, BodyFile},
+    claim::{self, Due},
     ids::{Ids, key, now},
     leases::Leases,
     lock::Lock,
@@ -84,6 +86,8 @@ impl Settling {
 pub(super) struct Settled {
     /// Leases that were no longer valid.
     pub(super) stale: Vec<EntryId>,
+    /// Leases that are, of entries whose notice would have told of a stale one too.
+    pub(super) spoilt: Vec<EntryId>,
     /// What came of each change.
     pub(super) changed: Vec<Changed>,
     /// Files of messages that are gone.
@@ -291,21 +295,26 @@ impl Writer {
                     let _ = reply.send(Ok(()));
                 }
                 Job::Settle(outcomes, reply) => {
+                    let result = settled.next().unwrap_or_default();
                     let mut leases = self.leases.lock();
                     for Settling { outcome, notice } in outcomes {
+                        if result.spoilt.contains(&outcome.lease.entry) {
+                            continue;
+                        }
                         let entry = (key(outcome.lease.entry.message), outcome.lease.entry.index);
                         if leases.valid(entry, outcome.lease.token) {
                             leases.end(entry);
                         }
                         let again = match outcome.settlement {
-                            Settlement::Retry { at, .. } | Settlement::Postponed { at } => Some(at),
+                            // Of a delay, too, the sender is told now.
+                            _ if notice.is_some() => Some(0),
+                            Settlement::Retry { at, .. } | Settlement::Postponed { at, .. } => Some(at),
                             Settlement::Becomes(_) => Some(0),
-                            _ => notice.map(|_| 0),
+                            _ => None,
                         };
                         soonest = again.map_or(soonest, |at| Some(soonest.unwrap_or(at).min(at)));
                     }
                     drop(leases);
-                    let result = settled.next().unwrap_or_default();
                     if let Err(Ok(unheard)) = reply.send(Ok(result)) {
                         unheard.remove.iter().for_each(|path| bodies::remove(path));
                     }
@@ -367,10 +376,16 @@ impl Writer {
         let mut settled = Settled::default();
         let mut verdicts = Vec::new();
         let leases = self.leases.lock();
+        let spoilt = self.spoilt(outcomes, &leases)?;
         for Settling { outcome, notice } in outcomes {
             let entry = outcome.lease.entry;
             let valid = leases.valid((key(entry.message), entry.index), outcome.lease.token);
-            if !(valid && self.end(outcome, notice.is_some(), &mut settled)?) {
+            if spoilt.contains(&outcome.told_with.unwrap_or(entry)) {
+                if valid { &mut settled.spoilt } else { &mut settled.stale }.push(entry);
+                continue;
+            }
+            let told = notice.is_some() || outcome.told_with.is_some();
+            if !(valid && self.end(outcome, told, &mut settled)?) {
                 settled.stale.push(entry);
                 continue;
             }
@@ -390,6 +405,29 @@ impl Writer {
         Ok(settled)
     }
 
+    /// The notices that tell of several entries, one of which is not ours to settle, or gone; each by the entry that brings it.
+    fn spoilt(&self, outcomes: &[Settling], leases: &Leases) -> Result<HashSet<EntryId>, rusqlite::Error> {
+        let shared: HashSet<EntryId> = outcomes.iter().filter_map(|settling| settling.outcome.told_with).collect();
+        let mut spoilt = shared.clone();
+        if shared.is_empty() {
+            return Ok(spoilt);
+        }
+        // One that nobody brings stays among them.
+        for entry in outcomes.iter().filter(|settling| settling.notice.is_some()).map(|s| s.outcome.lease.entry) {
+            spoilt.remove(&entry);
+        }
+        let mut there = self.connection.prepare_cached("SELECT 1 FROM entry WHERE message = ?1 AND place = ?2")?;
+        for Settling { outcome, .. } in outcomes {
+            let entry = outcome.lease.entry;
+            let notice = outcome.told_with.unwrap_or(entry);
+            let place = (key(entry.message), entry.index);
+            if shared.contains(&notice) && !(leases.valid(place, outcome.lease.token) && there.exists(place)?) {
+                spoilt.insert(notice);
+            }
+        }
+        Ok(spoilt)
+    }
+
     /// The entry as the outcome leaves it. False: there is none.
     fn end(&self, outcome: &Outcome, told: bool, settled: &mut Settled) -> Result<bool, rusqlite::Error> {
         let lease = &outcome.lease;
@@ -402,7 +440,7 @@ impl Writer {
             Settlement::Delivered | Settlement::Becomes(_) => return self.remove(lease, settled),
             Settlement::Failed { .. } if told => return self.remove(lease, settled),
             Settlement::Retry { at, reason } => (State::Queued, Some(*at), attempts, Some(reason)),
-            Settlement::Postponed { at } => (State::Queued, Some(*at), lease.attempts, None),
+            Settlement::Postponed { at, reason } => (State::Queued, Some(*at), lease.attempts, reason.as_ref()),
             Settlement::Failed { reason, .. } => (State::Held, None, attempts, Some(reason)),
             Settlement::Held { reason } => (State::Held, None, lease.attempts, Some(reason)),
         };
@@ -429,43 +467,24 @@ impl Writer {
     /// Reads only, so it costs no fsync. It comes after the commit: what it sees is durable.
     fn claim(&mut self, now: Timestamp, n: usize, lease: Duration) -> Result<Vec<Lease>, rusqlite::Error> {
         let mut leases = self.leases.lock();
+        let Due { entries, next } = claim::due(&self.connection, now, n, |entry| leases.until(entry))?;
         let mut reader = EntryReader::new(&self.connection)?;
-        let mut claimed = Vec::new();
-        let mut soonest = Timestamp::MAX;
-        let mut due = self.connection.prepare_cached(
-            "SELECT message, place, next_attempt FROM entry INDEXED BY due WHERE state = 0 ORDER BY next_attempt",
-        )?;
-        let mut rows = due.query(())?;
-        while let Some(row) = rows.next()? {
-            let entry = (row.get(0)?, row.get(1)?);
-            // What is leased stays in the index: there are only as many as are being worked on.
-            let at = leases.until(entry).unwrap_or(0).max(row.get(2)?);
-            if claimed.len() == n {
-                soonest = soonest.min(at);
-                if at <= now {
-                    break;
-                }
-            } else if at <= now {
-                let found = reader.read(entry.0, entry.1)?;
-                let (token, unsettled) = leases.give(entry, now, lease);
-                claimed.push(Lease {
-                    entry: found.id,
-                    token,
-                    envelope: found.message.envelope,
-                    recipient: found.entry,
-                    recipients: found.message.recipients,
-                    attempts: found.attempts,
-                    unsure: found.attempts > 0 || unsettled || entry.0 < self.first,
-                    late: found.late,
-                });
-            } else {
-                soonest = soonest.min(at);
-            }
-            if row.get::<_, Timestamp>(2)? > now {
-                break;
-            }
+        let mut claimed = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let found = reader.read(entry.0, entry.1)?;
+            let (token, unsettled) = leases.give(entry, now, lease);
+            claimed.push(Lease {
+                entry: found.id,
+                token,
+                envelope: found.message.envelope,
+                recipient: found.entry,
+                recipients: found.message.recipients,
+                attempts: found.attempts,
+                unsure: found.attempts > 0 || unsettled || entry.0 < self.first,
+                late: found.late,
+            });
         }
-        self.agenda.set(soonest);
+        self.agenda.set(next);
         Ok(claimed)
     }
 

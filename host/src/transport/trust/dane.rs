@@ -13,7 +13,7 @@ use super::Chain;
 use crate::dns::Tlsa;
 
 /// The server's own certificate.
-const DANE_EE: u8 = 3;
+pub(super) const DANE_EE: u8 = 3;
 /// One that vouches for it.
 const DANE_TA: u8 = 2;
 
@@ -58,7 +58,7 @@ pub(super) fn verify(
     if good().any(|record| record.usage == DANE_EE && fits(record, chain.end_entity)) {
         return Ok(ServerCertVerified::assertion());
     }
-    let mut why = "DANE: no TLSA record fits the server's certificate".to_owned();
+    let mut why = "no TLSA record fits the server's certificate".to_owned();
     for record in good().filter(|record| record.usage == DANE_TA) {
         // RFC 7672 section 3.1.2: the server shows the trust anchor too, unless the record itself is one.
         let own = (record.selector == 0 && record.matching == 0).then(|| CertificateDer::from(record.data.clone()));
@@ -73,7 +73,7 @@ pub(super) fn verify(
                 Ok(verified) => return Ok(verified),
                 Err(error) => {
                     why = format!(
-                        "DANE: the certificate below the trust anchor is not good for {}: {error}",
+                        "the certificate below the trust anchor is not good for {}: {error}",
                         names.join(" or ")
                     );
                 }

@@ -186,3 +186,37 @@ async fn fan_out_is_bounded() {
         assert!(outcome.sent_away && outcome.fate().is_accepted());
     }
 }
+
+/// What a recipient's plugins did by RCPT is there when only the content is judged again.
+#[tokio::test]
+async fn judging_again_goes_on_from_rcpt() {
+    let log = Log::default();
+    let envelope = Fake::make(&log, "f", &[Hook::Recipient], |_, wishes| {
+        wishes.redirect = Some(vec![full("b")]);
+        append(wishes, "X-Envelope", "1");
+        Verdict::Proceed
+    });
+    let edits = Fake::make(&log, "e", &[Hook::RecipientMessage], |_, wishes| {
+        append(wishes, "X-Content", "1");
+        Verdict::Proceed
+    });
+    let busy = Arc::new(parking_lot::Mutex::new(true));
+    let still = busy.clone();
+    let guard = Fake::make(&log, "guard", &[Hook::RecipientMessage], move |_, _| match *still.lock() {
+        true => defer("wait"),
+        false => Verdict::Proceed,
+    });
+    let chains = chains(vec![envelope, edits, guard], &[("*", "f e guard")]).unwrap();
+    let mut first = judging(&chains).sending_on(policy());
+    first.envelope(&[to("a")]).await;
+    let outcome = first.message(message(), 4).await.remove(0);
+    assert_eq!(shown(&outcome), "deferred: wait");
+    assert_eq!(outcome.asked.0.len(), 1, "{:?}", outcome.asked);
+    *busy.lock() = false;
+    let (address, route) = to("a");
+    let mut second = judging(&chains).sending_on(policy());
+    second.again(&address, &route, &outcome.asked.0, outcome.asked.1.as_deref());
+    let outcome = second.message(message(), 4).await.remove(0);
+    assert_eq!((shown(&outcome).as_str(), outcome.forwarded_by.as_deref()), ("away (b accepted)", Some("f")));
+    assert_eq!(outcome.wishes.edits.len(), 2, "{:?}", outcome.wishes);
+}

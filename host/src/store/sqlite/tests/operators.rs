@@ -138,6 +138,7 @@ async fn operations_in_states() {
 fn shown(line: &Listed) -> String {
     let pending = match &line.pending {
         crate::store::Pending::Nothing => String::new(),
+        crate::store::Pending::Expanded => "expanded".into(),
         crate::store::Pending::Rejudge { reason, .. } => format!("judge {reason}"),
         crate::store::Pending::Bounce { status, reason } => format!("bounce {status} {reason}"),
     };
@@ -150,7 +151,7 @@ async fn make(store: &SqliteStore, is: Is) -> (EntryId, Option<Lease>) {
     let mut new = entry("a");
     match is {
         Is::Held => new.held = Some("quarantined".into()),
-        Is::Rejudge => new.pending = Pending::Rejudge { transaction: "t".into(), reason: "later".into() },
+        Is::Rejudge => new.pending = Pending::Rejudge { transaction: "t".into(), reason: "later".into(), asked: None },
         Is::Refused => new.pending = Pending::Bounce { status: "5.1.1".into(), reason: "refused".into() },
         _ => {}
     }
