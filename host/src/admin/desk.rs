@@ -17,7 +17,7 @@ use crate::{
     deliver,
     observe::{Metrics, events},
     policy::chain::Record,
-    queue::{self, Rules},
+    queue::{self, Bell, Rules},
     store::{
         Body, Change, Changed, Detail, Details, EntryId, Filter, MessageId, Store, StoreError, Verdicts, sqlite::now,
     },
@@ -87,17 +87,19 @@ pub struct Desk {
     rules: Arc<dyn Rules>,
     config: Arc<ArcSwap<Config>>,
     metrics: Arc<Metrics>,
+    bell: Arc<Bell>,
 }
 
 impl Desk {
-    /// `rules`: who knows the plugins of a recipient. The configuration may change.
+    /// `rules`: who knows the plugins of a recipient. The configuration may change. `bell`: where the queue hears of changes.
     pub fn new(
         store: Arc<dyn Store>,
         rules: Arc<dyn Rules>,
         config: Arc<ArcSwap<Config>>,
         metrics: Arc<Metrics>,
+        bell: Arc<Bell>,
     ) -> Self {
-        Self { store, rules, config, metrics }
+        Self { store, rules, config, metrics, bell }
     }
 
     fn on_hold(&self) -> bool {
@@ -276,7 +278,14 @@ impl Desk {
     /// Changes, logs and counts.
     async fn commit(&self, job: &Job, changes: Vec<(EntryId, Change)>) -> Result<Vec<(EntryId, Changed)>, StoreError> {
         let entries: Vec<_> = changes.iter().map(|(entry, _)| *entry).collect();
+        if matches!(job.operation, Operation::Retry | Operation::Release) {
+            // Before they are due.
+            self.bell.wanted_now();
+        }
         let results: Vec<_> = entries.into_iter().zip(self.store.change(changes).await?).collect();
+        if job.operation == Operation::Drop {
+            self.bell.reported();
+        }
         let done: Vec<_> = results.iter().filter(|(_, changed)| *changed == Changed::Done).collect();
         for (entry, _) in &done {
             events::queue_changed(job.name(), entry, &job.by, &job.reason);

@@ -86,7 +86,7 @@ impl Rig {
         let store = SqliteStore::open(folder.path(), 0, metrics.clone()).unwrap();
         let config = Config { data: folder.path().to_owned(), ..Config::default() };
         let config = Arc::new(ArcSwap::from_pointee(config));
-        let desk = || Desk::new(store.clone(), Arc::new(House), config.clone(), metrics.clone());
+        let desk = || Desk::new(store.clone(), Arc::new(House), config.clone(), metrics.clone(), Arc::default());
         let tcp = Endpoint::Tcp("127.0.0.1:0".parse().unwrap());
         let tcp = Admin::open(&tcp, folder.path(), desk()).await.unwrap();
         let Endpoint::Tcp(address) = *tcp.endpoint() else { panic!("{}", tcp.endpoint()) };
@@ -441,7 +441,8 @@ async fn the_socket() {
     let uid = rustix::process::getuid().as_raw();
     assert_eq!(page["entries"][0]["reason"], format!("held by somebody (uid {uid}): x"));
 
-    let desk = || Desk::new(rig.store.clone(), Arc::new(House), rig.config.clone(), rig.metrics.clone());
+    let desk =
+        || Desk::new(rig.store.clone(), Arc::new(House), rig.config.clone(), rig.metrics.clone(), Arc::default());
     let other = rig.folder.path().join("other");
     let served = Admin::open(&Endpoint::Unix(other.clone()), rig.folder.path(), desk()).await.unwrap();
     drop(served);

@@ -33,7 +33,8 @@ pub struct Entry {
     pub attempts: u32,
     /// The next attempt, if one is planned.
     pub next_attempt: Option<Timestamp>,
-    /// What comes before delivery: `judge` (its plugins are asked again) or `bounce` (its sender is told).
+    /// What comes before delivery: `judge` (its plugins are asked again), `bounce` (its sender is told), `expanded` (others get
+    /// it instead, and its sender is told that).
     pub pending: Option<String>,
     /// Why that is so.
     pub pending_reason: Option<String>,
@@ -122,6 +123,14 @@ pub struct Message {
     pub session: String,
     /// The listener's name.
     pub listener: String,
+    /// It goes at this time or later, as its sender wants.
+    pub not_before: Option<Timestamp>,
+    /// It is to be there by then.
+    pub deliver_by: Option<Timestamp>,
+    /// If it is not, it goes back.
+    pub returns: bool,
+    /// -9 to 9.
+    pub priority: i8,
     /// The header of the message as it is stored, with what this server added; the first 64 KiB.
     pub header: String,
     /// Those that are not done.
@@ -140,6 +149,8 @@ pub struct Recipient {
     pub notify: Option<Vec<String>>,
     /// The original recipient, with its type.
     pub orcpt: Option<String>,
+    /// In whose name it goes to another server, if not in the sender's.
+    pub sent_as: Option<String>,
     /// Changes of the header in this recipient's copy.
     pub edits: usize,
     /// Whoever is to be told that it is late has been.
@@ -176,6 +187,10 @@ impl Message {
             tls: e.tls.clone(),
             session: e.session.clone(),
             listener: e.listener.clone(),
+            not_before: Some(e.begins()).filter(|begins| *begins > e.received_at),
+            deliver_by: e.deadline(),
+            returns: e.returns_at().is_some(),
+            priority: e.priority(),
             header: head(header),
             recipients: details.entries.iter().map(|detail| Recipient::new(detail, on_hold)).collect(),
         }
@@ -201,6 +216,7 @@ impl Recipient {
                 named.into_iter().filter(|(_, wanted)| *wanted).map(|(name, _)| name.to_owned()).collect()
             }),
             orcpt: entry.orcpt.as_ref().map(|(kind, address)| format!("{kind};{address}")),
+            sent_as: entry.reverse_path.as_ref().map(ToString::to_string),
             edits: entry.edits.len(),
             late: detail.late,
             entry: Entry::new(detail.listed.clone(), on_hold),
@@ -347,7 +363,7 @@ pub struct Came {
 pub struct Each {
     /// Its id, or that of a message that has no entries.
     pub entry: String,
-    /// `done`, `unneeded`, `leased`, `held`, `no-sender`, `gone`.
+    /// `done`, `unneeded`, `leased`, `held`, `early`, `no-sender`, `gone`.
     pub result: String,
 }
 

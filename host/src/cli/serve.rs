@@ -45,7 +45,7 @@ use crate::{
         chain::Chains,
         srs::{Srs, SrsError},
     },
-    queue,
+    queue::{self, Bell, Orders},
     store::{
         Store as _, StoreError,
         sqlite::{OpenError, SqliteStore},
@@ -208,7 +208,8 @@ impl Server {
         let shared = Shared::new(engine, store.clone(), metrics.clone(), current);
         let live = Arc::new(ArcSwap::new(config.clone()));
         // Whoever sees the server listen can reach this, too.
-        let admin = admin(&live, &shared, &metrics).await?;
+        let bell = Arc::new(Bell::default());
+        let admin = admin(&live, &shared, &metrics, &bell).await?;
         let mut listeners = Listeners::default();
         listeners.become_these(&shared, &config.listeners)?;
         let health = Arc::new(Health::default());
@@ -228,8 +229,8 @@ impl Server {
             store.release(queue::NEEDS_OUTBOUND).await?;
         }
         let (stop, stopped) = watch::channel(false);
-        let rules = shared.clone();
-        let deliveries = queue::run(store, live.clone(), Config::maildir, rules, courier.clone(), metrics, stopped);
+        let (rules, orders) = (shared.clone(), Orders { stop: stopped, bell });
+        let deliveries = queue::run(store, live.clone(), Config::maildir, rules, courier.clone(), metrics, orders);
         let task = tokio::spawn(deliveries);
         let reload = Reload::default();
         let queue = Queue { config: live, stop, task };
@@ -344,10 +345,11 @@ async fn admin(
     config: &Arc<ArcSwap<Config>>,
     shared: &Arc<Shared>,
     metrics: &Arc<Metrics>,
+    bell: &Arc<Bell>,
 ) -> Result<Option<JoinHandle<()>>, ServeError> {
     let current = config.load_full();
     let Some(endpoint) = current.admin.endpoint(&current.data).map_err(ServeError::Endpoint)? else { return Ok(None) };
-    let desk = Desk::new(shared.store.clone(), shared.clone(), config.clone(), metrics.clone());
+    let desk = Desk::new(shared.store.clone(), shared.clone(), config.clone(), metrics.clone(), bell.clone());
     match Admin::open(&endpoint, &current.data, desk).await {
         Ok(admin) => {
             events::listening("admin", "admin", admin.endpoint());

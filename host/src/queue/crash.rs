@@ -11,6 +11,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use tokio::sync::watch;
+
 use super::{tests::*, *};
 use crate::store::{Content, NewEntry, sqlite::SqliteStore};
 

@@ -62,6 +62,15 @@ impl Destinations {
     }
 }
 
+impl Destinations {
+    /// Somebody wants mail tried now: whoever rests has rested.
+    pub(super) fn wake(&self, now: Timestamp) {
+        for destination in self.known.values() {
+            destination.state.lock().shape.wake(now);
+        }
+    }
+}
+
 /// A place, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Place {

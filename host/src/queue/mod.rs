@@ -8,6 +8,7 @@
 //! hook `delivery` and the grant. Entries that wait for plugins go by lanes of their own ([`lanes`]), those for other servers by
 //! destination ([`destinations`]), the others in batches.
 
+mod bell;
 mod destinations;
 mod ending;
 mod facts;
@@ -33,17 +34,15 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::{
-    sync::{Notify, watch},
-    task::{JoinSet, spawn_blocking},
-};
+use tokio::task::{JoinSet, spawn_blocking};
 use tracing::{error, warn};
 
-use self::{destinations::Destinations, ending::End, lanes::Lanes, notices::Ended, plugins::Work, shape::Wait};
 pub use self::{
+    bell::{Bell, Orders},
     reports::dropped,
     rules::{Judged, Rules},
 };
+use self::{destinations::Destinations, ending::End, lanes::Lanes, notices::Ended, plugins::Work, shape::Wait};
 use crate::{
     config::Config,
     deliver::{Parcel, maildir::Maildirs, smtp::courier::Courier},
@@ -76,8 +75,7 @@ struct Shared {
     maildirs: Arc<Maildirs>,
     /// Takes mail to other servers; without it, it is held.
     courier: Option<Arc<Courier>>,
-    /// There is something to report.
-    reported: Notify,
+    bell: Arc<Bell>,
 }
 
 /// Delivers until `stop` is true or its sender is gone, then ends what is under way. A changed configuration is obeyed from the next batch on.
@@ -88,10 +86,11 @@ pub async fn run(
     rules: Arc<dyn Rules>,
     courier: Option<Arc<Courier>>,
     metrics: Arc<Metrics>,
-    mut stop: watch::Receiver<bool>,
+    orders: impl Into<Orders>,
 ) {
+    let Orders { mut stop, bell } = orders.into();
     let maildirs = Arc::new(Maildirs::new(&config.load().name));
-    let shared = Arc::new(Shared { store, config, places, rules, metrics, maildirs, courier, reported: Notify::new() });
+    let shared = Arc::new(Shared { store, config, places, rules, metrics, maildirs, courier, bell });
     let reports = tokio::spawn(reports::run(shared.clone(), stop.clone()));
     let (mut lanes, mut destinations) = (Lanes::default(), Destinations::default());
     let (mut tasks, mut slow) = (JoinSet::new(), JoinSet::new());
@@ -115,6 +114,9 @@ pub async fn run(
         let current = shared.config.load_full();
         if current.queue.hold {
             continue;
+        }
+        if shared.bell.take_wanted_now() {
+            destinations.wake(now());
         }
         match shared.store.claim(now(), BATCH, LEASE).await {
             Ok(leases) if leases.is_empty() => {}
@@ -288,7 +290,7 @@ async fn settle(shared: &Shared, config: &Config, mut ended: Vec<Ended>) {
                 let refused: HashSet<_> = refused.into_iter().collect();
                 let settled = |outcome: &&Outcome| !refused.contains(&outcome.lease.entry);
                 if outcomes.iter().filter(settled).any(|outcome| outcome.report.is_some()) {
-                    shared.reported.notify_one();
+                    shared.bell.reported();
                 }
                 let shared_notice: HashSet<_> = outcomes.iter().filter_map(|outcome| outcome.told_with).collect();
                 ended.retain(|one| refused.contains(&one.entry()));

@@ -25,9 +25,6 @@ const TRIES: u32 = 6;
 /// The first wait after a failure, milliseconds; each one is four times the one before: the last is after 6 hours.
 const WAIT: u64 = 30_000;
 
-/// Milliseconds between looks at the outbox, at the most.
-const LOOK: u64 = 60_000;
-
 /// A row of the outbox: all that is told, because the message may be gone by then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Row {
@@ -98,8 +95,8 @@ pub(super) async fn run(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     loop {
         let wait = match shared.store.reports(now(), BATCH).await {
             Ok((due, next)) if due.is_empty() => {
-                // Never longer than a minute: the clock may be set, and an operator's change is not announced.
-                Duration::from_millis(next.map_or(LOOK, |next| next.saturating_sub(now()).clamp(1, LOOK)))
+                // Never longer than an hour: the clock may be set.
+                Duration::from_millis(next.map_or(3_600_000, |next| next.saturating_sub(now()).clamp(1, 3_600_000)))
             }
             Ok((due, _)) => {
                 let told = tell_all(&shared, due).await;
@@ -119,7 +116,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
         tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => return,
-            () = shared.reported.notified(), if !wait.is_zero() => {}
+            () = shared.bell.reported.notified(), if !wait.is_zero() => {}
             () = tokio::time::sleep(wait) => {}
         }
     }

@@ -152,6 +152,14 @@ impl Shape {
         Begin::Now(self.begun)
     }
 
+    /// It has rested: the next one tries whether the destination is back.
+    pub(super) fn wake(&mut self, now: Timestamp) {
+        if let Some((until, _)) = &mut self.rest {
+            *until = now.min(*until);
+            self.back = now;
+        }
+    }
+
     /// The attempt of this number has ended. If the destination is to rest now: until when, and why.
     pub(super) fn ended(&mut self, number: u64, health: Health, now: Timestamp) -> Option<(Timestamp, &str)> {
         self.active = self.active.saturating_sub(1);
@@ -271,6 +279,25 @@ mod tests {
         let Begin::Now(number) = shape.begin(now) else { panic!("{shape:?}") };
         shape.ended(number, Health::Well, now);
         assert!(shape.admit(now, true).is_ok() && !begun(&mut shape, now).is_empty(), "{shape:?}");
+    }
+
+    #[test]
+    fn who_is_woken_is_tried_by_one_at_once() {
+        let mut shape = Shape::new(terms());
+        shape.wake(0);
+        for _ in 0..GONE {
+            let Begin::Now(number) = shape.begin(0) else { panic!("{shape:?}") };
+            shape.ended(number, gone(), 0);
+        }
+        assert!(shape.admit(1, true).is_err());
+        shape.wake(1);
+        assert!(shape.admit(1, true).is_ok());
+        let Begin::Now(number) = shape.begin(1) else { panic!("{shape:?}") };
+        let Begin::Rest(wait) = shape.begin(1) else { panic!("only one: {shape:?}") };
+        assert!(wait.at < 1 + 2 * TRYING, "{wait:?}");
+        shape.ended(number, gone(), 1);
+        let Err(again) = shape.admit(2, true) else { panic!("{shape:?}") };
+        assert!(again.at > 100_000, "it rests again, for longer: {again:?}");
     }
 
     #[test]

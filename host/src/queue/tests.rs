@@ -7,6 +7,8 @@ mod plugins;
 
 use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::Path, time::Instant};
 
+use tokio::sync::watch;
+
 use super::*;
 use crate::config::Queue;
 use crate::plugin::hook::{Facts, Message, Plugin, Ran};
@@ -149,7 +151,7 @@ impl Rig {
             metrics: Metrics::new(),
             maildirs: Arc::new(Maildirs::new("mx.test")),
             courier: None,
-            reported: Notify::new(),
+            bell: Arc::default(),
         }
     }
 

@@ -162,14 +162,14 @@ pub struct Detail {
 /// What is wanted of an entry. An entry that is being worked on is never changed: whoever works on it settles it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// What is queued is due now.
+    /// What is queued is due now; what its sender wants to go at a later time is not (RFC 4865).
     Retry,
     /// What is queued is held.
     Hold {
         /// Who, and why.
         reason: String,
     },
-    /// What is held is due now, as if it had never been tried without success.
+    /// What is held is due now, or when its sender wants it to go.
     Release,
     /// It is gone, and its sender is not told.
     Drop {
@@ -200,6 +200,8 @@ pub enum Changed {
     Leased,
     /// Not retried: it is held, and has to be released.
     Held,
+    /// Not retried: the time that its sender has chosen is still to come.
+    Early,
     /// Not bounced: nobody sent it. RFC 5321 section 4.5.5.
     NoSender,
     /// There is no such entry (any more).
@@ -208,7 +210,8 @@ pub enum Changed {
 
 impl Changed {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Done, Self::Unneeded, Self::Leased, Self::Held, Self::NoSender, Self::Gone];
+    pub const ALL: [Self; 7] =
+        [Self::Done, Self::Unneeded, Self::Leased, Self::Held, Self::Early, Self::NoSender, Self::Gone];
 
     /// One word for it.
     #[must_use]
@@ -218,6 +221,7 @@ impl Changed {
             Self::Unneeded => "unneeded",
             Self::Leased => "leased",
             Self::Held => "held",
+            Self::Early => "early",
             Self::NoSender => "no-sender",
             Self::Gone => "gone",
         }

@@ -120,7 +120,7 @@ impl Told {
         for each in came.entries {
             let changed = Changed::ALL.into_iter().find(|changed| changed.as_str() == each.result);
             *self.counts.entry(changed.map_or("of an unknown kind", Changed::as_str)).or_default() += 1;
-            let done = matches!(changed, Some(Changed::Done | Changed::Unneeded));
+            let done = changed.is_some_and(|changed| self.is_well(changed));
             if self.json {
                 self.out.json(&each)?;
             } else if self.all || !done {
@@ -132,15 +132,26 @@ impl Told {
         Ok(())
     }
 
+    /// Nothing is left to be done. What a filter chose may be so that it can not be changed, or gone by then.
+    fn is_well(&self, changed: Changed) -> bool {
+        match changed {
+            Changed::Done | Changed::Unneeded => true,
+            Changed::Held | Changed::Early | Changed::Gone => !self.all,
+            Changed::Leased | Changed::NoSender => false,
+        }
+    }
+
     fn end(mut self, operation: Operation, bounce: bool) -> Result<(), QueueError> {
         let of = |changed: Changed| self.counts.get(changed.as_str()).copied().unwrap_or(0);
-        let (done, unneeded) = (of(Changed::Done), of(Changed::Unneeded));
+        let done = of(Changed::Done);
+        let unneeded: u64 =
+            Changed::ALL.into_iter().filter(|one| *one != Changed::Done && self.is_well(*one)).map(of).sum();
         let left = self.counts.values().sum::<u64>() - done - unneeded;
         if !self.json && !self.all {
             let how = if bounce { "dropped, and their senders are told" } else { past(operation) };
             let rest = match unneeded {
                 0 => String::new(),
-                unneeded => format!(", {unneeded} needed no change"),
+                unneeded => format!(", {unneeded} as they were"),
             };
             self.out.write(|out| writeln!(out, "{} {how}{rest}.", counted(done, "entry")))?;
         }
@@ -170,6 +181,7 @@ fn said(operation: Operation, changed: Changed) -> &'static str {
         (Changed::Unneeded, _) => "there is nothing to be done with it",
         (Changed::Leased, _) => "is being worked on just now, and was left alone; try again",
         (Changed::Held, _) => "is held; `hermetic queue release` lets it go",
+        (Changed::Early, _) => "waits for the time that its sender has chosen",
         (Changed::NoSender, _) => "has the null reverse-path, so nobody can be told; drop it without --bounce",
         (Changed::Gone, _) => "is not in the queue (any more)",
     }

@@ -166,6 +166,7 @@ fn print_entry(out: &mut dyn Write, entry: &Entry) -> io::Result<()> {
     match entry.pending.as_deref() {
         Some("judge") => writeln!(out, "    to be judged again, because it was {why}")?,
         Some("bounce") => writeln!(out, "    its sender is to be told: {why}")?,
+        Some("expanded") => writeln!(out, "    others get it instead; its sender is to be told that")?,
         _ => {}
     }
     if let (Some(at), 1..) = (entry.next_attempt, entry.attempts) {

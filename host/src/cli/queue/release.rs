@@ -11,7 +11,8 @@ use crate::admin::{desk::Operation, wire::Wanted};
 
 /// Let held entries be delivered, now.
 ///
-/// Whatever they were held for; if that is still so they may be held again.
+/// Whatever they were held for; if that is still so they may be held again. What its sender wants to go at a later time is due
+/// then.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Release {
     #[command(flatten)]

@@ -11,7 +11,8 @@ use crate::admin::{desk::Operation, wire::Wanted};
 
 /// Try entries now instead of at their next time.
 ///
-/// For what is queued; what is held has to be released. Attempts so far still count.
+/// For what is queued; what is held has to be released. Attempts so far still count. A destination that rests because it could
+/// not be reached is tried, too. What its sender wants to go at a later time (FUTURERELEASE) stays as it is.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Retry {
     #[command(flatten)]

@@ -41,6 +41,12 @@ fn print(out: &mut dyn Write, message: &Message) -> io::Result<()> {
         .extend([("smtputf8", m.smtputf8), ("requiretls", m.require_tls)].iter().filter(|p| p.1).map(|p| p.0.into()));
     let given = [("ret", &m.ret), ("envid", &m.envid), ("auth", &m.submitter)];
     parameters.extend(given.iter().filter_map(|(name, value)| Some(format!("{name} {}", safe(value.as_ref()?)))));
+    parameters.extend(m.not_before.map(|at| format!("not before {}", time(at))));
+    let late = if m.returns { ", or back" } else { "" };
+    parameters.extend(m.deliver_by.map(|at| format!("there by {}{late}", time(at))));
+    if m.priority != 0 {
+        parameters.push(format!("priority {}", m.priority));
+    }
     writeln!(out, "  from      {} ({})", m.reverse_path, parameters.join(", "))?;
     let mut client = vec![m.client.clone().unwrap_or_else(|| "local".into())];
     let said = [("which called itself", &m.hello), ("logged in as", &m.identity), ("by", &m.tls)];
@@ -67,6 +73,7 @@ fn print_recipient(out: &mut dyn Write, recipient: &Recipient) -> io::Result<()>
         more.push(format!("notify {wanted}"));
     }
     more.extend(recipient.orcpt.iter().map(|orcpt| format!("originally {}", safe(orcpt))));
+    more.extend(recipient.sent_as.iter().map(|name| format!("sent as {name}")));
     if recipient.edits > 0 {
         more.push(format!("header changed in {} places", recipient.edits));
     }

@@ -284,7 +284,7 @@ async fn reports_outlive_the_process() {
         metrics: Metrics::new(),
         maildirs: Arc::new(Maildirs::new("x")),
         courier: None,
-        reported: Notify::new(),
+        bell: Arc::default(),
     };
     let config = rig.config.load_full();
     let outcome = ending::outcome(&shared, &config, lease, End::Delivered, None).outcome;

@@ -222,6 +222,7 @@ fn apply(
             rows::insert_verdicts(connection, record)?;
             Changed::Done
         }
+        (Change::Retry, QUEUED) if begins(connection, message, place)? > now => Changed::Early,
         (Change::Retry, QUEUED) => {
             set(connection, "next_attempt = min(next_attempt, ?3)", (message, place, now))?;
             Changed::Done
@@ -234,12 +235,22 @@ fn apply(
             Changed::Done
         }
         (Change::Release, HELD) => {
-            set(connection, "state = 0, next_attempt = ?3, reason = NULL", (message, place, now))?;
+            let at = now.max(begins(connection, message, place)?);
+            set(connection, "state = 0, next_attempt = ?3, reason = NULL", (message, place, at))?;
             Changed::Done
         }
         (Change::Bounce { .. } | Change::Retry | Change::Hold { .. } | Change::Release, _) => Changed::Unneeded,
     };
     Ok((changed, None))
+}
+
+/// When the message may go, as its sender wants it.
+fn begins(connection: &Connection, message: i64, place: u32) -> rusqlite::Result<Timestamp> {
+    // Almost no message has wishes.
+    if !connection.prepare_cached("SELECT 1 FROM wishes WHERE message = ?1")?.exists([message])? {
+        return Ok(0);
+    }
+    Ok(EntryReader::new(connection)?.read(message, place)?.message.envelope.begins())
 }
 
 /// Changes columns of the entry whose key and place are the first two parameters.

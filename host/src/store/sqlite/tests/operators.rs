@@ -1,7 +1,7 @@
 //! What an operator finds, sees and changes.
 
 use super::*;
-use crate::store::{EntryState, Filter};
+use crate::store::{EntryState, Filter, Hold, Wishes};
 
 fn hold() -> Change {
     Change::Hold { reason: "held by anna: looks odd".into() }
@@ -30,13 +30,15 @@ enum Is {
     Rejudge,
     Refused,
     Notice,
+    Future,
+    HeldFuture,
     Absent,
 }
 
 /// Every operation in every state: what it says, and `state reason pending` of what is there then; `-` is gone.
 #[tokio::test]
 async fn operations_in_states() {
-    use Changed::{Done, Gone, Held, Leased, NoSender, Unneeded};
+    use Changed::{Done, Early, Gone, Held, Leased, NoSender, Unneeded};
     let held = "held held by anna: looks odd";
     let cases = [
         (Is::Queued, "retry", Done, "queued"),
@@ -72,6 +74,10 @@ async fn operations_in_states() {
         (Is::Refused, "drop", Done, "-"),
         (Is::Notice, "bounce", NoSender, "queued"),
         (Is::Notice, "drop", Done, "-"),
+        (Is::Future, "retry", Early, "queued later"),
+        (Is::Future, "drop", Done, "-"),
+        (Is::Future, "bounce", Done, "queued later bounce 5.7.1 no"),
+        (Is::HeldFuture, "release", Done, "queued"),
         (Is::Absent, "retry", Gone, "-"),
         (Is::Absent, "hold", Gone, "-"),
         (Is::Absent, "release", Gone, "-"),
@@ -117,7 +123,7 @@ async fn operations_in_states() {
         if !done {
             continue;
         }
-        let due = then.starts_with("queued");
+        let due = then.starts_with("queued") && is != Is::HeldFuture;
         if due {
             timeout(LEASE, store.due()).await.expect("whoever waits hears of it");
         }
@@ -142,7 +148,9 @@ fn shown(line: &Listed) -> String {
         crate::store::Pending::Rejudge { reason, .. } => format!("judge {reason}"),
         crate::store::Pending::Bounce { status, reason } => format!("bounce {status} {reason}"),
     };
-    let parts = [line.state.clone(), line.reason.clone().unwrap_or_default(), pending];
+    let reason = line.reason.clone().unwrap_or_default();
+    let reason = if reason.starts_with("held until ") { "later".to_owned() } else { reason };
+    let parts = [line.state.clone(), reason, pending];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
@@ -150,13 +158,14 @@ async fn make(store: &SqliteStore, is: Is) -> (EntryId, Option<Lease>) {
     let content = vec![b'x'; 100_000];
     let mut new = entry("a");
     match is {
-        Is::Held => new.held = Some("quarantined".into()),
+        Is::Held | Is::HeldFuture => new.held = Some("quarantined".into()),
         Is::Rejudge => new.pending = Pending::Rejudge { transaction: "t".into(), reason: "later".into(), asked: None },
         Is::Refused => new.pending = Pending::Bounce { status: "5.1.1".into(), reason: "refused".into() },
         _ => {}
     }
     let reverse_path = if is == Is::Notice { None } else { envelope().reverse_path };
-    let envelope = Envelope { reverse_path, ..envelope() };
+    let hold = matches!(is, Is::Future | Is::HeldFuture).then_some(Hold::For(3600));
+    let envelope = Envelope { reverse_path, wishes: Wishes { hold, ..Wishes::default() }, ..envelope() };
     let id = arrive(store, &content).await.accept(envelope, vec![], vec![new]).await.unwrap();
     let entry = EntryId { message: id, index: 0 };
     let claim = async |lease| store.claim(now(), 1, lease).await.unwrap().pop();
