@@ -100,6 +100,35 @@ pub enum Submitter {
     Mailbox(String),
 }
 
+/// HOLDFOR= or HOLDUNTIL=. RFC 4865 section 4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Hold {
+    /// So many seconds: 1 to 999999999.
+    For(u32),
+    /// Until this time: seconds since the Unix epoch. A fraction of a second has been rounded up.
+    Until(u64),
+}
+
+/// What happens when the time of BY= is over. RFC 2852 section 4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ByMode {
+    /// `R`: the message goes back.
+    Return,
+    /// `N`: the sender is told, and the message is tried further.
+    Notify,
+}
+
+/// BY=, with the time that is left. RFC 2852 section 4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliverBy {
+    /// At most 9 digits; zero and below only with [`ByMode::Notify`].
+    pub seconds: i32,
+    /// What happens when it is over.
+    pub mode: ByMode,
+    /// `T`: notices of each relay.
+    pub trace: bool,
+}
+
 /// The parameters of MAIL.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MailParameters {
@@ -119,6 +148,12 @@ pub struct MailParameters {
     pub envid: Option<String>,
     /// AUTH=.
     pub auth: Option<Submitter>,
+    /// HOLDFOR= or HOLDUNTIL=.
+    pub hold: Option<Hold>,
+    /// BY=.
+    pub deliver_by: Option<DeliverBy>,
+    /// MT-PRIORITY=, -9 to 9. RFC 6710.
+    pub priority: Option<i8>,
 }
 
 /// MAIL: without a mailbox it is the null reverse-path.

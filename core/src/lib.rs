@@ -39,6 +39,7 @@ pub mod address;
 pub mod client;
 pub mod command;
 pub mod limits;
+pub mod probe;
 pub mod question;
 pub mod reply;
 pub mod server;

@@ -37,6 +37,12 @@ pub struct Limits {
     pub data_rate: u32,
     /// A whole session. 0: no limit.
     pub session: u64,
+    /// The longest HOLDFOR, in seconds of at most 9 digits. 0: FUTURERELEASE (RFC 4865) is not offered.
+    pub hold_for: u32,
+    /// The latest HOLDUNTIL, in seconds since the Unix epoch.
+    pub hold_until: u64,
+    /// The least BY (RFC 2852) for what is to be returned when it is over, in seconds. 0: any.
+    pub deliver_by: u32,
 }
 
 impl Default for Limits {
@@ -58,6 +64,9 @@ impl Default for Limits {
             data_allowance: 600_000,
             data_rate: 512,
             session: 0,
+            hold_for: 0,
+            hold_until: 0,
+            deliver_by: 0,
         }
     }
 }

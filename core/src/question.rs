@@ -95,7 +95,7 @@ pub enum VerifyAnswer {
     Refused(Refusal),
 }
 
-/// Each question has an answer of the same name.
+/// Each question has an answer of the same name, [`Question::Sender`] two.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the questions say it")]
 pub enum Answer {
@@ -104,6 +104,8 @@ pub enum Answer {
     Xclient(Decision),
     Sasl(SaslAnswer),
     Sender(Decision),
+    /// Yes, with this priority (-9 to 9) and not the one that was asked for. RFC 6710 section 4.1.
+    SenderWithPriority(i8),
     Recipients(Vec<Decision>),
     Verify(VerifyAnswer),
     Data(Decision),

@@ -128,6 +128,9 @@ fn options() -> Options {
             data_allowance: 600_000,
             data_rate: 0,
             session: 0,
+            hold_for: 0,
+            hold_until: 0,
+            deliver_by: 0,
         },
         implicit_tls: false,
         start_tls: true,
@@ -137,6 +140,8 @@ fn options() -> Options {
         require_auth: false,
         xclient: Vec::new(),
         strict_hello: false,
+        deliver_by: false,
+        priority: false,
         trace: false,
     }
 }

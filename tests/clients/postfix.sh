@@ -68,7 +68,12 @@ showq unix n - n - - showq
 postlog unix-dgram n - n - 1 postlogd
 X
 [ ! -e "$folder/services" ] || cat "$folder/services" >>"$folder/etc/master.cf"
-for parameter in "$@"; do printf '%s\n' "$parameter" >>"$folder/etc/main.cf"; done
+for parameter in "$@"; do
+  # Not twice: every program would warn of it, and more warnings than postlogd's socket holds keep master from starting it.
+  name=${parameter%%=*}
+  sed -i "/^${name%% *} *=/d" "$folder/etc/main.cf"
+  printf '%s\n' "$parameter" >>"$folder/etc/main.cf"
+done
 if ! postfix -c "$folder/etc" start >"$folder/start.log" 2>&1; then
   cat "$folder/start.log" "$folder/log" >&2 || true
   exit 1

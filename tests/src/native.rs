@@ -37,8 +37,8 @@ pub fn sender(argument: &str) -> Option<Transaction> {
         ret: parameters.ret,
         envid: parameters.envid,
         auth: parameters.auth,
-        deliver_by: None,
-        priority: None,
+        deliver_by: parameters.deliver_by,
+        priority: parameters.priority,
     })
 }
 

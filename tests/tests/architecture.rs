@@ -188,7 +188,12 @@ fn every_bound_is_one_of_the_limits_and_every_limit_bounds_something() {
     assert_eq!(fields(&client, "record limits {"), clients, "wit/engine and core name the same bounds of a client");
     let options = fields(&read(&root().join("core/src/client/options.rs")), "pub struct Options {");
     assert_eq!(fields(&client, "record options {"), options, "wit/engine and core name the same options of a client");
-    for limit in limits.iter().chain(&clients) {
+    let probe = read(&root().join("wit/engine/probe.wit"));
+    let probes = fields(&read(&root().join("core/src/probe/limits.rs")), "pub struct Limits {");
+    assert_eq!(fields(&probe, "record limits {"), probes, "wit/engine and core name the same bounds of a probe");
+    let options = fields(&read(&root().join("core/src/probe/mod.rs")), "pub struct Options {");
+    assert_eq!(fields(&probe, "record options {"), options, "wit/engine and core name the same options of a probe");
+    for limit in limits.iter().chain(&clients).chain(&probes) {
         let used = core.iter().any(|source| source.code.contains(&format!("limits.{limit}")));
         assert!(used, "nothing is bounded by limits.{limit}");
     }
@@ -204,7 +209,7 @@ fn the_engine_imports_nothing() {
     let imports: Vec<_> = world.imports(&engine).map(|(name, _)| name.to_owned()).collect();
     assert!(imports.is_empty(), "the engine imports {imports:?}");
     let exports: BTreeSet<_> = world.exports(&engine).map(|(name, _)| name.to_owned()).collect();
-    let expected = ["client", "server", "types"].map(|name| format!("hermetic:engine/{name}@0.1.0"));
+    let expected = ["client", "probe", "server", "types"].map(|name| format!("hermetic:engine/{name}@0.1.0"));
     assert_eq!(exports, BTreeSet::from(expected));
     no_line(&sources("host/src/engine"), |_, line| {
         let grants = ["func_wrap", "func_new", "add_to_linker", "define_unknown"];
@@ -303,10 +308,11 @@ fn modules_depend_downwards() {
 
 #[test]
 fn one_place_in_the_core_writes_to_the_peer() {
-    for side in ["core/src/server", "core/src/client"] {
-        no_line(&sources(side), |source, line| {
-            let writes = line.contains("step.transmit") && source.name != format!("{side}/turn.rs");
-            writes.then(|| "writes to the peer past Turn".into())
+    for (side, place) in [("server", "turn"), ("client", "turn"), ("probe", "talk")] {
+        let side = format!("core/src/{side}");
+        no_line(&sources(&side), |source, line| {
+            let writes = line.contains("step.transmit") && source.name != format!("{side}/{place}.rs");
+            writes.then(|| format!("writes to the peer past {place}.rs"))
         });
     }
 }

@@ -113,6 +113,51 @@ fn a_server_that_is_gone_for_a_while_gets_its_mail_later() {
     wait_for("the copy", [&near, &far], || messages(far.data()).len() == 1 && near.queue().is_empty());
 }
 
+#[test]
+fn who_is_gone_is_left_alone_until_one_message_gets_through() {
+    let mut far = far();
+    let near = near(&far);
+    far.kill();
+    let content = "From: anna@example.test\r\nSubject: later\r\n\r\nHello\r\n";
+    for _ in 0..20 {
+        send(&near, "", &["berta@far.test"], content);
+    }
+    let resting = |queue: &[serde_json::Value]| {
+        let rests = |entry: &&serde_json::Value| {
+            entry["reason"].as_str().is_some_and(|why| why.contains("nobody else tries") && why.contains("refused"))
+        };
+        queue.iter().filter(rests).count()
+    };
+    wait_for("a rest", [&near, &far], || resting(&near.queue()) >= 10);
+    let attempts: u64 = near.queue().iter().filter_map(|entry| entry["attempts"].as_u64()).sum();
+    assert!((3..20).contains(&attempts), "{attempts} attempts of 20 messages\n{}", near.log());
+    assert!(near.log().contains("mail for it waits"), "{}", near.log());
+    far.start_again();
+    wait_for("all copies", [&near, &far], || messages(far.data()).len() == 20 && near.queue().is_empty());
+}
+
+#[test]
+fn a_rate_and_the_messages_of_a_connection_are_kept() {
+    let far = far();
+    let tables = format!(
+        "[relay]\nnetworks = [\"127.0.0.0/8\"]\n[outbound]\nconnections = 1\n\
+         [[destination]]\ndomains = [\"far.test\"]\nhosts = [\"127.0.0.1:{}\"]\nrate = \"4/s\"\n\
+         messages-per-connection = 3\n",
+        far.port("mx")
+    );
+    let near = Rig::new().listener("mx", "").tables(&tables).start();
+    let began = Instant::now();
+    for _ in 0..12 {
+        send(&near, "", &["berta@far.test"], "From: anna@example.test\r\nSubject: one\r\n\r\nHello\r\n");
+    }
+    wait_for("all copies", [&near, &far], || messages(far.data()).len() == 12 && near.queue().is_empty());
+    // Four at once, and eight more at four a second.
+    assert!(began.elapsed() >= Duration::from_millis(1900), "too fast: {:?}", began.elapsed());
+    // One more looked whether it was there.
+    let opened = far.log().matches("session opened").count();
+    assert!(opened >= 5, "at most three messages a connection: {}", far.log());
+}
+
 /// A server that takes neither 8 bits nor binary content gets it in another form; what is signed comes back as it is.
 #[test]
 fn content_in_another_form() {

@@ -23,6 +23,8 @@ pub(crate) fn options(options: server::Options) -> core::Options {
         require_auth: options.require_auth,
         xclient: options.xclient,
         strict_hello: options.strict_hello,
+        deliver_by: options.deliver_by,
+        priority: options.priority,
         trace: options.trace,
     }
 }
@@ -45,6 +47,9 @@ fn bounds(limits: &server::Limits) -> limits::Limits {
         data_allowance: limits.data_allowance,
         data_rate: limits.data_rate,
         session: limits.session,
+        hold_for: limits.hold_for,
+        hold_until: limits.hold_until,
+        deliver_by: limits.deliver_by,
     }
 }
 
@@ -60,6 +65,7 @@ pub(crate) fn answer(answer: types::Answer) -> question::Answer {
             types::SaslAnswer::Refused(why) => question::SaslAnswer::Refused(refusal(why)),
         }),
         types::Answer::Sender(given) => question::Answer::Sender(decision(given)),
+        types::Answer::SenderWithPriority(priority) => question::Answer::SenderWithPriority(priority),
         types::Answer::Recipients(given) => question::Answer::Recipients(decisions(given)),
         types::Answer::Verify(given) => question::Answer::Verify(match given {
             types::VerifyAnswer::Unsure => question::VerifyAnswer::Unsure,
@@ -206,6 +212,19 @@ fn parameters(given: command::MailParameters) -> types::MailParameters {
             command::Submitter::Unknown => types::Submitter::Unknown,
             command::Submitter::Mailbox(mailbox) => types::Submitter::Mailbox(mailbox),
         }),
+        hold: given.hold.map(|hold| match hold {
+            command::Hold::For(seconds) => types::Hold::For(seconds),
+            command::Hold::Until(time) => types::Hold::Until(time),
+        }),
+        deliver_by: given.deliver_by.map(|by| types::DeliverBy {
+            seconds: by.seconds,
+            mode: match by.mode {
+                command::ByMode::Return => types::ByMode::Return,
+                command::ByMode::Notify => types::ByMode::Notify,
+            },
+            trace: by.trace,
+        }),
+        priority: given.priority,
     }
 }
 

@@ -78,8 +78,8 @@ pub(crate) fn transaction(given: client::Transaction) -> core::Transaction {
         deliver_by: given.deliver_by.map(|by| core::DeliverBy {
             seconds: by.seconds,
             mode: match by.mode {
-                client::ByMode::Return => core::ByMode::Return,
-                client::ByMode::Notify => core::ByMode::Notify,
+                types::ByMode::Return => core::ByMode::Return,
+                types::ByMode::Notify => core::ByMode::Notify,
             },
             trace: by.trace,
         }),
@@ -87,12 +87,15 @@ pub(crate) fn transaction(given: client::Transaction) -> core::Transaction {
     }
 }
 
-fn mailbox(mailbox: types::Mailbox) -> address::Mailbox {
-    let host = match mailbox.host {
+pub(crate) fn mailbox(mailbox: types::Mailbox) -> address::Mailbox {
+    address::Mailbox { local: mailbox.local, host: host(mailbox.host) }
+}
+
+pub(crate) fn host(host: types::HostName) -> address::HostName {
+    match host {
         types::HostName::Domain(domain) => address::HostName::Domain(domain),
         types::HostName::Literal(literal) => address::HostName::Literal(literal),
-    };
-    address::Mailbox { local: mailbox.local, host }
+    }
 }
 
 fn recipient(recipient: types::Recipient) -> command::Recipient {
@@ -195,6 +198,7 @@ fn outcome(outcome: core::Outcome) -> client::Outcome {
         status: status(outcome.status),
         reply: outcome.reply.map(reply),
         dsn: outcome.dsn,
+        deliver_by: outcome.deliver_by,
     }
 }
 

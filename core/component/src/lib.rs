@@ -1,14 +1,16 @@
 //! The core as a WebAssembly component: `wit/engine` on the outside, [`hermetic_core`] on the inside, nothing between.
 //!
-//! Owns the translation of values in [`convert`] and [`convert_client`]; here is the receiving side, in [`outbound`] the
-//! sending one. An instance holds one session of either. Refuses to know SMTP, and imports nothing: what runs this component
+//! Owns the translation of values in [`convert`], [`convert_client`] and [`convert_probe`]; here is the receiving side, in
+//! [`outbound`] the sending one, in [`probing`] the part that tests servers. An instance holds one session of one of them. Refuses to know SMTP, and imports nothing: what runs this component
 //! can only feed it octets, time and answers. It fails by a trap, which ends the one session that lives in it.
 
 mod convert;
 mod convert_client;
+mod convert_probe;
 #[cfg(target_family = "wasm")]
 mod memory;
 mod outbound;
+mod probing;
 
 /// What `wit/engine` says, in Rust.
 #[allow(missing_docs, unsafe_code, unreachable_pub, clippy::all, reason = "generated; documented in wit/engine")]
@@ -25,12 +27,16 @@ mod bindings {
         type Session = crate::outbound::Session;
     }
 
+    impl exports::hermetic::engine::probe::Guest for Engine {
+        type Session = crate::probing::Session;
+    }
+
     export!(Engine);
 }
 
 /// The generated types under the names of their interfaces: this is where the translation looks for them.
 mod wit {
-    pub(crate) use crate::bindings::exports::hermetic::engine::{client, server, types};
+    pub(crate) use crate::bindings::exports::hermetic::engine::{client, probe, server, types};
 }
 
 use core::cell::RefCell;

@@ -29,7 +29,7 @@ impl Session {
         stage: Stage,
         reply: Option<&Reply>,
     ) {
-        let dsn = self.state.offer.dsn;
+        let (dsn, deliver_by) = (self.state.offer.dsn, self.state.offer.deliver_by);
         let slot = self.state.delivery.as_mut().and_then(|delivery| delivery.slots.get_mut(place as usize));
         match slot {
             None | Some(Slot::Done) => {}
@@ -49,6 +49,7 @@ impl Session {
                     status: given.unwrap_or_else(|| cause.status(fate)),
                     reply: reply.cloned(),
                     dsn,
+                    deliver_by,
                 });
             }
         }

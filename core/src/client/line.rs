@@ -8,9 +8,9 @@ use alloc::{format, string::String};
 use core::fmt::Write as _;
 
 use super::offer::Offer;
-use super::transaction::{ByMode, DeliverBy, Transaction};
+use super::transaction::Transaction;
 use crate::address::{ForwardPath, HostName, Mailbox};
-use crate::command::{Notify, OriginalRecipient, Recipient, ReturnContent, Submitter};
+use crate::command::{ByMode, DeliverBy, Notify, OriginalRecipient, Recipient, ReturnContent, Submitter};
 use crate::step::Misuse;
 use crate::syntax::path;
 use crate::syntax::xtext::{self, is_control};
@@ -84,7 +84,7 @@ fn shown(name: &str, text: &str) -> Result<(), Misuse> {
 }
 
 /// As it is written in a path, if that reads as the same mailbox again.
-pub(super) fn mailbox(mailbox: &Mailbox) -> Result<String, Misuse> {
+pub(crate) fn mailbox(mailbox: &Mailbox) -> Result<String, Misuse> {
     let text = written(mailbox);
     match path::reverse_path(&format!("<{text}>")) {
         Ok((Some(read), "")) if read == *mailbox => Ok(text),

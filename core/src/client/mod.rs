@@ -41,11 +41,11 @@ mod framing;
 mod hello;
 mod image;
 mod limits;
-mod line;
+pub(crate) mod line;
 mod need;
-mod offer;
+pub(crate) mod offer;
 mod options;
-mod reply;
+pub(crate) mod reply;
 mod state;
 mod step;
 mod timer;
@@ -55,11 +55,12 @@ mod turn;
 #[cfg(test)]
 mod tests;
 
+pub use crate::command::{ByMode, DeliverBy};
 pub use crate::server::Protocol;
 pub use limits::Limits;
 pub use options::{Options, TlsUse};
 pub use step::{Cause, Extension, Failure, Fate, Fault, Login, Need, Outcome, Peer, Reply, Stage, Status, Step};
-pub use transaction::{ByMode, ContentFacts, DeliverBy, Transaction};
+pub use transaction::{ContentFacts, Transaction};
 
 use alloc::{format, vec::Vec};
 

@@ -9,9 +9,10 @@ use super::framing::LINE;
 use super::line::Uses;
 use super::offer::Offer;
 use super::step::Cause;
-use super::transaction::{ByMode, ContentFacts, Transaction};
+use super::transaction::{ContentFacts, Transaction};
 use super::{Options, Protocol};
 use crate::address::{ForwardPath, HostName, Mailbox};
+use crate::command::ByMode;
 
 /// The value of BODY= that only BDAT carries.
 pub(super) const BINARY: &str = "BINARYMIME";

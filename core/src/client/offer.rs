@@ -11,11 +11,11 @@ use crate::reply;
 
 /// The extensions that count.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Offer {
-    pub(super) name: String,
+pub(crate) struct Offer {
+    pub(crate) name: String,
     /// All that was said, for whoever wants to know.
-    pub(super) extensions: Vec<Extension>,
-    pub(super) start_tls: bool,
+    pub(crate) extensions: Vec<Extension>,
+    pub(crate) start_tls: bool,
     pub(super) pipelining: bool,
     pub(super) chunking: bool,
     pub(super) binary_mime: bool,
@@ -29,8 +29,8 @@ pub(super) struct Offer {
     /// SIZE is offered.
     pub(super) size: bool,
     /// Its limit.
-    pub(super) size_limit: Option<u64>,
-    pub(super) mechanisms: Vec<String>,
+    pub(crate) size_limit: Option<u64>,
+    pub(crate) mechanisms: Vec<String>,
     /// LIMITS. RFC 9422.
     pub(super) mail_max: Option<u32>,
     pub(super) rcpt_max: Option<u32>,
@@ -39,7 +39,7 @@ pub(super) struct Offer {
 
 impl Offer {
     /// From the lines of a reply to EHLO: the name, then keywords.
-    pub(super) fn read(lines: &[String], ignore: &[String]) -> Self {
+    pub(crate) fn read(lines: &[String], ignore: &[String]) -> Self {
         let mut lines = lines.iter().map(|line| reply::printable(line, true));
         let greeting = lines.next().unwrap_or_default();
         let name = greeting.split(' ').next().unwrap_or_default().into();

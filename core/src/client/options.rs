@@ -41,7 +41,7 @@ pub struct Options {
     pub chunking: bool,
     /// Use PRDR where it is offered and there are several recipients.
     pub prdr: bool,
-    /// Report every command and reply as an event.
+    /// Report every command, and every line of a reply, as an event.
     pub trace: bool,
 }
 

@@ -18,7 +18,7 @@ use crate::syntax::xtext::is_control;
 
 /// The peer's fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ReplyFault {
+pub(crate) enum ReplyFault {
     #[error("a line that is no reply")]
     NoReply,
     #[error("lines of one reply with different codes")]
@@ -31,23 +31,23 @@ pub(super) enum ReplyFault {
 
 /// The bounds of the reply that is awaited, octets and lines.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
-    pub(super) line: usize,
-    pub(super) lines: u32,
-    pub(super) size: u64,
+pub(crate) struct Bounds {
+    pub(crate) line: usize,
+    pub(crate) lines: u32,
+    pub(crate) size: u64,
 }
 
 /// A reply as it was said.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Said {
-    pub(super) code: u16,
+pub(crate) struct Said {
+    pub(crate) code: u16,
     /// What stands behind the codes. What was no UTF-8 has been replaced; control characters have not.
-    pub(super) lines: Vec<String>,
+    pub(crate) lines: Vec<String>,
 }
 
 /// Puts replies together, however the input is split.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct ReplyReader {
+pub(crate) struct ReplyReader {
     line: LineReader,
     /// The lines so far of a reply that goes on.
     said: Said,
@@ -70,7 +70,7 @@ impl ReplyReader {
 
     /// Reads up to the end of one reply (or fault), and tells how many octets were used. Without a reply all of the input
     /// was used.
-    pub(super) fn read(&mut self, input: &[u8], bounds: Bounds) -> (usize, Option<Result<Said, ReplyFault>>) {
+    pub(crate) fn read(&mut self, input: &[u8], bounds: Bounds) -> (usize, Option<Result<Said, ReplyFault>>) {
         let mut at = 0;
         loop {
             let (used, line) = self.line.read(input.get(at..).unwrap_or_default(), bounds.line);
@@ -126,7 +126,7 @@ impl Said {
     }
 
     /// The reply as it is reported: without status codes, on one line of at most `most` octets.
-    pub(super) fn reported(&self, most: usize) -> Reply {
+    pub(crate) fn reported(&self, most: usize) -> Reply {
         let status = self.lines.first().and_then(|line| self::status(line)).map(|(status, _)| status);
         let status = status.filter(|status| status.class == self.code / 100);
         let mut text = String::new();

@@ -183,6 +183,8 @@ pub struct Outcome {
     pub reply: Option<Reply>,
     /// The peer has DSN (RFC 3461): for what it accepted it is answerable.
     pub dsn: bool,
+    /// The peer has DELIVERBY (RFC 2852): it keeps the time of what it accepted.
+    pub deliver_by: bool,
 }
 
 /// What came of a login.

@@ -4,7 +4,7 @@ use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 use crate::address::Mailbox;
-use crate::command::{Recipient, ReturnContent, Submitter};
+use crate::command::{DeliverBy, Recipient, ReturnContent, Submitter};
 
 /// What is known of the content, all of it, as it will be given to [`super::Session::content`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,26 +19,6 @@ pub struct ContentFacts {
     pub longest_line: u64,
     /// A header field, of a part too, has UTF-8 in it (RFC 6532).
     pub utf8_header: bool,
-}
-
-/// What happens when the time of BY= is over. RFC 2852.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ByMode {
-    /// `R`.
-    Return,
-    /// `N`.
-    Notify,
-}
-
-/// BY=, with the time that is left. RFC 2852 section 4.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeliverBy {
-    /// At most 9 digits; below zero only with [`ByMode::Notify`].
-    pub seconds: i32,
-    /// What happens when it is over.
-    pub mode: ByMode,
-    /// `T`: notices of each relay.
-    pub trace: bool,
 }
 
 /// A message for some recipients.

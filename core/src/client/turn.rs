@@ -56,12 +56,17 @@ impl<'a> Turn<'a> {
         self.step.events.push(Event { occasion, detail: detail.into(), secret: false });
     }
 
+    /// Each line of a reply as it came.
     pub(super) fn traced(&mut self, said: &Said) {
-        if self.trace {
-            let detail = said.lines.iter().map(|line| format!("{} {line}", said.code)).collect::<Vec<_>>().join(" | ");
-            // A challenge may hold what must not be logged.
-            let secret = said.code == 334;
-            self.step.events.push(Event { occasion: Occasion::Reply, detail: printable(&detail, true), secret });
+        if !self.trace {
+            return;
+        }
+        // A challenge may hold what must not be logged.
+        let secret = said.code == 334;
+        for (place, line) in said.lines.iter().enumerate() {
+            let separator = if place + 1 < said.lines.len() { '-' } else { ' ' };
+            let detail = printable(&format!("{}{separator}{line}", said.code), true);
+            self.step.events.push(Event { occasion: Occasion::Reply, detail, secret });
         }
     }
 

@@ -18,6 +18,10 @@ pub(super) fn check(question: &Question, answer: &Answer) -> Result<(), Misuse> 
         | (Question::Xclient(_), Answer::Xclient(decision))
         | (Question::Sender(_), Answer::Sender(decision))
         | (Question::Data, Answer::Data(decision)) => check_decisions(core::slice::from_ref(decision)),
+        (Question::Sender(_), Answer::SenderWithPriority(-9..=9)) => Ok(()),
+        (Question::Sender(_), Answer::SenderWithPriority(priority)) => {
+            Err(Misuse::BadAnswer(format!("the priority {priority}; it is -9 to 9")))
+        }
         (Question::Recipients(asked), Answer::Recipients(decisions)) if asked.len() == decisions.len() => {
             check_decisions(decisions)
         }
@@ -74,6 +78,9 @@ impl Session {
             }
             (Question::Sasl(_), Answer::Sasl(answer)) => self.sasl_answered(turn, answer),
             (Question::Sender(sender), Answer::Sender(decision)) => self.sender_answered(turn, &sender, decision),
+            (Question::Sender(sender), Answer::SenderWithPriority(priority)) => {
+                self.sender_lowered(turn, &sender, priority);
+            }
             (Question::Recipients(_), Answer::Recipients(decisions)) => {
                 self.recipients_answered(turn, decisions, asked.faults);
             }

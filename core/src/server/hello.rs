@@ -7,6 +7,7 @@ use super::state::{Denial, Fault, Phase};
 use super::{Session, Turn, say};
 use crate::command::{Hello, HelloVerb, XclientAttribute};
 use crate::question::{Decision, Question};
+use crate::syntax::date;
 
 impl Session {
     /// May this client speak? 220, or the refusal.
@@ -94,6 +95,19 @@ impl Session {
             0 => format!("LIMITS RCPTMAX={}", limits.recipients),
             messages => format!("LIMITS RCPTMAX={} MAILMAX={messages}", limits.recipients),
         }));
+        if self.offers_hold() {
+            let until = date::written(limits.hold_until);
+            lines.push(Cow::Owned(format!("FUTURERELEASE {} {until}", limits.hold_for)));
+        }
+        if self.options.deliver_by {
+            lines.push(match limits.deliver_by {
+                0 => Cow::Borrowed("DELIVERBY"),
+                least => Cow::Owned(format!("DELIVERBY {least}")),
+            });
+        }
+        if self.options.priority {
+            lines.push(Cow::Borrowed("MT-PRIORITY"));
+        }
         let mechanisms = self.mechanisms();
         if !mechanisms.is_empty() {
             lines.push(Cow::Owned(format!("AUTH {}", mechanisms.join(" "))));
@@ -101,6 +115,11 @@ impl Session {
         if !self.options.xclient.is_empty() {
             lines.push(Cow::Owned(format!("XCLIENT {}", self.options.xclient.join(" "))));
         }
+    }
+
+    /// RFC 4865 section 3: for submission, and only for those who are known.
+    pub(super) fn offers_hold(&self) -> bool {
+        self.options.limits.hold_for > 0 && self.state.login && !self.is_lmtp()
     }
 
     /// The SASL mechanisms that are offered now.

@@ -10,7 +10,7 @@ use crate::question::Question;
 use crate::step::Misuse;
 
 /// Changes whenever [`State`] does.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 impl Session {
     /// The whole state behind a version byte; the session is spent. The options are not part of it.

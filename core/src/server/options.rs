@@ -40,6 +40,10 @@ pub struct Options {
     pub xclient: Vec<String>,
     /// Refuse EHLO whose argument is no domain or address literal (501); otherwise it is tolerated.
     pub strict_hello: bool,
+    /// DELIVERBY (RFC 2852) is offered.
+    pub deliver_by: bool,
+    /// MT-PRIORITY (RFC 6710) is offered.
+    pub priority: bool,
     /// Report every command and reply as an event.
     pub trace: bool,
 }

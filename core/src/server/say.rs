@@ -50,6 +50,8 @@ pub(super) const BAD_BASE64: Reply = Reply::new(501, 5, 2, "Not base64");
 pub(super) const AUTH_LINE_TOO_LONG: Reply = Reply::new(500, 5, 6, "Authentication line too long");
 
 pub(super) const NOT_OFFERED: Reply = Reply::new(555, 5, 4, "Parameter not offered");
+pub(super) const HELD_TOO_LONG: Reply = Reply::new(501, 5, 4, "Held for longer than is offered");
+pub(super) const TOO_SOON: Reply = Reply::new(555, 5, 4, "BY is less than is offered");
 pub(super) const TOO_LARGE: Reply = Reply::new(552, 3, 4, "Message too large");
 pub(super) const NEEDS_SMTPUTF8: Reply = Reply::new(553, 6, 7, "Address needs SMTPUTF8");
 

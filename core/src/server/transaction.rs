@@ -1,12 +1,12 @@
 //! MAIL and RCPT. RFC 5321 section 3.3.
 
-use alloc::{vec, vec::Vec};
+use alloc::{format, vec, vec::Vec};
 
 use super::say::leaving;
 use super::state::{Asked, Denial, Fault, Phase, Transaction};
 use super::{Session, Turn, say};
 use crate::address::{ForwardPath, HostName, Mailbox};
-use crate::command::{BodyKind, Command, HelloVerb, MailParameters, Recipient, Sender};
+use crate::command::{BodyKind, ByMode, Command, DeliverBy, HelloVerb, Hold, MailParameters, Recipient, Sender};
 use crate::question::{Decision, Question};
 use crate::syntax::command;
 
@@ -28,12 +28,27 @@ impl Session {
         }
         let not_offered = (parameters.require_tls && !self.state.tls)
             || (parameters.prdr && self.is_lmtp())
-            || (parameters.auth.is_some() && self.mechanisms().is_empty());
+            || (parameters.auth.is_some() && self.mechanisms().is_empty())
+            || (parameters.hold.is_some() && !self.offers_hold())
+            || (parameters.deliver_by.is_some() && !self.options.deliver_by)
+            || (parameters.priority.is_some() && !self.options.priority);
         if not_offered {
             return denied(say::NOT_OFFERED);
         }
         if parameters.size.is_some_and(|size| limits.message_size > 0 && size > limits.message_size) {
             return denied(say::TOO_LARGE);
+        }
+        let held_too_long = match parameters.hold {
+            Some(Hold::For(seconds)) => seconds > limits.hold_for,
+            Some(Hold::Until(time)) => time > limits.hold_until,
+            None => false,
+        };
+        if held_too_long {
+            return denied(say::HELD_TOO_LONG);
+        }
+        let too_soon = |by: DeliverBy| by.mode == ByMode::Return && i64::from(by.seconds) < limits.deliver_by.into();
+        if parameters.deliver_by.is_some_and(too_soon) {
+            return denied(say::TOO_SOON);
         }
         if !parameters.smtputf8 && sender.mailbox.as_ref().is_some_and(needs_utf8) {
             return denied(say::NEEDS_SMTPUTF8);
@@ -47,19 +62,28 @@ impl Session {
     }
 
     pub(super) fn sender_answered(&mut self, turn: &mut Turn<'_>, sender: &Sender, decision: Decision) {
-        let parameters = &sender.parameters;
         match decision {
             Ok(text) => {
-                self.state.transaction = Some(Transaction {
-                    smtputf8: parameters.smtputf8,
-                    binary: parameters.body == BodyKind::BinaryMime,
-                    prdr: parameters.prdr,
-                    ..Transaction::default()
-                });
-                turn.say_or(say::SENDER_OK, text.as_deref(), parameters.smtputf8);
+                self.open(&sender.parameters);
+                turn.say_or(say::SENDER_OK, text.as_deref(), sender.parameters.smtputf8);
             }
-            Err(refusal) => self.deny(turn, &Denial::theirs(refusal, parameters.smtputf8)),
+            Err(refusal) => self.deny(turn, &Denial::theirs(refusal, sender.parameters.smtputf8)),
         }
+    }
+
+    /// RFC 6710 section 4.1: accepted, and the reply begins with the priority that counts.
+    pub(super) fn sender_lowered(&mut self, turn: &mut Turn<'_>, sender: &Sender, priority: i8) {
+        self.open(&sender.parameters);
+        turn.write(250, Some((3, 6)), &format!("{priority} is the new priority of the message"), false);
+    }
+
+    fn open(&mut self, parameters: &MailParameters) {
+        self.state.transaction = Some(Transaction {
+            smtputf8: parameters.smtputf8,
+            binary: parameters.body == BodyKind::BinaryMime,
+            prdr: parameters.prdr,
+            ..Transaction::default()
+        });
     }
 
     /// Asks about this recipient and those behind it that are already here.

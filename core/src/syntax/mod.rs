@@ -8,6 +8,7 @@
 pub mod base64;
 pub mod command;
 pub mod data;
+pub(crate) mod date;
 mod error;
 pub mod line;
 mod parameter;

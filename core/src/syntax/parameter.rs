@@ -5,8 +5,10 @@
 use alloc::string::String;
 use core::mem;
 
-use super::{SyntaxError, path, xtext};
-use crate::command::{BodyKind, MailParameters, Notify, OriginalRecipient, ReturnContent, Submitter};
+use super::{SyntaxError, date, path, xtext};
+use crate::command::{
+    BodyKind, ByMode, DeliverBy, Hold, MailParameters, Notify, OriginalRecipient, ReturnContent, Submitter,
+};
 
 /// ENVID as it is encoded. RFC 3461 section 4.4.
 const ENVID: usize = 100;
@@ -80,6 +82,11 @@ pub(super) fn mail(text: &str) -> Result<MailParameters, SyntaxError> {
             "RET" => once("RET", &mut found.ret, value.and_then(ret))?,
             "ENVID" => once("ENVID", &mut found.envid, value.and_then(envid))?,
             "AUTH" => once("AUTH", &mut found.auth, value.and_then(auth))?,
+            // One slot: there is one of the two at most (RFC 4865 section 4).
+            "HOLDFOR" => once("HOLDFOR", &mut found.hold, value.and_then(hold_for))?,
+            "HOLDUNTIL" => once("HOLDUNTIL", &mut found.hold, value.and_then(date::read).map(Hold::Until))?,
+            "BY" => once("BY", &mut found.deliver_by, value.and_then(deliver_by))?,
+            "MT-PRIORITY" => once("MT-PRIORITY", &mut found.priority, value.and_then(priority))?,
             _ => return Err(parameter.unknown()),
         }
     }
@@ -143,6 +150,47 @@ fn auth(value: &str) -> Option<Submitter> {
         return Some(Submitter::Unknown);
     }
     path::mailbox(&decoded).is_ok().then_some(Submitter::Mailbox(decoded))
+}
+
+/// `1*9DIGIT`.
+fn nine_digits(value: &str) -> Option<u32> {
+    let digits = (1..=9).contains(&value.len()) && value.bytes().all(|c| c.is_ascii_digit());
+    digits.then(|| value.parse().ok()).flatten()
+}
+
+/// `1*9DIGIT` above 0. RFC 4865 section 4.
+fn hold_for(value: &str) -> Option<Hold> {
+    nine_digits(value).filter(|seconds| *seconds > 0).map(Hold::For)
+}
+
+/// `[ "-" / "+" ] 1*9DIGIT ";" ( "N" / "R" ) [ "T" ]`; what has to go back in no time at all is an error. RFC 2852
+/// section 4.
+fn deliver_by(value: &str) -> Option<DeliverBy> {
+    let (time, mode) = value.split_once(';')?;
+    let (negative, digits) = match time.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, time.strip_prefix('+').unwrap_or(time)),
+    };
+    let seconds = i32::try_from(nine_digits(digits)?).ok()?;
+    let seconds = if negative { -seconds } else { seconds };
+    let (mode, trace) = match mode.to_ascii_uppercase().as_str() {
+        "R" => (ByMode::Return, false),
+        "RT" => (ByMode::Return, true),
+        "N" => (ByMode::Notify, false),
+        "NT" => (ByMode::Notify, true),
+        _ => return None,
+    };
+    (mode == ByMode::Notify || seconds > 0).then_some(DeliverBy { seconds, mode, trace })
+}
+
+/// `[ "-" ] DIGIT`. RFC 6710 section 4.2 has no `-0`; it is 0 here.
+fn priority(value: &str) -> Option<i8> {
+    let (negative, digit) = match value.strip_prefix('-') {
+        Some(digit) => (true, digit),
+        None => (false, value),
+    };
+    let level = nine_digits(digit).filter(|_| digit.len() == 1).and_then(|level| i8::try_from(level).ok())?;
+    Some(if negative { -level } else { level })
 }
 
 /// `"NEVER" / ( element *( "," element ) )`, an element being SUCCESS, FAILURE or DELAY. RFC 3461 section 4.1.

@@ -7,8 +7,11 @@
 pub mod check;
 pub mod dkim;
 pub mod plugin;
+pub mod probe;
 mod queue;
+mod reach;
 mod reload;
+pub mod send;
 pub mod serve;
 pub mod user;
 pub mod why;
@@ -99,6 +102,16 @@ enum Command {
     /// running server, or without one from its store; what changes something wants the running server.
     #[command(subcommand)]
     Queue(queue::QueueCommand),
+    /// Hand a message to a server, and see what it says.
+    ///
+    /// By the same sealed engine, routes and rules for TLS as the server itself. For scripts, and to look for faults.
+    Send(send::SendArguments),
+    /// Test a mail server: is it as it should be?
+    ///
+    /// Looks at what it offers, TLS versions and certificates, DANE and MTA-STS, logins, and whether it relays for strangers,
+    /// takes commands that were put behind STARTTLS, keeps in step, and, with --to, lets messages be smuggled in. Sends no
+    /// message without --to. Exit codes: 0 no fault, 1 a fault (FAIL), 2 it could not be tested.
+    Probe(probe::ProbeArguments),
     /// Manage the keys that sign what leaves (DKIM).
     #[command(subcommand)]
     Dkim(dkim::DkimCommand),
@@ -152,6 +165,8 @@ pub fn main() -> ExitCode {
             },
             |()| ExitCode::SUCCESS,
         ),
+        Command::Send(arguments) => with(file.as_deref(), |config| send::run(&arguments, config, print)),
+        Command::Probe(arguments) => with(file.as_deref(), |config| probe::run(&arguments, config, print)),
         Command::Why { id, json } => with(file.as_deref(), |config| done(why::why(config, &id, json))),
         Command::Queue(command) => with(file.as_deref(), |config| done(queue::run(&command, config, file.as_deref()))),
     }

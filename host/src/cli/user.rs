@@ -114,7 +114,7 @@ fn password(name: &str, file: Option<&Path>) -> Result<String, UserError> {
 }
 
 /// Without its line end.
-fn first_line(from: impl Read) -> io::Result<String> {
+pub(super) fn first_line(from: impl Read) -> io::Result<String> {
     let mut line = String::new();
     io::BufReader::new(from.take(PASSWORD_MOST)).read_line(&mut line)?;
     let line = line.strip_suffix('\n').unwrap_or(&line);
@@ -122,7 +122,7 @@ fn first_line(from: impl Read) -> io::Result<String> {
 }
 
 /// Asks on standard error, so that standard output stays clean, and reads without echo.
-fn ask(prompt: &str) -> io::Result<String> {
+pub(super) fn ask(prompt: &str) -> io::Result<String> {
     /// Puts the terminal back as it was.
     struct Restore(rustix::termios::Termios);
     impl Drop for Restore {

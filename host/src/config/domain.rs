@@ -22,6 +22,12 @@ pub fn of_address(address: &str) -> Option<&str> {
     address.rsplit_once('@').map(|(_, domain)| domain)
 }
 
+/// Both parts of an address that the operator names, the local part as it is, without quotes.
+#[must_use]
+pub fn parts_of_address(address: &str) -> Option<(&str, &str)> {
+    address.rsplit_once('@').filter(|(local, domain)| !local.is_empty() && !domain.is_empty())
+}
+
 /// With U-labels where that is possible, for text that may hold UTF-8.
 #[must_use]
 pub fn unicode(domain: &str) -> String {

@@ -132,6 +132,21 @@ pub const TABLES: &[Table] = &[
                 "false",
                 "At MAIL, ask the `connection` and `sender` hooks of the plugins of the first route for `\"*\"`. What they defer or refuse is answered there, for all recipients, postmaster and those of other routes included.",
             ),
+            key(
+                "future-release",
+                "2_592_000",
+                "How many seconds from now users who have logged in may have their mail held (`HOLDFOR`, `HOLDUNTIL`; RFC 4865). On `submission` and `submissions` only. 0: not at all.",
+            ),
+            key(
+                "deliver-by",
+                "true",
+                "Offer DELIVERBY (RFC 2852): a message that is not delivered in the time that its sender gives goes back, or its sender is told.",
+            ),
+            key(
+                "priority",
+                "true",
+                "Offer MT-PRIORITY (RFC 6710): of what is due, mail of a higher priority goes first. Above 0 only for those of `relay.priority-from`.",
+            ),
             key("discard", "false", "Answer 250 and throw every message away. For measuring only."),
         ],
     },
@@ -199,11 +214,18 @@ pub const TABLES: &[Table] = &[
         name: "relay",
         many: None,
         doc: "Who may send to other domains without a login.",
-        keys: &[key(
-            "networks",
-            "[]",
-            "Their networks, for example `[\"10.0.0.0/8\", \"2001:db8::/32\"]`; valid on `mx` listeners. Empty: nobody.",
-        )],
+        keys: &[
+            key(
+                "networks",
+                "[]",
+                "Their networks, for example `[\"10.0.0.0/8\", \"2001:db8::/32\"]`; valid on `mx` listeners. Empty: nobody.",
+            ),
+            key(
+                "priority-from",
+                "[]",
+                "The networks whose mail may have a priority above 0 (`MT-PRIORITY`; RFC 6710). Anybody else's is lowered to 0, and the reply says so.",
+            ),
+        ],
     },
     Table {
         name: "limits",
@@ -280,7 +302,12 @@ pub const TABLES: &[Table] = &[
             key("https-port", "443", "The port on which domains publish their MTA-STS policies."),
             key("source", "[]", "Addresses of this machine to connect from, at most one of each family."),
             absent("roots", r#""/etc/hermetic/roots.pem""#, "Certificates to believe instead of the system's."),
-            key("connections", "10", "Connections to one destination at a time."),
+            key("connections", "10", "Connections to one destination at a time, at most."),
+            key(
+                "initial-connections",
+                "3",
+                "Connections to a destination at a time before more is known of it. From there the number grows by one for each round that goes well, and halves where there is trouble. A destination that can not be reached three times in a row rests, from `queue.retry-first` up to `queue.retry-most`; then one message tries it.",
+            ),
             key("most-connections", "200", "Connections in all."),
             key("connect-timeout", "30", "For a connection to be established."),
         ],
@@ -311,6 +338,17 @@ pub const TABLES: &[Table] = &[
             absent("password-file", r#""relay.password""#, "The first line of this file is the password."),
             key("ignore", "[]", "ESMTP keywords that count as not offered, for servers that do not keep their word."),
             absent("connections", "2", "Connections at a time, instead of `outbound.connections`."),
+            absent("initial-connections", "1", "The same at first, instead of `outbound.initial-connections`."),
+            absent(
+                "rate",
+                r#""100/min""#,
+                "So many messages in a second (`s`), minute (`min`), hour (`h`) or day (`d`); others wait.",
+            ),
+            absent(
+                "messages-per-connection",
+                "50",
+                "After so many a connection is closed. Otherwise the server says when.",
+            ),
         ],
     },
     Table {

@@ -159,6 +159,15 @@ pub struct Listener {
     /// Ask the `connection` and `sender` hooks of the plugins of the route for all recipients at MAIL, for everybody.
     #[serde(default)]
     pub early_refusal: bool,
+    /// How long users may have their mail held (RFC 4865), on submission listeners. Seconds; 0: not at all.
+    #[serde(default = "future_release")]
+    pub future_release: u64,
+    /// Offer DELIVERBY (RFC 2852).
+    #[serde(default = "yes")]
+    pub deliver_by: bool,
+    /// Offer MT-PRIORITY (RFC 6710).
+    #[serde(default = "yes")]
+    pub priority: bool,
     /// Answer 250 and throw the message away. For measuring only.
     #[serde(default)]
     pub discard: bool,
@@ -180,6 +189,9 @@ impl Listener {
             strict_hello: false,
             greeting_delay: 0,
             early_refusal: false,
+            future_release: future_release(),
+            deliver_by: true,
+            priority: true,
             discard: false,
         }
     }
@@ -238,6 +250,14 @@ impl Domain {
     }
 }
 
+fn future_release() -> u64 {
+    30 * 24 * 3600
+}
+
+fn yes() -> bool {
+    true
+}
+
 fn plus() -> String {
     "+".into()
 }
@@ -274,6 +294,8 @@ pub struct Users {
 pub struct Relay {
     /// `10.0.0.0/8`, `2001:db8::/32`. Empty: nobody.
     pub networks: Vec<Network>,
+    /// Whose MT-PRIORITY above 0 is believed.
+    pub priority_from: Vec<Network>,
 }
 
 /// Bounds. Sizes in octets, times in seconds.

@@ -20,8 +20,10 @@ pub struct Outbound {
     pub source: Vec<IpAddr>,
     /// Certificates to believe instead of the system's: a file in PEM.
     pub roots: Option<PathBuf>,
-    /// Connections to one destination at a time.
+    /// Connections to one destination at a time, at most.
     pub connections: usize,
+    /// The same until more is known of it.
+    pub initial_connections: usize,
     /// Connections in all.
     pub most_connections: usize,
     /// To establish a connection, seconds.
@@ -37,6 +39,7 @@ impl Default for Outbound {
             source: Vec::new(),
             roots: None,
             connections: 10,
+            initial_connections: 3,
             most_connections: 200,
             connect_timeout: 30,
         }
@@ -100,9 +103,37 @@ pub struct Destination {
     /// EHLO keywords that count as not offered.
     #[serde(default)]
     pub ignore: Vec<String>,
-    /// Connections at a time.
+    /// Connections at a time, at most.
     #[serde(default)]
     pub connections: Option<usize>,
+    /// The same until more is known of it.
+    #[serde(default)]
+    pub initial_connections: Option<usize>,
+    /// Messages in a time; see [`rate`].
+    #[serde(default)]
+    pub rate: Option<String>,
+    /// Messages in one connection.
+    #[serde(default)]
+    pub messages_per_connection: Option<usize>,
+}
+
+/// Reads [`Destination::rate`]: milliseconds from one message to the next, and how many may go at once, which is what a second
+/// may bring. Fails with what is wrong and how to mend it.
+pub fn rate(text: &str) -> Result<(f64, f64), String> {
+    let read = || {
+        let (messages, period) = text.split_once('/')?;
+        let messages: u32 = messages.trim().parse().ok().filter(|messages| *messages > 0)?;
+        let seconds = match period.trim() {
+            "s" => 1.0,
+            "min" => 60.0,
+            "h" => 3600.0,
+            "d" => 86_400.0,
+            _ => return None,
+        };
+        let apart = seconds * 1000.0 / f64::from(messages);
+        Some((apart, (1000.0 / apart).max(1.0)))
+    };
+    read().ok_or_else(|| format!("{text:?} is no rate; write it like \"100/min\", with s, min, h or d"))
 }
 
 impl Destination {
@@ -157,6 +188,7 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
         ("port", u64::from(outbound.port), 65_535),
         ("https-port", u64::from(outbound.https_port), 65_535),
         ("connections", outbound.connections as u64, 1_000),
+        ("initial-connections", outbound.initial_connections as u64, 1_000),
         ("most-connections", outbound.most_connections as u64, 10_000),
         ("connect-timeout", outbound.connect_timeout, 600),
     ] {
@@ -203,8 +235,16 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
                 "a password goes only to `hosts` that you name and with `tls` that can not be left out, such as \"verified\"".into(),
             );
         }
-        if one.connections == Some(0) {
-            error("connections", "0 connections take no mail away; use 1 or more".into());
+        for (key, value) in [("connections", one.connections), ("initial-connections", one.initial_connections)] {
+            if value == Some(0) {
+                error(key, "0 connections take no mail away; use 1 or more".into());
+            }
+        }
+        if one.messages_per_connection == Some(0) {
+            error("messages-per-connection", "a connection without a message is no use; use 1 or more".into());
+        }
+        if let Some(Err(problem)) = one.rate.as_deref().map(rate) {
+            error("rate", problem);
         }
     }
     found
@@ -232,6 +272,18 @@ mod tests {
     }
 
     #[test]
+    fn rates() {
+        for (text, apart, at_once) in
+            [("1/s", 1000.0, 1.0), ("100/min", 600.0, 1000.0 / 600.0), ("50/s", 20.0, 50.0), ("24/d", 3_600_000.0, 1.0)]
+        {
+            assert_eq!(rate(text), Ok((apart, at_once)), "{text}");
+        }
+        for text in ["", "/", "1", "1/", "1/week", "-1/s", "1.5/s", "0/h", "a/s", "1/s/s"] {
+            assert!(rate(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn what_can_not_work_is_refused() {
         for (text, expected) in [
             ("[[destination]]\ndomains = [\"a.example\"]\nhosts = [\"b.example:25\", \"[::1]:25\"]", ""),
@@ -249,6 +301,11 @@ mod tests {
                 "[[destination]]\ndomains = [\"*\"]\nhosts = [\"b.example:25\"]\ntls = \"encrypted\"\nlogin = \"x\"\npassword-file = \"y\"",
                 "",
             ),
+            ("[[destination]]\ndomains = [\"*\"]\nrate = \"100/min\"", ""),
+            ("[[destination]]\ndomains = [\"*\"]\nrate = \"0/min\"", "rate: \"0/min\" is no rate"),
+            ("[[destination]]\ndomains = [\"*\"]\nrate = \"100\"", "is no rate"),
+            ("[[destination]]\ndomains = [\"*\"]\ninitial-connections = 0", "0 connections take no mail away"),
+            ("[[destination]]\ndomains = [\"*\"]\nmessages-per-connection = 0", "is no use"),
             ("[outbound]\nport = 0", "outbound.port: 0 is too little"),
             ("[outbound]\nsource = [\"192.0.2.1\", \"192.0.2.2\"]", "two addresses of a family"),
         ] {

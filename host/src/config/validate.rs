@@ -190,6 +190,12 @@ fn listeners(config: &Config, found: &mut Findings) {
                 format!("this \"{}\" listener offers no AUTH at all; leave it out", listener.kind.as_str()),
             );
         }
+        if listener.future_release > 999_999_999 {
+            error(
+                "future-release",
+                format!("{} has more than the nine digits of RFC 4865; use less", listener.future_release),
+            );
+        }
         if listener.greeting_delay > 60_000 {
             error(
                 "greeting-delay",

@@ -5,7 +5,10 @@
 use std::fmt::Write as _;
 
 use super::{Action, Notice, Told, date};
-use crate::{config::domain, store::Address};
+use crate::{
+    config::domain,
+    store::{Address, Hold},
+};
 
 /// Octets of a line, without its end, where it can be helped (RFC 5322 section 2.1.1).
 const LINE: usize = 78;
@@ -26,6 +29,19 @@ pub(super) fn message(notice: &Notice<'_>, line: &mut impl FnMut(&str)) {
         line(&format!("Received-From-MTA: dns; {hello}{address}"));
     }
     line(&format!("Arrival-Date: {}", date(envelope.received_at)));
+    // RFC 2852 section 5.
+    if let Some(deadline) = envelope.deadline() {
+        line(&format!("Deliver-By-Date: {}", date(deadline)));
+    }
+    // RFC 4865 section 5.
+    match envelope.wishes.hold {
+        None => {}
+        Some(Hold::For(seconds)) => line(&format!("Future-Release-Request: for; {seconds}")),
+        Some(Hold::Until(time)) => {
+            let time = i64::try_from(time).ok().and_then(|time| jiff::Timestamp::from_second(time).ok());
+            line(&format!("Future-Release-Request: until; {}", time.unwrap_or(jiff::Timestamp::MAX)));
+        }
+    }
 }
 
 /// The fields about a recipient.

@@ -18,7 +18,7 @@ mod tests;
 use jiff::{Timestamp as Instant, fmt::rfc2822, tz::TimeZone};
 
 use self::original::Original;
-use crate::store::{Address, BodyKind, EntryId, Envelope, NewEntry, Notify, Timestamp};
+use crate::store::{Address, BodyKind, EntryId, Envelope, NewEntry, Notify, Timestamp, Wishes};
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +138,8 @@ impl Notice<'_> {
             received_at: self.now,
             size: message.len() as u64,
             eight_bit,
+            // RFC 6710 section 4.4: what is told of a message is as urgent as the message.
+            wishes: Wishes { priority: self.envelope.wishes.priority, ..Wishes::default() },
             ..Envelope::default()
         }
     }

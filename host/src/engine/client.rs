@@ -73,10 +73,12 @@ use super::EngineError;
 use super::types::{Event, Piece};
 
 pub use super::bindings::exports::hermetic::engine::client::{
-    ByMode, Cause, ContentFacts, DeliverBy, Extension, Failure, Fate, Fault, Limits, Login, Need, Options, Outcome,
-    Peer, Reply, Stage, Status, Step, TlsUse, Transaction,
+    Cause, ContentFacts, Extension, Failure, Fate, Fault, Limits, Login, Need, Options, Outcome, Peer, Reply, Stage,
+    Status, Step, TlsUse, Transaction,
 };
-pub use super::types::{ForwardPath, HostName, Mailbox, Notify, OriginalRecipient, Protocol, Recipient};
+pub use super::types::{
+    ByMode, DeliverBy, ForwardPath, HostName, Mailbox, Notify, OriginalRecipient, Protocol, Recipient,
+};
 
 /// Something that can open sending sessions: the component under wasmtime, or in tests the same core natively.
 pub trait ClientEngine: Send + Sync + 'static {
@@ -314,7 +316,7 @@ mod tests {
     fn outcome(recipient: u32) -> Outcome {
         let status = Status { class: 2, subject: 0, detail: 0 };
         let (fate, cause, stage) = (Fate::Accepted, Cause::Reply, Stage::Message);
-        Outcome { recipient, fate, cause, stage, status, reply: None, dsn: false }
+        Outcome { recipient, fate, cause, stage, status, reply: None, dsn: false, deliver_by: false }
     }
 
     #[track_caller]

@@ -1,12 +1,14 @@
 //! The sealed engine, from the outside: one session, one instance, short synchronous calls.
 //!
-//! Here is its receiving side, in [`client`] the sending one; both are in the same component and the same [`pool`].
+//! Here is its receiving side, in [`client`] the sending one, in [`probe`] the one that tests servers; all are in the same
+//! component and the same [`pool`].
 //!
 //! Owns the boundary to `engine.wasm`. Refuses to know SMTP. Fails by [`EngineError`]: a misuse is our fault, anything
 //! else ends this one session and no other.
 
 pub mod client;
 pub mod pool;
+pub mod probe;
 
 /// What `wit/engine` says, in Rust.
 #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated; documented in wit/engine")]

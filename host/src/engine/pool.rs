@@ -20,6 +20,7 @@
 //! So what idle slots hold is at most `WARM * KEEP`, 16 MiB.
 
 mod client;
+pub(super) mod probe;
 
 use std::fmt;
 use std::path::PathBuf;

@@ -116,7 +116,14 @@ impl Answers {
             Question::Hello(hello) => Answer::Hello(self.hello(&policy, hello).await),
             Question::Xclient(attributes) => Answer::Xclient(self.xclient(&policy, &attributes).await),
             Question::Sasl(step) => Answer::Sasl(Box::pin(self.sasl(step)).await),
-            Question::Sender(sender) => Answer::Sender(self.sender(&policy, sender).await),
+            Question::Sender(sender) => {
+                let asked = sender.parameters.priority;
+                let given = policy.priority(&self.facts, &sender);
+                match (self.sender(&policy, sender).await, given) {
+                    (Ok(None), Some(priority)) if given != asked => Answer::SenderWithPriority(priority),
+                    (decision, _) => Answer::Sender(decision),
+                }
+            }
             Question::Recipients(recipients) => Answer::Recipients(self.recipients(&policy, recipients).await),
             Question::Verify(argument) => Answer::Verify(policy.verify(&self.facts, &argument).await),
             Question::Data => Answer::Data(self.data()),

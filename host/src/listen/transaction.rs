@@ -23,8 +23,8 @@ use super::{
 use crate::{
     config::Kind,
     engine::types::{
-        BodyKind, ForwardPath, HostName, Mailbox, MessageFacts, Notify, Piece, Recipient, Refusal, ReturnContent,
-        Sender, Submitter,
+        BodyKind, ByMode, ForwardPath, Hold, HostName, Mailbox, MessageFacts, Notify, Piece, Recipient, Refusal,
+        ReturnContent, Sender, Submitter,
     },
     observe::SessionLog,
     plugin::hook,
@@ -32,7 +32,10 @@ use crate::{
         Judged, Policy, SessionFacts,
         chain::{Fate, Judging, Outcome, mixed},
     },
-    store::{self, Address, Envelope, Incoming, MessageId, Pressure, Route, Store, StoreError, Timestamp, sqlite::now},
+    store::{
+        self, Address, Envelope, Incoming, MessageId, Pressure, Route, Store, StoreError, Timestamp, Wishes,
+        sqlite::now,
+    },
 };
 
 /// One message on its way in.
@@ -216,7 +219,8 @@ impl Transaction {
             &facts.listener.label(),
             policy,
         );
-        let accepted = incoming.accept(envelope(facts, &self.sender, message, now), prefix, entries).await;
+        let envelope = envelope(policy, facts, &self.sender, message, now);
+        let accepted = incoming.accept(envelope, prefix, entries).await;
         let id = accepted.map_err(|error| refusal(&error, log))?;
         Box::pin(reply::send(replies, store, log)).await;
         Ok(Accepted { id: Some(id), refusals })
@@ -275,7 +279,13 @@ pub(super) fn notify(flags: Notify) -> store::Notify {
     }
 }
 
-fn envelope(facts: &SessionFacts, sender: &Sender, message: &MessageFacts, now: Timestamp) -> Envelope {
+fn envelope(
+    policy: &Policy,
+    facts: &SessionFacts,
+    sender: &Sender,
+    message: &MessageFacts,
+    now: Timestamp,
+) -> Envelope {
     let parameters = &sender.parameters;
     Envelope {
         reverse_path: sender.mailbox.as_ref().map(address),
@@ -305,5 +315,17 @@ fn envelope(facts: &SessionFacts, sender: &Sender, message: &MessageFacts, now: 
         size: message.size,
         eight_bit: message.eight_bit,
         bare_line_ends: message.bare_line_ends,
+        wishes: Wishes {
+            hold: parameters.hold.map(|hold| match hold {
+                Hold::For(seconds) => store::Hold::For(seconds),
+                Hold::Until(time) => store::Hold::Until(time),
+            }),
+            deliver_by: parameters.deliver_by.map(|by| store::DeliverBy {
+                seconds: by.seconds,
+                returns: by.mode == ByMode::Return,
+                trace: by.trace,
+            }),
+            priority: policy.priority(facts, sender),
+        },
     }
 }

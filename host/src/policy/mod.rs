@@ -143,6 +143,12 @@ impl Policy {
         sender::judge(&self.mailboxes, facts, sender)
     }
 
+    /// The priority of this sender's mail (RFC 6710), if it asked for one.
+    #[must_use]
+    pub fn priority(&self, facts: &SessionFacts, sender: &Sender) -> Option<i8> {
+        sender.parameters.priority.map(|asked| session::priority(&self.config, facts, asked))
+    }
+
     /// RCPT, all of a pipelined batch. As many answers as recipients, in their order.
     pub async fn recipients(&self, facts: &SessionFacts, sender: &Sender, recipients: &[Recipient]) -> Vec<Judged> {
         let rules = relay::Rules { config: &self.config, mailboxes: &self.mailboxes, srs: self.srs.as_ref() };
@@ -253,6 +259,9 @@ mod testing {
             ret: None,
             envid: None,
             auth: None,
+            hold: None,
+            deliver_by: None,
+            priority: None,
         };
         Sender { mailbox, parameters }
     }

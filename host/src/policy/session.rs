@@ -6,6 +6,7 @@ use super::{SessionFacts, auth, refuse};
 use crate::{
     config::{Config, Endpoint, Kind, Listener},
     engine::types::{Decision, Limits, Options, Protocol, Refusal, XclientAttribute},
+    store::sqlite::now,
 };
 
 /// A question with more recipients than this brings nothing: the look-ups of one batch overlap.
@@ -22,7 +23,7 @@ pub(super) fn options(config: &Config, facts: &SessionFacts, certificate: bool) 
     Options {
         protocol: if listener.kind == Kind::Lmtp { Protocol::Lmtp } else { Protocol::Smtp },
         server_name: config.name.clone(),
-        limits: limits(config),
+        limits: limits(config, listener),
         implicit_tls,
         start_tls: certificate && !implicit_tls && !local,
         require_tls: requires_tls(listener),
@@ -31,6 +32,8 @@ pub(super) fn options(config: &Config, facts: &SessionFacts, certificate: bool) 
         require_auth: listener.kind.is_submission(),
         xclient: offered_attributes(facts),
         strict_hello: listener.strict_hello,
+        deliver_by: listener.deliver_by,
+        priority: listener.priority,
         trace: tracing::enabled!(target: "hermetic", tracing::Level::TRACE),
     }
 }
@@ -55,8 +58,9 @@ pub(super) fn admit(facts: &SessionFacts) -> Result<(), Refusal> {
     }
 }
 
-fn limits(config: &Config) -> Limits {
+fn limits(config: &Config, listener: &Listener) -> Limits {
     let limits = &config.limits;
+    let hold = if listener.kind.is_submission() { listener.future_release } else { 0 };
     Limits {
         message_size: limits.message_size,
         recipients: limits.recipients,
@@ -74,11 +78,24 @@ fn limits(config: &Config) -> Limits {
         data_allowance: milliseconds(limits.data_allowance),
         data_rate: limits.data_rate,
         session: milliseconds(limits.session),
+        hold_for: u32::try_from(hold).unwrap_or(u32::MAX),
+        hold_until: (now() / 1000).saturating_add(hold),
+        deliver_by: 0,
     }
 }
 
 fn milliseconds(seconds: u64) -> u64 {
     seconds.saturating_mul(1000)
+}
+
+/// The priority that this client's mail gets where it asks for this one. RFC 6710 section 5: only from those that are
+/// trusted with it, and lowering never hurts anybody.
+pub(super) fn priority(config: &Config, facts: &SessionFacts, asked: i8) -> i8 {
+    let trusted = || {
+        let client = facts.client.map(|client| client.ip());
+        client.is_some_and(|client| config.relay.priority_from.iter().any(|network| network.contains(client)))
+    };
+    if asked > 0 && !trusted() { 0 } else { asked.clamp(-9, 9) }
 }
 
 /// Passwords, and what can be guessed from a recorded SCRAM exchange, are for TLS only, unless the operator says
@@ -217,8 +234,30 @@ mod tests {
         let mut config = testing::config();
         config.limits.command_timeout = 7;
         config.limits.session = u64::MAX;
-        let limits = limits(&config);
+        let limits = limits(&config, &Listener::new(Kind::Mx, "[::1]:1"));
+        assert_eq!(limits.hold_for, 0, "only users may have their mail held");
         assert_eq!((limits.command_timeout, limits.session, limits.recipients), (7000, u64::MAX, 1000));
+    }
+
+    #[test]
+    fn whose_priority_counts() {
+        let mut config = testing::config();
+        config.relay.priority_from = vec!["198.51.100.0/24".parse().unwrap()];
+        let trusted = testing::facts(Kind::Mx);
+        let stranger =
+            SessionFacts { client: Some("192.0.2.1:1".parse().unwrap()), ..testing::facts(Kind::Submission) };
+        let nobody = SessionFacts { client: None, ..testing::facts(Kind::Lmtp) };
+        for (facts, asked, expected) in [
+            (&trusted, 9, 9),
+            (&trusted, -9, -9),
+            (&trusted, i8::MAX, 9),
+            (&stranger, 1, 0),
+            (&stranger, 0, 0),
+            (&stranger, -4, -4),
+            (&nobody, 4, 0),
+        ] {
+            assert_eq!(priority(&config, facts, asked), expected, "{:?} {asked}", facts.client);
+        }
     }
 
     #[test]

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use super::{
     Shared,
     notices::{self, Ended, Untold, Word},
-    reports, schedule, to,
+    reports, schedule,
+    shape::Wait,
+    to,
 };
 use crate::{
     config::Config,
@@ -27,8 +29,11 @@ const RELAYED: &str = "2.1.9";
 pub(super) enum End {
     /// It has arrived.
     Delivered,
-    /// Another server has taken it: in its words, and whether it answers for notices of success.
-    Relayed { by: String, dsn: bool },
+    /// Another server has taken it: in its words, and whether it answers for notices of success and for the time that the
+    /// sender gave.
+    Relayed { by: String, dsn: bool, timed: bool },
+    /// The time is over in which its sender wanted it delivered.
+    Overdue,
     /// Not now; and not before so many seconds, if somebody knows.
     Later { reason: String, after: Option<u32> },
     /// Never.
@@ -40,7 +45,7 @@ pub(super) enum End {
     /// Others get it instead, which is all that there is to say.
     Expanded,
     /// There was no turn for it.
-    Postponed(u64),
+    Postponed(Wait),
 }
 
 /// What is to be settled. `verdicts`: how plugins judged it or delivered it.
@@ -60,12 +65,17 @@ pub(super) fn outcome(
             tell(shared, config, &mut ended, Action::Delivered, "2.0.0", "");
             Some((State::Delivered, None, String::new()))
         }
-        End::Relayed { by, dsn } => {
+        End::Relayed { by, dsn, timed } => {
             events::relayed(lease.entry, to(&lease), attempt, &by);
-            if !dsn {
-                tell(shared, config, &mut ended, Action::Relayed, RELAYED, "");
+            if (!dsn && Action::Relayed.is_wanted(lease.recipient.notify)) || is_told_of_time(&lease, timed) {
+                tell_wanted(shared, config, &mut ended, Action::Relayed, RELAYED, "");
             }
             Some((State::Delivered, None, by))
+        }
+        End::Overdue => {
+            let reason = "not delivered in the time that its sender gave";
+            failed(shared, config, &mut ended, EXPIRED, reason);
+            Some((State::Expired, Some(EXPIRED.into()), reason.into()))
         }
         End::Later { reason, after } => later(shared, config, &mut ended, reason, after),
         End::Failed { status, reason } => {
@@ -88,10 +98,7 @@ pub(super) fn outcome(
             tell(shared, config, &mut ended, Action::Expanded, "2.0.0", "");
             None
         }
-        End::Postponed(at) => {
-            ended.outcome.settlement = Settlement::Postponed { at };
-            None
-        }
+        End::Postponed(wait) => postponed(shared, config, &mut ended, wait),
     };
     if let Some((state, status, text)) = fate {
         ended.outcome.report = reports::text(shared, &lease, state, status, text);
@@ -116,11 +123,50 @@ fn judged(lease: &Lease, entries: &[NewEntry]) -> Fate {
     Some((State::Redirected, None, names.join(", ")))
 }
 
+/// It waits without an attempt, which may be for long where its destination rests: it grows too old and late as any other.
+fn postponed(shared: &Shared, config: &Arc<Config>, ended: &mut Ended, wait: Wait) -> Fate {
+    let lease = ended.outcome.lease.clone();
+    let (queue, envelope) = (&config.queue, &lease.envelope);
+    let expiry = schedule::expiry(queue, envelope);
+    let Wait { at, reason } = wait;
+    if let Some(reason) = reason.as_ref().filter(|_| expiry <= now()) {
+        let reason = format!("{reason}; given up after {} attempts", lease.attempts);
+        failed(shared, config, ended, EXPIRED, &reason);
+        return Some((State::Expired, Some(EXPIRED.into()), reason));
+    }
+    let times = [Some(expiry), schedule::late(queue, envelope).filter(|_| !lease.late)];
+    let at = times.into_iter().flatten().filter(|time| *time > now()).fold(at, u64::min);
+    let why = reason.clone().unwrap_or_else(|| "it waits for its turn".into());
+    ended.outcome.settlement = Settlement::Postponed { at, reason };
+    late(shared, config, ended, &why)
+}
+
+/// RFC 2852 section 4: who gave a time is told where it goes on to a server that keeps none, and with `T` at each relay; if
+/// NOTIFY leaves room for it.
+fn is_told_of_time(lease: &Lease, timed: bool) -> bool {
+    let by = lease.envelope.wishes.deliver_by;
+    by.is_some_and(|by| by.trace || !timed)
+        && lease.recipient.notify.is_none_or(|notify| notify.success || notify.delay)
+}
+
+/// Tells the sender, once and if it is time, that the message is late.
+fn late(shared: &Shared, config: &Arc<Config>, ended: &mut Ended, reason: &str) -> Fate {
+    let (queue, envelope) = (&config.queue, ended.outcome.lease.envelope.clone());
+    if ended.outcome.lease.late || schedule::late(queue, &envelope).is_none_or(|at| now() < at) {
+        return None;
+    }
+    ended.outcome.late = true;
+    let until = schedule::expiry(queue, &envelope);
+    tell(shared, config, ended, Action::Delayed(until), "4.4.7", reason);
+    Some((State::Deferred, Some("4.4.7".into()), reason.to_owned()))
+}
+
 /// Tried again later, or given up if it is too old.
 fn later(shared: &Shared, config: &Arc<Config>, ended: &mut Ended, reason: String, after: Option<u32>) -> Fate {
     let lease = ended.outcome.lease.clone();
-    let (queue, received_at, attempt) = (&config.queue, lease.envelope.received_at, lease.attempts + 1);
-    let Some(at) = schedule::next(queue, received_at, lease.attempts, now(), rand::random()) else {
+    let (queue, attempt) = (&config.queue, lease.attempts + 1);
+    let expiry = schedule::expiry(queue, &lease.envelope);
+    let Some(at) = schedule::next(queue, expiry, lease.attempts, now(), rand::random()) else {
         let reason = format!("{reason}; given up after {attempt} attempts");
         if let Pending::Rejudge { .. } = lease.recipient.pending {
             let reason = format!("quarantined, because it could not be judged in time: {reason}");
@@ -131,17 +177,13 @@ fn later(shared: &Shared, config: &Arc<Config>, ended: &mut Ended, reason: Strin
         failed(shared, config, ended, EXPIRED, &reason);
         return Some((State::Expired, Some(EXPIRED.into()), reason));
     };
-    let at = after.map_or(at, |after| schedule::asked(queue, received_at, now(), after));
+    let at = after.map_or(at, |after| schedule::asked(queue, expiry, now(), after));
+    // Whoever gave a time is told when it is over, and not when there happens to be an attempt.
+    let told = lease.envelope.deadline().filter(|told| !lease.late && *told > now());
+    let at = told.map_or(at, |told| at.min(told));
     events::deferred(lease.entry, to(&lease), attempt, at, &reason);
     ended.outcome.settlement = Settlement::Retry { at, reason: reason.clone() };
-    let warning = queue.delay_warning.saturating_mul(1000);
-    if lease.late || warning == 0 || now().saturating_sub(received_at) < warning {
-        return None;
-    }
-    ended.outcome.late = true;
-    let until = received_at.saturating_add(queue.expire.saturating_mul(1000));
-    tell(shared, config, ended, Action::Delayed(until), "4.4.7", &reason);
-    Some((State::Deferred, Some("4.4.7".into()), reason))
+    late(shared, config, ended, &reason)
 }
 
 /// Given up. The sender is told, or an operator sees it; or, if that is what the sender wanted, nobody.
@@ -163,7 +205,7 @@ fn failed(shared: &Shared, config: &Arc<Config>, ended: &mut Ended, status: &str
     }
 }
 
-/// Adds what is to be told, or says why nothing is.
+/// Adds what is to be told if NOTIFY wants it, or says why nothing is.
 fn tell(
     shared: &Shared,
     config: &Config,
@@ -172,8 +214,23 @@ fn tell(
     status: &str,
     reason: &str,
 ) -> Option<Untold> {
+    if !action.is_wanted(ended.outcome.lease.recipient.notify) {
+        return Some(Untold::Unwanted);
+    }
+    tell_wanted(shared, config, ended, action, status, reason)
+}
+
+/// Adds what is to be told, or says why nothing is.
+fn tell_wanted(
+    shared: &Shared,
+    config: &Config,
+    ended: &mut Ended,
+    action: Action,
+    status: &str,
+    reason: &str,
+) -> Option<Untold> {
     let lease = &ended.outcome.lease;
-    match notices::whom(config, &*shared.rules, lease, action) {
+    match notices::whom(config, &*shared.rules, lease) {
         Ok(to) => {
             let attempt = (lease.recipient.pending == Pending::Nothing).then(now);
             let (status, reason) = (status.to_owned(), reason.to_owned());
@@ -181,10 +238,7 @@ fn tell(
             None
         }
         Err(untold) => {
-            if let (Untold::Barred(why), true) =
-                (&untold, matches!(action, Action::Delivered | Action::Relayed | Action::Expanded))
-                && action.is_wanted(lease.recipient.notify)
-            {
+            if let (Untold::Barred(why), Action::Delivered | Action::Relayed | Action::Expanded) = (&untold, action) {
                 tracing::info!(entry = %lease.entry, why, "delivered; the sender, who asked to be told, is not");
             }
             Some(untold)

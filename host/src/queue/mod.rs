@@ -4,9 +4,11 @@
 //! entries are stored and who judges. Fails never: what does not work now is tried later, and what never works is told to its
 //! sender or ends as `held`, where `hermetic queue list` shows it.
 //!
-//! An entry is delivered to its Maildir, by LMTP to whom `domain.deliver` names, or by the first plugin of its chain that has the hook `delivery` and the grant. Entries that
-//! wait for plugins go by lanes of their own ([`lanes`]), the others in batches.
+//! An entry is delivered to its Maildir, by LMTP to whom `domain.deliver` names, or by the first plugin of its chain that has the
+//! hook `delivery` and the grant. Entries that wait for plugins go by lanes of their own ([`lanes`]), those for other servers by
+//! destination ([`destinations`]), the others in batches.
 
+mod destinations;
 mod ending;
 mod facts;
 mod lanes;
@@ -16,6 +18,7 @@ mod relay;
 mod reports;
 mod rules;
 mod schedule;
+mod shape;
 
 #[cfg(test)]
 mod crash;
@@ -36,7 +39,7 @@ use tokio::{
 };
 use tracing::{error, warn};
 
-use self::{ending::End, lanes::Lanes, notices::Ended, plugins::Work};
+use self::{destinations::Destinations, ending::End, lanes::Lanes, notices::Ended, plugins::Work, shape::Wait};
 pub use self::{
     reports::dropped,
     rules::{Judged, Rules},
@@ -90,7 +93,7 @@ pub async fn run(
     let maildirs = Arc::new(Maildirs::new(&config.load().name));
     let shared = Arc::new(Shared { store, config, places, rules, metrics, maildirs, courier, reported: Notify::new() });
     let reports = tokio::spawn(reports::run(shared.clone(), stop.clone()));
-    let mut lanes = Lanes::default();
+    let (mut lanes, mut destinations) = (Lanes::default(), Destinations::default());
     let (mut tasks, mut slow) = (JoinSet::new(), JoinSet::new());
     loop {
         let queue = shared.config.load().queue.clone();
@@ -120,6 +123,10 @@ pub async fn run(
                 let mut batch = Vec::with_capacity(leases.len());
                 let mut relayed = Vec::new();
                 for lease in leases {
+                    if relay::is_overdue(&lease) && !matches!(lease.recipient.pending, Pending::Bounce { .. }) {
+                        batch.push((lease, Some(End::Overdue)));
+                        continue;
+                    }
                     if relay::is_for(&shared, &current, &lease) {
                         relayed.push(lease);
                         continue;
@@ -130,7 +137,7 @@ pub async fn run(
                     };
                     let (lane, limit) = work.lane(&current);
                     match lanes.enter(&lane, limit, now()) {
-                        Err(at) => batch.push((lease, Some(End::Postponed(at)))),
+                        Err(at) => batch.push((lease, Some(End::Postponed(Wait { at, reason: None })))),
                         Ok(place) => {
                             let (shared, current, mut stop) = (shared.clone(), current.clone(), stop.clone());
                             slow.spawn(async move {
@@ -142,17 +149,13 @@ pub async fn run(
                     }
                 }
                 for shipment in relay::shipments(relayed) {
-                    let (lane, limit) = shipment.lane(&current);
-                    match lanes.enter(&lane, limit, now()) {
-                        Err(at) => {
-                            batch.extend(shipment.leases.into_iter().map(|lease| (lease, Some(End::Postponed(at)))))
+                    match destinations.enter(shipment.domain(), &shipment.terms(&current), now()) {
+                        Err(wait) => {
+                            let away = |lease| (lease, Some(End::Postponed(wait.clone())));
+                            batch.extend(shipment.leases.into_iter().map(away));
                         }
                         Ok(place) => {
-                            let (shared, current, mut stop) = (shared.clone(), current.clone(), stop.clone());
-                            slow.spawn(async move {
-                                let Some(_turn) = place.turn(&mut stop).await else { return };
-                                shipment.attempt(shared, current, stop).await;
-                            });
+                            slow.spawn(shipment.wait(shared.clone(), current.clone(), place, stop.clone()));
                         }
                     }
                 }

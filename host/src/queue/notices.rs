@@ -25,15 +25,12 @@ pub(super) enum Untold {
     Barred(String),
 }
 
-/// Where news of an entry go, if its sender is to be told of this.
-pub(super) fn whom(config: &Config, rules: &dyn Rules, lease: &Lease, action: Action) -> Result<NewEntry, Untold> {
+/// Where news of an entry go, if its sender may be told.
+pub(super) fn whom(config: &Config, rules: &dyn Rules, lease: &Lease) -> Result<NewEntry, Untold> {
     let envelope = &lease.envelope;
     let barred = |why: &str| Err(Untold::Barred(why.into()));
     // RFC 5321 section 4.5.5: a notice is never answered with one.
     let Some(sender) = &envelope.reverse_path else { return barred("the null reverse-path is never told") };
-    if !action.is_wanted(lease.recipient.notify) {
-        return Err(Untold::Unwanted);
-    }
     let route = match rules.place(sender) {
         Ok(route) => route,
         Err(why) => return Err(Untold::Barred(format!("the sender can not be told: {why}"))),

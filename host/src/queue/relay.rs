@@ -1,7 +1,7 @@
 //! Entries for other servers, and for mailboxes that a server keeps which takes mail by LMTP.
 //!
-//! Owns which of them travel together, and what a server's words make of each. Refuses to know how mail gets there. Mail for
-//! one domain goes by a lane of its own, so that a server that is slow or gone holds up nobody else's mail.
+//! Owns which of them travel together, and what a server's words make of each. Refuses to know how mail gets there. Whose
+//! turn it is, [`super::destinations`] says.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -9,9 +9,11 @@ use tokio::sync::watch;
 
 use super::{
     Shared,
+    destinations::{Place, Turn},
     ending::{self, End},
     plugins::Work,
     settle,
+    shape::Terms,
 };
 use crate::{
     config::{Config, domain},
@@ -19,7 +21,7 @@ use crate::{
         courier::{self, Said, Sent},
         plan::Plan,
     },
-    store::{Address, Edit, Lease, MessageId, Pending, Route},
+    store::{Address, Edit, Lease, MessageId, Pending, Route, sqlite::now},
 };
 
 /// Is it taken to another server now?
@@ -34,6 +36,11 @@ pub(super) fn is_for(shared: &Shared, config: &Config, lease: &Lease) -> bool {
 /// Is a local mailbox, which is still configured, delivered by LMTP?
 pub(super) fn by_lmtp(config: &Config, mailbox: &str) -> bool {
     config.lmtp_recipient(mailbox, "", "").is_some()
+}
+
+/// RFC 2852: its sender wants it back rather than late.
+pub(super) fn is_overdue(lease: &Lease) -> bool {
+    lease.envelope.returns_at().is_some_and(|at| at <= now())
 }
 
 /// Recipients of one message at one domain who get the same.
@@ -67,14 +74,44 @@ pub(super) fn shipments(leases: Vec<Lease>) -> Vec<Shipment> {
 }
 
 impl Shipment {
-    /// Its lane, and how many of that are on their way at a time.
-    pub(super) fn lane(&self, config: &Config) -> (String, usize) {
-        (format!("relay {}", self.domain), Plan::new(config, &self.domain).connections)
+    /// Where it goes.
+    pub(super) fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    /// How hard that may be pushed.
+    pub(super) fn terms(&self, config: &Config) -> Terms {
+        let plan = Plan::new(config, &self.domain);
+        Terms {
+            first: plan.initial,
+            most: plan.connections,
+            rate: plan.rate,
+            rest: (config.queue.retry_first, config.queue.retry_most),
+        }
+    }
+
+    /// Waits for its turn at this place, and makes one attempt.
+    pub(super) async fn wait(
+        self,
+        shared: Arc<Shared>,
+        config: Arc<Config>,
+        place: Place,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        match place.turn(&mut stop).await {
+            Some(Ok(turn)) => self.attempt(shared, config, turn, stop).await,
+            Some(Err(wait)) => {
+                let ends = self.leases.iter().map(|_| (End::Postponed(wait.clone()), None)).collect();
+                self.settled(&shared, &config, ends).await;
+            }
+            // As it was: the next start finds it.
+            None => {}
+        }
     }
 
     /// One attempt, with its settlement. When the queue stops, it has as long as sessions have to end; an attempt that is cut
     /// off then is made again after the next start.
-    pub(super) async fn attempt(self, shared: Arc<Shared>, config: Arc<Config>, mut stop: watch::Receiver<bool>) {
+    async fn attempt(self, shared: Arc<Shared>, config: Arc<Config>, turn: Turn, mut stop: watch::Receiver<bool>) {
         let cut = async {
             // Gone means stopped.
             let _ = stop.wait_for(|stop| *stop).await;
@@ -82,25 +119,36 @@ impl Shipment {
         };
         tokio::select! {
             biased;
-            () = self.made(&shared, &config) => {}
+            () = self.made(&shared, &config, turn) => {}
             () = cut => {}
         }
     }
 
-    async fn made(self, shared: &Arc<Shared>, config: &Arc<Config>) {
+    async fn made(self, shared: &Arc<Shared>, config: &Arc<Config>, turn: Turn) {
         let Some(courier) = shared.courier.clone() else { return };
         let Some(first) = self.leases.first() else { return };
+        // It may have waited for its turn.
+        if is_overdue(first) {
+            let ends = self.leases.iter().map(|_| (End::Overdue, None)).collect();
+            return self.settled(shared, config, ends).await;
+        }
         let ends = match shared.store.body(first.entry.message).await {
             Ok(body) => {
                 let leases = self.leases.iter().map(|lease| addressed(config, lease)).collect();
                 let shipment = courier::Shipment { leases, body: Arc::new(body) };
-                courier.send(config, &shipment).await.into_iter().map(|sent| end(sent, self.local)).collect()
+                let (sent, health) = courier.send(config, &shipment).await;
+                turn.ended(health);
+                sent.into_iter().map(|sent| end(sent, self.local)).collect()
             }
             Err(error) => {
                 let later = || End::Later { reason: error.to_string(), after: None };
                 self.leases.iter().map(|_| (later(), None)).collect::<Vec<_>>()
             }
         };
+        self.settled(shared, config, ends).await;
+    }
+
+    async fn settled(self, shared: &Shared, config: &Arc<Config>, ends: Vec<(End, Option<Said>)>) {
         let outcome = |(lease, (end, said))| {
             let mut ended = ending::outcome(shared, config, lease, end, None);
             if let Some(word) = &mut ended.word {
@@ -129,7 +177,7 @@ fn addressed(config: &Config, lease: &Lease) -> Lease {
 fn end(sent: Sent, local: bool) -> (End, Option<Said>) {
     match sent {
         Sent::Taken { dsn: false, said, .. } if local => (End::Delivered, said),
-        Sent::Taken { by, dsn, said } => (End::Relayed { by, dsn }, said),
+        Sent::Taken { by, dsn, timed, said } => (End::Relayed { by, dsn, timed }, said),
         Sent::Later { status: (subject, detail), text, said } => {
             (End::Later { reason: format!("4.{subject}.{detail} {text}"), after: None }, said)
         }

@@ -1,19 +1,32 @@
-//! When the next attempt is: the wait doubles, with a little chance in it, until the message is too old.
+//! When the next attempt is: the wait doubles, with a little chance in it, until the message is too old or the time is over
+//! that its sender gave.
 
-use crate::{config::Queue, store::Timestamp};
+use crate::{
+    config::Queue,
+    store::{Envelope, Timestamp},
+};
+
+/// When a message is given up.
+pub(super) fn expiry(queue: &Queue, envelope: &Envelope) -> Timestamp {
+    let too_old = envelope.begins().saturating_add(queue.expire.saturating_mul(1000));
+    envelope.returns_at().map_or(too_old, |at| at.min(too_old))
+}
+
+/// When its sender is told that it is late: when the sender said (RFC 2852), otherwise when the operator says. None: never.
+pub(super) fn late(queue: &Queue, envelope: &Envelope) -> Option<Timestamp> {
+    match envelope.wishes.deliver_by {
+        // What came without any time left has been told of before.
+        Some(by) if !by.returns => envelope.deadline().filter(|_| by.seconds > 0),
+        _ => (queue.delay_warning > 0)
+            .then(|| envelope.begins().saturating_add(queue.delay_warning.saturating_mul(1000))),
+    }
+}
 
 /// The time of the next attempt, or None if the message should be given up.
 ///
 /// `attempts` were made before the one that has just failed. `chance` spreads the wait by a quarter up or down, so that
 /// what failed together does not come back together.
-pub(super) fn next(
-    queue: &Queue,
-    received_at: Timestamp,
-    attempts: u32,
-    now: Timestamp,
-    chance: u8,
-) -> Option<Timestamp> {
-    let expiry = received_at.saturating_add(queue.expire.saturating_mul(1000));
+pub(super) fn next(queue: &Queue, expiry: Timestamp, attempts: u32, now: Timestamp, chance: u8) -> Option<Timestamp> {
     if now >= expiry {
         return None;
     }
@@ -25,8 +38,7 @@ pub(super) fn next(
 }
 
 /// The time that a plugin asks for, `after` seconds from now, within what the operator allows.
-pub(super) fn asked(queue: &Queue, received_at: Timestamp, now: Timestamp, after: u32) -> Timestamp {
-    let expiry = received_at.saturating_add(queue.expire.saturating_mul(1000));
+pub(super) fn asked(queue: &Queue, expiry: Timestamp, now: Timestamp, after: u32) -> Timestamp {
     let wait = u64::from(after).min(queue.retry_most).max(1).saturating_mul(1000);
     now.saturating_add(wait).min(expiry.max(now.saturating_add(1000)))
 }
@@ -34,20 +46,46 @@ pub(super) fn asked(queue: &Queue, received_at: Timestamp, now: Timestamp, after
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{DeliverBy, Hold, Wishes};
+
+    #[test]
+    fn times_are_counted_from_the_release() {
+        let queue = Queue { expire: 1000, delay_warning: 100, ..Queue::default() };
+        let by = |seconds, returns| Some(DeliverBy { seconds, returns, trace: false });
+        // Received at 10 s; then when it begins, is late and is given up, in seconds.
+        for (hold, deliver_by, expected) in [
+            (None, None, (10, Some(110), 1010)),
+            (Some(Hold::For(50)), None, (60, Some(160), 1060)),
+            (Some(Hold::Until(40)), None, (40, Some(140), 1040)),
+            (Some(Hold::Until(5)), None, (10, Some(110), 1010)),
+            (None, by(5, true), (10, Some(110), 15)),
+            (None, by(5000, true), (10, Some(110), 1010)),
+            (None, by(5, false), (10, Some(15), 1010)),
+            (None, by(-5, false), (10, None, 1010)),
+            (Some(Hold::For(50)), by(5, true), (60, Some(160), 65)),
+        ] {
+            let wishes = Wishes { hold, deliver_by, priority: None };
+            let envelope = Envelope { received_at: 10_000, wishes, ..Envelope::default() };
+            let late = late(&queue, &envelope).map(|at| at / 1000);
+            assert_eq!((envelope.begins() / 1000, late, expiry(&queue, &envelope) / 1000), expected, "{wishes:?}");
+        }
+        let never = Queue { delay_warning: 0, ..queue };
+        assert_eq!(super::late(&never, &Envelope::default()), None);
+    }
 
     #[test]
     fn what_is_asked_for_is_bounded() {
-        let queue = Queue { retry_first: 60, retry_most: 600, expire: 10_000, ..Queue::default() };
+        let queue = Queue { retry_first: 60, retry_most: 600, ..Queue::default() };
         for (after, now, expected) in
             [(0, 100, 101), (5, 100, 105), (3600, 100, 700), (600, 9_800, 10_000), (600, 10_001, 10_002)]
         {
-            assert_eq!(asked(&queue, 0, now * 1000, after), expected * 1000, "{after} at {now}");
+            assert_eq!(asked(&queue, 10_000_000, now * 1000, after), expected * 1000, "{after} at {now}");
         }
     }
 
     #[test]
     fn waits_double_up_to_a_bound_and_end() {
-        let queue = Queue { retry_first: 60, retry_most: 600, expire: 10_000, ..Queue::default() };
+        let queue = Queue { retry_first: 60, retry_most: 600, ..Queue::default() };
         // received 0, attempts before, now (s) -> the least and the greatest next attempt (s)
         let cases = [
             (0, 0, Some((45, 75))),
@@ -61,7 +99,7 @@ mod tests {
             (3, 10_000, None),
         ];
         for (attempts, now, expected) in cases {
-            let at = |chance| next(&queue, 0, attempts, now * 1000, chance);
+            let at = |chance| next(&queue, 10_000_000, attempts, now * 1000, chance);
             match expected {
                 None => assert_eq!(at(0), None),
                 Some((least, most)) => {

@@ -86,6 +86,39 @@ pub struct Notify {
     pub delay: bool,
 }
 
+/// HOLDFOR= or HOLDUNTIL= of MAIL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "RFC 4865: seconds, and seconds since the Unix epoch")]
+pub enum Hold {
+    For(u32),
+    Until(u64),
+}
+
+/// BY= of MAIL. RFC 2852.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliverBy {
+    /// The time that was left when it was accepted, or will be when it is released.
+    pub seconds: i32,
+    /// `R`: it goes back when that is over. Otherwise its sender is told.
+    pub returns: bool,
+    /// `T`: the sender is told of each relay.
+    pub trace: bool,
+}
+
+/// When a message is to go. Almost always nothing of it was said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wishes {
+    /// HOLDFOR= or HOLDUNTIL=.
+    #[serde(default)]
+    pub hold: Option<Hold>,
+    /// BY=.
+    #[serde(default)]
+    pub deliver_by: Option<DeliverBy>,
+    /// MT-PRIORITY=, as it was granted: -9 to 9. RFC 6710.
+    #[serde(default)]
+    pub priority: Option<i8>,
+}
+
 /// All that is true of a message for all of its recipients.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope {
@@ -123,6 +156,40 @@ pub struct Envelope {
     pub eight_bit: bool,
     /// Bare CR or LF in the content (only under BODY=BINARYMIME).
     pub bare_line_ends: bool,
+    /// When it is to go.
+    #[serde(default)]
+    pub wishes: Wishes,
+}
+
+impl Envelope {
+    /// When it was accepted, or is to be released: all other times are counted from here (RFC 4865 section 4).
+    #[must_use]
+    pub fn begins(&self) -> Timestamp {
+        match self.wishes.hold {
+            None => self.received_at,
+            Some(Hold::For(seconds)) => self.received_at.saturating_add(u64::from(seconds) * 1000),
+            Some(Hold::Until(time)) => self.received_at.max(time.saturating_mul(1000)),
+        }
+    }
+
+    /// When the time of BY= is over.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Timestamp> {
+        let by = self.wishes.deliver_by?;
+        Some(self.begins().saturating_add_signed(i64::from(by.seconds) * 1000))
+    }
+
+    /// When it is to be given back undelivered, if it is.
+    #[must_use]
+    pub fn returns_at(&self) -> Option<Timestamp> {
+        self.deadline().filter(|_| self.wishes.deliver_by.is_some_and(|by| by.returns))
+    }
+
+    /// 0 is that of almost all mail.
+    #[must_use]
+    pub fn priority(&self) -> i8 {
+        self.wishes.priority.unwrap_or_default()
+    }
 }
 
 /// Where an entry goes. Paths are looked up at delivery, so that a changed configuration is obeyed.
@@ -293,6 +360,8 @@ pub enum Settlement {
     Postponed {
         /// Not before.
         at: Timestamp,
+        /// For `queue list`, if it is more than a full lane.
+        reason: Option<String>,
     },
     /// Failed for good: done, if the [`Outcome`] brings the notice that tells the sender, or another one does; held, if nobody
     /// is told.

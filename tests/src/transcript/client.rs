@@ -406,8 +406,9 @@ fn outcome(outcome: &Outcome) -> String {
     };
     let said = outcome.reply.as_ref().map(|said| format!(": {}", reply(said))).unwrap_or_default();
     let dsn = if outcome.dsn { " dsn" } else { "" };
+    let by = if outcome.deliver_by { " deliver-by" } else { "" };
     format!(
-        "{} {}{cause} {} {}.{}.{}{dsn}{said}",
+        "{} {}{cause} {} {}.{}.{}{dsn}{by}{said}",
         outcome.recipient,
         word(outcome.fate),
         word(outcome.stage),

@@ -90,6 +90,9 @@ pub fn plain() -> Options {
             data_allowance: 600_000,
             data_rate: 512,
             session: 0,
+            hold_for: 0,
+            hold_until: 0,
+            deliver_by: 0,
         },
         implicit_tls: false,
         start_tls: false,
@@ -99,6 +102,8 @@ pub fn plain() -> Options {
         require_auth: false,
         xclient: Vec::new(),
         strict_hello: false,
+        deliver_by: false,
+        priority: false,
         trace: false,
     }
 }
@@ -214,6 +219,8 @@ fn option(options: &mut Options, line: &str) -> Result<(), String> {
         "require-tls" => options.require_tls = number(value)?,
         "require-auth" => options.require_auth = number(value)?,
         "strict-hello" => options.strict_hello = number(value)?,
+        "deliver-by" => options.deliver_by = number(value)?,
+        "priority" => options.priority = number(value)?,
         "trace" => options.trace = number(value)?,
         "plaintext-mechanisms" => options.plaintext_mechanisms = words(value),
         "tls-mechanisms" => options.tls_mechanisms = words(value),
@@ -234,6 +241,9 @@ fn option(options: &mut Options, line: &str) -> Result<(), String> {
         "limits.data-allowance" => limits.data_allowance = number(value)?,
         "limits.data-rate" => limits.data_rate = number(value)?,
         "limits.session" => limits.session = number(value)?,
+        "limits.hold-for" => limits.hold_for = number(value)?,
+        "limits.hold-until" => limits.hold_until = number(value)?,
+        "limits.deliver-by" => limits.deliver_by = number(value)?,
         _ => return Err(format!("there is no option {line:?}")),
     }
     Ok(())
@@ -247,6 +257,7 @@ fn answers(answers: &mut Vec<Answer>, line: &str) -> Result<(), String> {
         "hello" => Answer::Hello(decision(given)?),
         "xclient" => Answer::Xclient(decision(given)?),
         "sender" => Answer::Sender(decision(given)?),
+        "sender-with-priority" => Answer::SenderWithPriority(number(given)?),
         "data" => Answer::Data(decision(given)?),
         "message" => Answer::Message(given.split(" | ").map(decision).collect::<Result<_, _>>()?),
         "recipients" => {

@@ -297,7 +297,7 @@ fn fits(question: &Question, answer: &Answer) -> bool {
             | (Question::Hello(_), Answer::Hello(_))
             | (Question::Xclient(_), Answer::Xclient(_))
             | (Question::Sasl(_), Answer::Sasl(_))
-            | (Question::Sender(_), Answer::Sender(_))
+            | (Question::Sender(_), Answer::Sender(_) | Answer::SenderWithPriority(_))
             | (Question::Recipients(_), Answer::Recipients(_))
             | (Question::Verify(_), Answer::Verify(_))
             | (Question::Data, Answer::Data(_))

@@ -6,8 +6,8 @@
 use std::fmt::Write as _;
 
 use hermetic::engine::types::{
-    BodyKind, Event, ForwardPath, GreetingVerb, Hello, HostName, MailParameters, Mailbox, MessageFacts, Notify,
-    Occasion, Question, Recipient, ReturnContent, SaslStep, Submitter,
+    BodyKind, ByMode, DeliverBy, Event, ForwardPath, GreetingVerb, Hello, Hold, HostName, MailParameters, Mailbox,
+    MessageFacts, Notify, Occasion, Question, Recipient, ReturnContent, SaslStep, Submitter,
 };
 
 /// One line for each question; one for each recipient of a batch.
@@ -108,6 +108,22 @@ fn parameters(given: &MailParameters) -> String {
         Some(Submitter::Mailbox(mailbox)) => {
             let _ = write!(line, " AUTH={mailbox:?}");
         }
+    }
+    match given.hold {
+        None => {}
+        Some(Hold::For(seconds)) => {
+            let _ = write!(line, " HOLDFOR={seconds}");
+        }
+        Some(Hold::Until(time)) => {
+            let _ = write!(line, " HOLDUNTIL={time}");
+        }
+    }
+    if let Some(DeliverBy { seconds, mode, trace }) = given.deliver_by {
+        let mode = if mode == ByMode::Return { "R" } else { "N" };
+        let _ = write!(line, " BY={seconds};{mode}{}", if trace { "T" } else { "" });
+    }
+    if let Some(priority) = given.priority {
+        let _ = write!(line, " MT-PRIORITY={priority}");
     }
     line
 }

@@ -8,6 +8,8 @@ mod command_line;
 mod exim;
 mod libraries;
 mod postfix;
+mod probe;
+mod send;
 
 use hermetic_tests::{
     message::{Message, assert_same},

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -20,16 +20,21 @@ const STRANGER: &str = "stranger@example.org";
 const BERTA: &str = "berta@example.test";
 
 /// A Postfix that hands all its mail on. Stopped when dropped.
-struct Postfix {
+pub(crate) struct Postfix {
     folder: PathBuf,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 impl Postfix {
     fn start(server: &Server, parameters: &[String]) -> Option<Self> {
+        Self::start_below(server.folder(), parameters)
+    }
+
+    /// In a folder that everybody may read.
+    pub(crate) fn start_below(folder: &Path, parameters: &[String]) -> Option<Self> {
         root()?;
         program("postfix")?;
-        let folder = server.folder().join("postfix");
+        let folder = folder.join("postfix");
         fs::create_dir(&folder).expect("a folder");
         fs::set_permissions(&folder, Permissions::from_mode(0o755)).expect("ours");
         let postfix = Self { folder, port: free_port() };
@@ -57,7 +62,7 @@ impl Postfix {
     }
 
     /// The dialogue, and what became of each recipient.
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         let log = fs::read(self.folder.join("log")).unwrap_or_default();
         let log = String::from_utf8_lossy(&log).into_owned();
         let wanted = |l: &&str| ["]: > ", "]: < ", "status=", "warning:", "fatal:"].iter().any(|w| l.contains(w));

@@ -73,7 +73,7 @@ fn a_drain_waits_for_the_answer() {
 fn impossible_states_are_refused() {
     use crate::server::state::{Chunk, Counts, Phase, State, Transaction};
     use crate::syntax::data::Content;
-    let image = |state: &State| postcard::to_extend(state, vec![1]).unwrap();
+    let image = |state: &State| postcard::to_extend(state, vec![2]).unwrap();
     let refused = |what: &str, state: State| {
         assert!(matches!(Session::thaw(options(), &image(&state)), Err(Misuse::BadImage(_))), "{what}: {state:?}");
     };

@@ -73,6 +73,8 @@ pub(super) struct Pair {
     pub(super) abandoned: usize,
     body: Vec<u8>,
     recipients: Vec<String>,
+    /// Questions are left open.
+    pub(super) hold: bool,
     /// Not yet given to the session.
     left: Vec<u8>,
 }
@@ -102,6 +104,7 @@ impl Pair {
             abandoned: 0,
             body: vec![],
             recipients: vec![],
+            hold: false,
             left: vec![],
         }
     }
@@ -150,6 +153,7 @@ impl Pair {
     fn work(&mut self) {
         loop {
             match self.need.clone() {
+                Need::Answer(_) if self.hold => return,
                 Need::Answer(question) => {
                     let answer = self.answer_to(&question);
                     self.call(&[], |session, now| session.answer(now, answer)).unwrap();
@@ -191,6 +195,9 @@ impl Pair {
                 Answer::Sasl(SaslAnswer::Authenticated("ann".to_string()))
             }
             Question::Sasl(SaslStep::Response(response)) => Answer::Sasl(plain(response)),
+            Question::Sender(sender) if sender.parameters.priority.is_some_and(|asked| asked > 4) => {
+                Answer::SenderWithPriority(4)
+            }
             Question::Sender(sender) => {
                 Answer::Sender(judge(sender.mailbox.as_ref().map_or("", |mailbox| mailbox.local.as_str())))
             }

@@ -1,6 +1,8 @@
 //! MAIL and RCPT.
 
 use super::rig::{Pair, check, options, with};
+use crate::question::Answer;
+use crate::step::Misuse;
 
 #[test]
 fn the_order_of_mail_and_rcpt() {
@@ -74,6 +76,118 @@ fn parameters_are_judged() {
          S: 250 2.1.0 Sender ok
          S: 250 2.1.5 Recipient ok",
     );
+}
+
+/// FUTURERELEASE, DELIVERBY and MT-PRIORITY: offered as the options say, and refused where they are not offered.
+#[test]
+fn when_mail_is_to_go() {
+    let options = with(|options| {
+        options.start_tls = false;
+        options.plaintext_mechanisms = std::vec!["PLAIN".into()];
+        options.limits.hold_for = 3600;
+        options.limits.hold_until = 1_795_884_307;
+        options.limits.deliver_by = 60;
+        options.deliver_by = true;
+        options.priority = true;
+    });
+    let script = "S: 220 mx.test ESMTP
+         C: EHLO a.example
+         S: 250-mx.test
+         S: 250-PIPELINING
+         S: 250-8BITMIME
+         S: 250-SMTPUTF8
+         S: 250-CHUNKING
+         S: 250-BINARYMIME
+         S: 250-ENHANCEDSTATUSCODES
+         S: 250-DSN
+         S: 250-HELP
+         S: 250-PRDR
+         S: 250-SIZE 1000
+         S: 250-LIMITS RCPTMAX=100
+         S: 250-DELIVERBY 60
+         S: 250-MT-PRIORITY
+         S: 250 AUTH PLAIN
+         C: MAIL FROM:<a@b.example> HOLDFOR=1
+         S: 555 5.5.4 Parameter not offered
+         C: AUTH PLAIN AGFubgBzZWNyZXQ=
+         S: 235 2.7.0 Authentication successful
+         C: EHLO a.example
+         S: 250-mx.test
+         S: 250-PIPELINING
+         S: 250-8BITMIME
+         S: 250-SMTPUTF8
+         S: 250-CHUNKING
+         S: 250-BINARYMIME
+         S: 250-ENHANCEDSTATUSCODES
+         S: 250-DSN
+         S: 250-HELP
+         S: 250-PRDR
+         S: 250-SIZE 1000
+         S: 250-LIMITS RCPTMAX=100
+         S: 250-FUTURERELEASE 3600 2026-11-28T16:45:07Z
+         S: 250-DELIVERBY 60
+         S: 250-MT-PRIORITY
+         S: 250 AUTH PLAIN
+         C: MAIL FROM:<a@b.example> HOLDFOR=3601
+         S: 501 5.5.4 Held for longer than is offered
+         C: MAIL FROM:<a@b.example> HOLDUNTIL=2026-11-28T16:45:07.5Z
+         S: 501 5.5.4 Held for longer than is offered
+         C: MAIL FROM:<a@b.example> BY=59;R
+         S: 555 5.5.4 BY is less than is offered
+         C: MAIL FROM:<a@b.example> BY=-59;N HOLDFOR=3600 MT-PRIORITY=4
+         S: 250 2.1.0 Sender ok
+         C: RSET
+         S: 250 2.0.0 Ok
+         C: MAIL FROM:<a@b.example> BY=60;R HOLDUNTIL=2026-11-28T16:45:07Z MT-PRIORITY=9
+         S: 250 2.3.6 4 is the new priority of the message
+         C: RCPT TO:<c@b.example>
+         S: 250 2.1.5 Recipient ok
+         C: DATA
+         S: 354 …
+         C: .
+         S: 250 2.0.0 Message accepted
+         C: QUIT
+         S: 221 2.0.0 Bye
+         CLOSED";
+    check(&options, script);
+    check(
+        &super::rig::options(),
+        "S: 220 mx.test ESMTP
+         C: EHLO a.example
+         S: 250-mx.test
+         S: 250-PIPELINING
+         S: 250-8BITMIME
+         S: 250-SMTPUTF8
+         S: 250-CHUNKING
+         S: 250-BINARYMIME
+         S: 250-ENHANCEDSTATUSCODES
+         S: 250-DSN
+         S: 250-HELP
+         S: 250-PRDR
+         S: 250-STARTTLS
+         S: 250-SIZE 1000
+         S: 250 LIMITS RCPTMAX=100
+         C: MAIL FROM:<a@b.example> HOLDFOR=1
+         C: MAIL FROM:<a@b.example> BY=60;N
+         C: MAIL FROM:<a@b.example> MT-PRIORITY=0
+         S: 555 5.5.4 Parameter not offered
+         S: 555 5.5.4 Parameter not offered
+         S: 555 5.5.4 Parameter not offered",
+    );
+}
+
+#[test]
+fn a_priority_that_is_none_is_the_embedders_mistake() {
+    let mut pair = Pair::new(&with(|options| options.priority = true), false);
+    pair.send(b"HELO a.example\r\n");
+    pair.hold = true;
+    pair.send(b"MAIL FROM:<a@b.example>\r\n");
+    for priority in [10, -10, i8::MIN] {
+        let answered = pair.call(&[], |session, now| session.answer(now, Answer::SenderWithPriority(priority)));
+        assert!(matches!(answered, Err(Misuse::BadAnswer(_))), "{priority}");
+    }
+    pair.call(&[], |session, now| session.answer(now, Answer::SenderWithPriority(-9))).unwrap();
+    assert!(pair.sent.ends_with(b"250 2.3.6 -9 is the new priority of the message\r\n"));
 }
 
 /// The replies of a batch stand in the order of its commands, whatever each is answered by.

@@ -6,7 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::address::{ForwardPath, HostName, Mailbox};
-use crate::command::{BodyKind, MailParameters, Notify, OriginalRecipient, ReturnContent, Submitter};
+use crate::command::{
+    BodyKind, ByMode, DeliverBy, Hold, MailParameters, Notify, OriginalRecipient, ReturnContent, Submitter,
+};
 
 fn ann() -> Mailbox {
     Mailbox { local: "ann".into(), host: HostName::Domain("example.org".into()) }
@@ -148,7 +150,8 @@ fn mail() {
     check("MAIL FROM:<ann@example.org> ", mail(Some(ann()), MailParameters::default()));
     check("MAIL FROM:<@relay.example:ann@example.org>", mail(Some(ann()), MailParameters::default()));
     check(
-        "MAIL FROM:<ann@example.org> SIZE=1000 body=8bitmime SMTPUTF8 RequireTLS PRDR RET=HDRS ENVID=a+2Bb AUTH=<>",
+        "MAIL FROM:<ann@example.org> SIZE=1000 body=8bitmime SMTPUTF8 RequireTLS PRDR RET=HDRS ENVID=a+2Bb AUTH=<> \
+         HoldFor=60 by=-5;nt MT-Priority=-4",
         mail(
             Some(ann()),
             MailParameters {
@@ -160,6 +163,9 @@ fn mail() {
                 ret: Some(ReturnContent::Headers),
                 envid: Some("a+b".into()),
                 auth: Some(Submitter::Unknown),
+                hold: Some(Hold::For(60)),
+                deliver_by: Some(DeliverBy { seconds: -5, mode: ByMode::Notify, trace: true }),
+                priority: Some(-4),
             },
         ),
     );
@@ -224,6 +230,57 @@ fn mail_parameters() {
         ("AUTH=+22a+20b+22@example.com", "\"a b\"@example.com"),
     ] {
         check_mail_parameters(text, MailParameters { auth: Some(Submitter::Mailbox(mailbox.into())), ..none() });
+    }
+}
+
+/// RFC 4865 section 4, RFC 2852 section 4, RFC 6710 section 4.
+#[test]
+fn when_mail_is_to_go() {
+    let none = MailParameters::default;
+    for (text, hold) in [
+        ("HOLDFOR=1", Hold::For(1)),
+        ("HOLDFOR=000000001", Hold::For(1)),
+        ("holdfor=999999999", Hold::For(999_999_999)),
+        ("HOLDUNTIL=2026-11-28T16:45:07Z", Hold::Until(1_795_884_307)),
+        ("HOLDUNTIL=2026-11-28T17:45:06.5+01:00", Hold::Until(1_795_884_307)),
+    ] {
+        check_mail_parameters(text, MailParameters { hold: Some(hold), ..none() });
+    }
+    for (text, seconds, mode, trace) in [
+        ("BY=1;R", 1, ByMode::Return, false),
+        ("BY=+120;rt", 120, ByMode::Return, true),
+        ("BY=999999999;N", 999_999_999, ByMode::Notify, false),
+        ("BY=0;N", 0, ByMode::Notify, false),
+        ("BY=-999999999;NT", -999_999_999, ByMode::Notify, true),
+    ] {
+        check_mail_parameters(text, MailParameters { deliver_by: Some(DeliverBy { seconds, mode, trace }), ..none() });
+    }
+    for priority in -9..=9 {
+        check_mail_parameters(
+            &format!("MT-PRIORITY={priority}"),
+            MailParameters { priority: Some(priority), ..none() },
+        );
+    }
+    for (keyword, values) in [
+        ("HOLDFOR", &["", "0", "000", "-1", "1.5", "1000000000", "1s"][..]),
+        ("HOLDUNTIL", &["", "1795884307", "2026-11-28", "2026-02-29T00:00:00Z"]),
+        ("BY", &["", "1", "1;", ";R", "0;R", "-1;R", "1;RR", "1;T", "1;NTT", "1000000000;N", "--1;N", "1 ;N", "1;N;T"]),
+        ("MT-PRIORITY", &["", "10", "-10", "+1", "01", "a", "-"]),
+    ] {
+        for value in values {
+            let line = format!("MAIL FROM:<ann@example.org> {keyword}={value}");
+            check_reply(line, 501, (5, 4), if value.contains(' ') { "arameter" } else { keyword });
+        }
+        check_reply(format!("MAIL FROM:<ann@example.org> {keyword}"), 501, (5, 4), keyword);
+    }
+    for twice in [
+        "HOLDFOR=1 HOLDFOR=1",
+        "HOLDFOR=1 HOLDUNTIL=2026-11-28T16:45:07Z",
+        "HOLDUNTIL=2026-11-28T16:45:07Z HOLDFOR=1",
+        "BY=1;R BY=1;R",
+        "MT-PRIORITY=1 MT-PRIORITY=1",
+    ] {
+        check_reply(format!("MAIL FROM:<ann@example.org> {twice}"), 501, (5, 4), "given twice");
     }
 }
 

@@ -169,9 +169,8 @@ impl Kept {
     fn new() -> io::Result<Self> {
         let written = std::env::temp_dir().join(format!("hermetic-plugin-{:016x}", rand::random::<u64>()));
         files::make_private_folder(&written)?;
-        let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let caches = folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")));
-        let compiled = caches.map_or_else(|| written.join("compiled"), |caches| caches.join("hermetic-plugins"));
+        let compiled =
+            super::reach::caches().map_or_else(|| written.join("compiled"), |caches| caches.join("hermetic-plugins"));
         Ok(Self { compiled, written })
     }
 

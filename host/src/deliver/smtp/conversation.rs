@@ -17,6 +17,7 @@ use tracing::debug;
 use super::{
     connect::{Unreachable, Wire},
     content::Outgoing,
+    watch::{Seen, Watch},
 };
 use crate::{
     engine::{
@@ -74,6 +75,7 @@ pub struct Conversation {
     tls: Option<String>,
     peer: Peer,
     used: Instant,
+    watch: Option<Watch>,
 }
 
 impl std::fmt::Debug for Conversation {
@@ -122,9 +124,23 @@ impl Conversation {
         options: &Options,
         secrets: &Secrets<'_>,
     ) -> Result<Self, Broken> {
+        Self::open_watched(session, wire, options, secrets, None).await
+    }
+
+    /// The same for somebody who watches it from its first octet to its last.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_watched(
+        session: Box<dyn Client>,
+        wire: Box<dyn Wire>,
+        options: &Options,
+        secrets: &Secrets<'_>,
+        watch: Option<Watch>,
+    ) -> Result<Self, Broken> {
         let now = Instant::now();
         let peer = nobody();
-        let mut conversation = Self { session, wire: Some(wire), begun: now, tls: None, peer, used: now };
+        let mut conversation = Self { session, wire: Some(wire), begun: now, tls: None, peer, used: now, watch };
         if options.implicit_tls {
             conversation.encrypt(secrets).await?;
         }
@@ -243,9 +259,17 @@ impl Conversation {
         let shaking = handshake(wire, secrets.name, secrets.trust, secrets.roots);
         let late = || HandshakeError::Lost(io::Error::new(io::ErrorKind::TimedOut, "no answer in time"));
         let stream = timeout(secrets.limit, shaking).await.map_err(|_| late())??;
-        self.tls = Some(agreed(&stream));
+        let agreed = agreed(&stream);
+        self.tell(Seen::Secured(&agreed));
+        self.tls = Some(agreed);
         self.wire = Some(Box::new(stream));
         Ok(())
+    }
+
+    fn tell(&mut self, seen: Seen<'_>) {
+        if let Some(watch) = &mut self.watch {
+            watch(seen);
+        }
     }
 
     /// Does what steps ask for until one asks for something that only the caller has.
@@ -261,6 +285,13 @@ impl Conversation {
         loop {
             for event in step.events.iter().filter(|event| !event.secret) {
                 debug!(detail = event.detail, "outbound session");
+            }
+            for event in &step.events {
+                self.tell(Seen::Event(event));
+            }
+            let content = to_write(&step, &given).map(<[u8]>::len).sum::<usize>().saturating_sub(step.transmit.len());
+            if content > 0 {
+                self.tell(Seen::Content(content));
             }
             gathered.outcomes.append(&mut step.outcomes);
             gathered.login = step.login.take().or(gathered.login.take());

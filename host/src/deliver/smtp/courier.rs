@@ -39,7 +39,7 @@ use crate::{
     config::{Config, domain},
     dkim::Signers,
     dns::Resolver,
-    engine::client::{ClientEngine, Fault, Reply, TlsUse, Transaction},
+    engine::client::{Cause, ClientEngine, Fault, Reply, TlsUse, Transaction},
     store::{Body, Lease},
     transport::{
         http::Client,
@@ -81,6 +81,8 @@ pub enum Sent {
         by: String,
         /// It answers for notices of success (RFC 3461); otherwise they are ours to send.
         dsn: bool,
+        /// It keeps the time that the sender gave (RFC 2852), or is where the message ends.
+        timed: bool,
         /// For the sender.
         said: Option<Said>,
     },
@@ -102,6 +104,19 @@ pub enum Sent {
         /// The same for the sender, where a server had a part in it.
         said: Option<Said>,
     },
+}
+
+/// How a destination took an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Somebody there took mail, or said what is wrong with it.
+    Well,
+    /// Connections were lost, or closed on us.
+    Unwell,
+    /// Nobody there could be found or reached, and why.
+    Gone(String),
+    /// It says nothing of the destination.
+    Unknown,
 }
 
 /// A server's part in what became of a recipient (RFC 3464 sections 2.3.5 and 2.3.6).
@@ -135,14 +150,22 @@ pub struct Courier {
     /// One message is re-encoded at a time.
     converting: Semaphore,
     destinations: Mutex<HashMap<String, Weak<Semaphore>>>,
-    kept: Arc<Mutex<HashMap<String, Vec<Kept>>>>,
+    kept: Arc<Mutex<HashMap<String, Vec<Numbered>>>>,
     number: AtomicU64,
 }
 
-struct Kept {
+/// One that is kept, with what it is found by when its time is over.
+struct Numbered {
     number: u64,
+    session: Kept,
+}
+
+/// A session and what is to be known of it.
+struct Kept {
     conversation: Conversation,
     host: String,
+    /// Messages that it has carried.
+    messages: usize,
 }
 
 impl Courier {
@@ -168,13 +191,14 @@ impl Courier {
         self.means.store(Arc::new(means));
     }
 
-    /// What became of each recipient, in their order.
-    pub async fn send(&self, config: &Config, shipment: &Shipment) -> Vec<Sent> {
-        let Some(first) = shipment.leases.first() else { return Vec::new() };
+    /// What became of each recipient, in their order; and how the destination is.
+    pub async fn send(&self, config: &Config, shipment: &Shipment) -> (Vec<Sent>, Health) {
+        let Some(first) = shipment.leases.first() else { return (Vec::new(), Health::Unknown) };
+        let all = |sent: Sent| (vec![sent; shipment.leases.len()], Health::Unknown);
         let given = &first.recipient.recipient.domain;
         let canonical = if given.starts_with('[') { Some(given.as_str().into()) } else { domain::canonical(given) };
         let Some(domain) = canonical else {
-            return all(shipment, &Sent::Never { status: (1, 2), text: format!("{given:?} is no domain"), said: None });
+            return all(Sent::Never { status: (1, 2), text: format!("{given:?} is no domain"), said: None });
         };
         let plan = Plan::new(config, &domain);
         let means = self.means.load_full();
@@ -182,11 +206,11 @@ impl Courier {
         let signers = if plan.local { Signers::default() } else { means.signers.clone() };
         let message = match Outgoing::new(&shipment.body, size, &first.recipient.edits, &signers) {
             Ok(message) => message,
-            Err(error) => return all(shipment, &unreadable(&error)),
+            Err(error) => return all(unreadable(&error)),
         };
         let facts = match message.facts() {
             Ok(facts) => facts,
-            Err(error) => return all(shipment, &unreadable(&error)),
+            Err(error) => return all(unreadable(&error)),
         };
         let _slot = self.slot(&plan).await;
         let policy = if plan.asks_for_policy() {
@@ -205,6 +229,9 @@ impl Courier {
             facts,
             converted: Vec::new(),
             sent: vec![None; shipment.leases.len()],
+            met: false,
+            broken: false,
+            gone: None,
         }
         .run()
         .await
@@ -229,20 +256,22 @@ impl Courier {
     }
 
     /// A connection that was kept, if there is one.
-    fn again(&self, key: &str) -> Option<(Conversation, String)> {
+    fn again(&self, key: &str) -> Option<Kept> {
         let mut kept = self.kept.lock();
-        let found = kept.get_mut(key)?.pop();
-        found.map(|kept| (kept.conversation, kept.host))
+        kept.get_mut(key)?.pop().map(|kept| kept.session)
     }
 
     /// Keeps a connection for a moment.
-    fn keep(&self, key: &str, conversation: Conversation, host: &str) {
-        if !conversation.is_open() {
+    fn keep(&self, key: &str, session: Kept, most: usize) {
+        if !session.conversation.is_open() {
+            return;
+        }
+        if session.messages >= most {
+            tokio::spawn(session.conversation.quit());
             return;
         }
         let number = self.number.fetch_add(1, Ordering::Relaxed);
-        let host = host.to_owned();
-        self.kept.lock().entry(key.to_owned()).or_default().push(Kept { number, conversation, host });
+        self.kept.lock().entry(key.to_owned()).or_default().push(Numbered { number, session });
         let (kept, key) = (Arc::clone(&self.kept), key.to_owned());
         tokio::spawn(async move {
             tokio::time::sleep(KEEP).await;
@@ -257,7 +286,7 @@ impl Courier {
                 old
             };
             if let Some(old) = old {
-                old.conversation.quit().await;
+                old.session.conversation.quit().await;
             }
         });
     }
@@ -265,10 +294,6 @@ impl Courier {
 
 fn unreadable(error: &dyn std::error::Error) -> Sent {
     Sent::Later { status: (3, 0), text: error.to_string(), said: None }
-}
-
-fn all(shipment: &Shipment, sent: &Sent) -> Vec<Sent> {
-    vec![sent.clone(); shipment.leases.len()]
 }
 
 /// A shipment under way.
@@ -285,6 +310,12 @@ struct Delivery<'a> {
     /// The forms that some server has wanted so far, or why there is none.
     converted: Vec<(Form, Result<Converted, Unsendable>)>,
     sent: Vec<Option<Sent>>,
+    /// Somebody there spoke of the message.
+    met: bool,
+    /// A session ended before its time.
+    broken: bool,
+    /// Why somebody could not be reached.
+    gone: Option<String>,
 }
 
 type Converted = (Arc<Outgoing>, Facts);
@@ -315,15 +346,15 @@ impl Trouble {
 }
 
 impl Delivery<'_> {
-    async fn run(mut self) -> Vec<Sent> {
+    async fn run(mut self) -> (Vec<Sent>, Health) {
         let require_tls = self.require_tls();
         // What is protected by less is not used again for more.
         let key = format!("{} {require_tls} {}", self.plan.domain, self.message.tls_optional());
         // A connection that was kept may have been closed meanwhile; then it is as if there had been none.
-        while let Some((mut conversation, host)) = self.courier.again(&key) {
+        while let Some(mut session) = self.courier.again(&key) {
             let before = self.waiting().len();
-            self.transactions(&mut conversation, &host, true).await;
-            self.courier.keep(&key, conversation, &host);
+            self.transactions(&mut session, true).await;
+            self.courier.keep(&key, session, self.plan.messages);
             if self.waiting().len() < before {
                 break;
             }
@@ -333,16 +364,22 @@ impl Delivery<'_> {
         }
         let targets = match self.plan.targets(&self.courier.resolver).await {
             Ok(targets) => targets,
-            Err(error) => return self.done(unroutable(error)),
+            Err(error) => {
+                if let Unroutable::Later { text, .. } = &error {
+                    self.gone = Some(text.clone());
+                }
+                return self.done(unroutable(error));
+            }
         };
         let mut trouble = None;
         for target in targets {
             for _ in 0..SESSIONS {
                 let before = self.waiting().len();
                 match self.open(&target).await {
-                    Ok(mut conversation) => {
-                        self.transactions(&mut conversation, target.name(), false).await;
-                        self.courier.keep(&key, conversation, target.name());
+                    Ok(conversation) => {
+                        let mut session = Kept { conversation, host: target.name().to_owned(), messages: 0 };
+                        self.transactions(&mut session, false).await;
+                        self.courier.keep(&key, session, self.plan.messages);
                     }
                     Err(why) => {
                         trouble = Some(why.beside(trouble));
@@ -372,15 +409,21 @@ impl Delivery<'_> {
         (0..self.sent.len()).filter(|index| self.sent[*index].is_none()).collect()
     }
 
-    fn done(self, trouble: Trouble) -> Vec<Sent> {
+    fn done(self, trouble: Trouble) -> (Vec<Sent>, Health) {
+        let health = match self.gone {
+            _ if self.broken => Health::Unwell,
+            _ if self.met => Health::Well,
+            Some(why) => Health::Gone(why),
+            None => Health::Unknown,
+        };
         let rest = match trouble {
             Trouble::Later(status, text, said) => Sent::Later { status, text, said },
             Trouble::Never(status, text, said) => Sent::Never { status, text, said },
         };
-        self.sent.into_iter().map(|sent| sent.unwrap_or_else(|| rest.clone())).collect()
+        (self.sent.into_iter().map(|sent| sent.unwrap_or_else(|| rest.clone())).collect(), health)
     }
 
-    async fn open(&self, target: &Target) -> Result<Conversation, Trouble> {
+    async fn open(&mut self, target: &Target) -> Result<Conversation, Trouble> {
         let wish = Wish {
             require_tls: self.require_tls(),
             tls_optional: self.message.tls_optional(),
@@ -399,15 +442,24 @@ impl Delivery<'_> {
             Protection::Opportunistic => (TlsUse::Opportunistic, &Trust::Anything, None),
             Protection::Required(trust, rule) => (TlsUse::Required, trust, Some(*rule)),
         };
-        match self.session(target, &whereabouts, tls, trust).await {
+        let opened = match self.session(target, &whereabouts, tls, trust).await {
             // Opportunistic: TLS that does not work is no reason to keep the mail (RFC 7435).
             Err(Broken::Handshake(error)) if tls == TlsUse::Opportunistic && !self.plan.implicit_tls => {
                 info!(host = target.name(), %error, "TLS failed; without it");
                 self.session(target, &whereabouts, TlsUse::Never, trust).await
             }
             other => other,
-        }
-        .map_err(|error| trouble(target, rule, &error))
+        };
+        opened.map_err(|error| {
+            let why = trouble(target, rule, &error);
+            // Of the others the operator's or ours is the fault.
+            if let (Broken::Unreachable(_) | Broken::Handshake(_) | Broken::Failed(_), Trouble::Later(_, text, _)) =
+                (&error, &why)
+            {
+                self.gone = Some(text.clone());
+            }
+            why
+        })
     }
 
     async fn session(
@@ -433,16 +485,18 @@ impl Delivery<'_> {
     }
 
     /// Transactions in this session, as long as they bring somebody further.
-    async fn transactions(&mut self, conversation: &mut Conversation, host: &str, kept: bool) {
+    async fn transactions(&mut self, session: &mut Kept, kept: bool) {
+        let Kept { conversation, host, messages } = session;
         let mut form = None;
         let (mut message, mut facts) = (Arc::clone(&self.message), self.facts);
         loop {
             let waiting = self.waiting();
-            if waiting.is_empty() || !conversation.is_open() {
+            if waiting.is_empty() || !conversation.is_open() || *messages >= self.plan.messages {
                 return;
             }
             let leases: Vec<&Lease> = waiting.iter().map(|index| &self.shipment.leases[*index]).collect();
-            let transaction = Transaction { require_tls: self.require_tls(), ..transaction(&leases, &facts) };
+            let transaction =
+                Transaction { require_tls: self.require_tls(), ..transaction(&leases, &facts, self.plan.protocol) };
             match conversation.deliver(&transaction, &message).await {
                 Ok(outcomes) => {
                     // Nothing but the news that the connection was dead.
@@ -465,9 +519,14 @@ impl Delivery<'_> {
                             }
                         }
                     }
+                    *messages += 1;
                     for outcome in outcomes {
+                        let lost = matches!(outcome.cause, Cause::Lost | Cause::TimedOut)
+                            || outcome.reply.as_ref().is_some_and(|reply| reply.code == 421);
+                        self.broken |= lost;
+                        self.met |= !lost;
                         let Some(index) = waiting.get(outcome.recipient as usize) else { continue };
-                        match verdict(host, &outcome) {
+                        match verdict(host, &outcome, self.plan.protocol) {
                             Verdict::Sent(sent) => self.sent[*index] = Some(sent),
                             Verdict::Again => {}
                         }

@@ -12,3 +12,6 @@ pub mod route;
 pub mod security;
 pub mod sts;
 mod transaction;
+pub mod watch;
+
+pub use self::transaction::why;

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     config::{
         Config, Destination, Endpoint,
-        outbound::{NamedHost, Protocol, Security, named_host},
+        outbound::{NamedHost, Protocol, Security, named_host, rate},
     },
     dns::Resolver,
 };
@@ -31,8 +31,14 @@ pub struct Plan {
     pub ignore: Vec<String>,
     /// Who logs in, and the file with the password.
     pub login: Option<(String, std::path::PathBuf)>,
-    /// Connections at a time.
+    /// Connections at a time, at most.
     pub connections: usize,
+    /// Connections at a time until more is known of it.
+    pub initial: usize,
+    /// Milliseconds from one message to the next on average, and how many may go at once.
+    pub rate: Option<(f64, f64)>,
+    /// Messages in one connection.
+    pub messages: usize,
     /// To the mailboxes of a local domain: nothing is signed, and no rule for the way between servers counts.
     pub local: bool,
     /// Addresses to connect from.
@@ -97,6 +103,9 @@ impl Plan {
             password_file: None,
             ignore: Vec::new(),
             connections: None,
+            initial_connections: None,
+            rate: None,
+            messages_per_connection: None,
         };
         let store = config.lmtp(domain);
         let one = found.filter(|_| store.is_none()).unwrap_or(&default);
@@ -113,6 +122,9 @@ impl Plan {
             ignore: one.ignore.clone(),
             login: one.login.clone().zip(one.password_file.clone()),
             connections: one.connections.unwrap_or(outbound.connections).max(1),
+            initial: one.initial_connections.unwrap_or(outbound.initial_connections).max(1),
+            rate: one.rate.as_deref().and_then(|text| rate(text).ok()),
+            messages: one.messages_per_connection.unwrap_or(usize::MAX).max(1),
             source: outbound.source.clone(),
             connect_timeout: Duration::from_secs(outbound.connect_timeout),
             local: store.is_some(),

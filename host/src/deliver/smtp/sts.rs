@@ -108,6 +108,17 @@ impl Policy {
     }
 }
 
+/// Why it can not be said what a domain's policy is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoPolicy {
+    /// The DNS does not say whether there is one.
+    #[error("{0}")]
+    Unknown(String),
+    /// There is one that nobody can use: the domain's fault.
+    #[error("{0}")]
+    Wrong(String),
+}
+
 /// A policy as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Kept {
@@ -177,6 +188,27 @@ impl Policies {
                 good.map(|kept| kept.policy)
             }
         }
+    }
+
+    /// What a domain publishes now, for people: nothing is kept, and what is wrong is said.
+    ///
+    /// # Errors
+    /// [`NoPolicy`].
+    pub async fn published(
+        &self,
+        resolver: &Resolver,
+        client: &Client,
+        domain: &str,
+    ) -> Result<Option<Policy>, NoPolicy> {
+        let records = match resolver.txt(&format!("_mta-sts.{domain}")).await {
+            Ok(answer) => answer.records,
+            Err(NoAnswer::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(NoPolicy::Unknown(format!("_mta-sts.{domain}: {error}"))),
+        };
+        if id(&records).is_none() {
+            return Err(NoPolicy::Wrong(format!("_mta-sts.{domain} is not one record of version STSv1 with an id")));
+        }
+        self.fetch(resolver, client, domain).await.map(Some).map_err(NoPolicy::Wrong)
     }
 
     async fn fetch(&self, resolver: &Resolver, client: &Client, domain: &str) -> Result<Policy, String> {

@@ -10,12 +10,12 @@ use crate::{
     config::{domain, outbound},
     engine::{
         client::{
-            self, Cause, ContentFacts, Fate, ForwardPath, HostName, Limits, Mailbox, Notify, Options,
-            OriginalRecipient, Outcome, Protocol, Recipient, Stage, TlsUse, Transaction,
+            self, ByMode, Cause, ContentFacts, DeliverBy, Fate, ForwardPath, HostName, Limits, Mailbox, Notify,
+            Options, OriginalRecipient, Outcome, Protocol, Recipient, Stage, TlsUse, Transaction,
         },
         types::ReturnContent,
     },
-    store::{self, Lease},
+    store::{self, Envelope, Lease, Timestamp, sqlite::now},
 };
 
 /// Recipients of one transaction. RFC 5321 section 4.5.3.1.8: every server takes 100.
@@ -38,7 +38,7 @@ pub(super) fn options(plan: &Plan, tls: TlsUse) -> Options {
 }
 
 /// A message for these recipients.
-pub(super) fn transaction(leases: &[&Lease], facts: &Facts) -> Transaction {
+pub(super) fn transaction(leases: &[&Lease], facts: &Facts, protocol: outbound::Protocol) -> Transaction {
     let envelope = leases.first().map(|lease| &*lease.envelope);
     let own = leases.first().and_then(|lease| lease.recipient.reverse_path.as_ref());
     Transaction {
@@ -58,9 +58,23 @@ pub(super) fn transaction(leases: &[&Lease], facts: &Facts) -> Transaction {
         }),
         envid: envelope.and_then(|envelope| envelope.envid.clone()),
         auth: None,
-        deliver_by: None,
-        priority: None,
+        // By LMTP it is delivered now, and there is nothing to keep a time for.
+        deliver_by: envelope.filter(|_| protocol == outbound::Protocol::Smtp).and_then(|e| deliver_by(e, now())),
+        priority: envelope.and_then(|envelope| envelope.wishes.priority),
     }
+}
+
+/// RFC 2852 section 4: less the time that was spent here. What is to go back has a second at least: had it none it would not
+/// be sent.
+fn deliver_by(envelope: &Envelope, now: Timestamp) -> Option<DeliverBy> {
+    let by = envelope.wishes.deliver_by?;
+    let spent = i64::try_from(now.saturating_sub(envelope.begins()) / 1000).unwrap_or(i64::MAX);
+    let left = i64::from(by.seconds).saturating_sub(spent).max(if by.returns { 1 } else { -999_999_999 });
+    Some(DeliverBy {
+        seconds: i32::try_from(left).unwrap_or(by.seconds),
+        mode: if by.returns { ByMode::Return } else { ByMode::Notify },
+        trace: by.trace,
+    })
 }
 
 fn recipient(lease: &Lease) -> Recipient {
@@ -98,7 +112,7 @@ pub(super) enum Verdict {
 }
 
 /// `host`: who said it.
-pub(super) fn verdict(host: &str, outcome: &Outcome) -> Verdict {
+pub(super) fn verdict(host: &str, outcome: &Outcome, protocol: outbound::Protocol) -> Verdict {
     let status = (outcome.status.subject, outcome.status.detail);
     let by = Said::by(host, outcome.reply.as_ref());
     let text = match &by.reply {
@@ -107,7 +121,10 @@ pub(super) fn verdict(host: &str, outcome: &Outcome) -> Verdict {
     };
     let said = Some(by);
     Verdict::Sent(match outcome.fate {
-        Fate::Accepted => Sent::Taken { by: text, dsn: outcome.dsn, said },
+        Fate::Accepted => {
+            let timed = outcome.deliver_by || protocol == outbound::Protocol::Lmtp;
+            Sent::Taken { by: text, dsn: outcome.dsn, timed, said }
+        }
         Fate::Temporary => Sent::Later { status, text, said },
         // RFC 1047: it may be there. A copy too many is better than one too few.
         Fate::Unknown => Sent::Later { status, text: format!("{text}; it may have arrived all the same"), said },
@@ -134,7 +151,9 @@ pub(super) fn never_begun(outcome: &Outcome) -> bool {
     early && gone
 }
 
-fn why(cause: Cause) -> &'static str {
+/// What a cause means for people, of a server whose name stands before it.
+#[must_use]
+pub fn why(cause: Cause) -> &'static str {
     match cause {
         Cause::Reply => "it refused",
         Cause::TooLarge => "the message is larger than it takes",
@@ -149,5 +168,32 @@ fn why(cause: Cause) -> &'static str {
         Cause::TimedOut => "it took too long",
         Cause::Lost => "the connection was lost",
         Cause::Abandoned => "we ended the session",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Hold, Wishes};
+
+    /// RFC 2852 section 4: the time that is left.
+    #[test]
+    fn time_is_decremented() {
+        for (hold, seconds, returns, now, expected) in [
+            (None, 60, true, 10_999, 60),
+            (None, 60, true, 12_000, 58),
+            (None, 60, true, 80_000, 1),
+            (None, 60, false, 80_000, -10),
+            (None, -999_999_999, false, 80_000, -999_999_999),
+            (Some(Hold::For(60)), 60, true, 71_000, 59),
+            (None, 60, true, 0, 60),
+        ] {
+            let by = store::DeliverBy { seconds, returns, trace: true };
+            let wishes = Wishes { hold, deliver_by: Some(by), priority: None };
+            let envelope = Envelope { received_at: 10_000, wishes, ..Envelope::default() };
+            let mode = if returns { ByMode::Return } else { ByMode::Notify };
+            let found = deliver_by(&envelope, now).map(|by| (by.seconds, by.mode, by.trace));
+            assert_eq!(found, Some((expected, mode, true)), "{wishes:?} at {now}");
+        }
     }
 }

@@ -81,6 +81,9 @@ impl Session for Parrot {
                         ret: None,
                         envid: None,
                         auth: None,
+                        hold: None,
+                        deliver_by: None,
+                        priority: None,
                     },
                 })),
                 "recipients" => Need::Answer(Question::Recipients(

@@ -56,6 +56,7 @@
 
 mod beside;
 mod bodies;
+mod claim;
 mod ids;
 mod incoming;
 mod leases;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{ids::key, schema::State};
 use crate::store::{
     Address, BodyKind, Edit, EntryId, Envelope, MessageId, NewEntry, Notify, Pending, Report, ReturnContent, Route,
-    Timestamp, Told, VERDICTS_AGE, VERDICTS_MOST, Verdicts,
+    Timestamp, Told, VERDICTS_AGE, VERDICTS_MOST, Verdicts, Wishes,
 };
 
 /// An accepted message, on its way into the tables.
@@ -25,7 +25,7 @@ pub(super) struct NewMessage {
 
 const MESSAGE: &str = "INSERT INTO message VALUES
     (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)";
-const ENTRY: &str = "INSERT INTO entry VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0)";
+const ENTRY: &str = "INSERT INTO entry VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0, ?14)";
 
 /// Adds the message and its entries.
 pub(super) fn insert(connection: &Connection, message: &NewMessage) -> rusqlite::Result<()> {
@@ -63,20 +63,26 @@ pub(super) fn insert(connection: &Connection, message: &NewMessage) -> rusqlite:
         prefix,
         content,
     ])?;
+    if e.wishes != Wishes::default() {
+        let wishes = wishes_to_text(&e.wishes)?;
+        connection.prepare_cached("INSERT INTO wishes VALUES (?1, ?2)")?.execute((key, wishes))?;
+    }
     for (place, entry) in (0..).zip(entries) {
-        insert_entry(connection, key, place, e.received_at, entry)?;
+        insert_entry(connection, key, place, (e.begins(), e.begins() > e.received_at), e.priority(), entry)?;
     }
     verdicts.as_ref().map_or(Ok(()), |verdicts| insert_verdicts(connection, verdicts))
 }
 
-/// Adds an entry, to be delivered at this time if it is not held.
+/// Adds an entry, to be delivered at this time if it is not held; and whether that is a time that its sender chose.
 fn insert_entry(
     connection: &Connection,
     key: i64,
     place: u32,
-    at: Timestamp,
+    (at, chosen): (Timestamp, bool),
+    priority: i8,
     entry: &NewEntry,
 ) -> rusqlite::Result<()> {
+    let waits = || chosen.then(|| format!("held until {}, as its sender asked", date(at)));
     let mailbox = match &entry.route {
         Route::Local(mailbox) => Some(mailbox),
         Route::Relay => None,
@@ -92,11 +98,17 @@ fn insert_entry(
         entry.orcpt.as_ref().map(|orcpt| &orcpt.0),
         entry.orcpt.as_ref().map(|orcpt| &orcpt.1),
         mailbox,
-        entry.held,
+        entry.held.clone().or_else(waits),
         changes_to_text(entry)?,
         pending_to_text(&entry.pending)?,
+        priority,
     ])?;
     Ok(())
+}
+
+/// RFC 3339.
+fn date(at: Timestamp) -> jiff::Timestamp {
+    i64::try_from(at).ok().and_then(|at| jiff::Timestamp::from_millisecond(at).ok()).unwrap_or(jiff::Timestamp::MAX)
 }
 
 /// An entry becomes these: see [`crate::store::Settlement::Becomes`]. There is at least one.
@@ -107,11 +119,11 @@ pub(super) fn replace(
     at: Timestamp,
     entries: &[NewEntry],
 ) -> rusqlite::Result<bool> {
-    let gone =
-        connection.prepare_cached("DELETE FROM entry WHERE message = ?1 AND place = ?2")?.execute((key, place))?;
-    if gone == 0 {
-        return Ok(false);
-    }
+    let gone = connection
+        .prepare_cached("DELETE FROM entry WHERE message = ?1 AND place = ?2 RETURNING priority")?
+        .query_row((key, place), |row| row.get(0))
+        .optional()?;
+    let Some(priority) = gone else { return Ok(false) };
     // Places that were used before stay used: an entry's id is the name of its copy.
     let next: u32 = connection
         .prepare_cached("UPDATE message SET recipients = recipients + ?2 WHERE key = ?1 RETURNING recipients - ?2")?
@@ -127,7 +139,7 @@ pub(super) fn replace(
             Route::Relay => None,
         };
         if !there.exists((key, mailbox, &entry.recipient.local, &entry.recipient.domain))? {
-            insert_entry(connection, key, place, at, entry)?;
+            insert_entry(connection, key, place, (at, false), priority, entry)?;
         }
     }
     Ok(true)
@@ -224,6 +236,17 @@ pub(super) fn read_verdicts(connection: &Connection, id: &str) -> rusqlite::Resu
     found.collect()
 }
 
+fn wishes_to_text(wishes: &Wishes) -> rusqlite::Result<String> {
+    serde_json::to_string(wishes).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+fn wishes_from_text(text: Option<String>) -> rusqlite::Result<Wishes> {
+    let wishes = text.map(|text| serde_json::from_str(&text)).transpose();
+    let wishes = wishes
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(20, rusqlite::types::Type::Text, Box::new(error)))?;
+    Ok(wishes.unwrap_or_default())
+}
+
 /// What the column `edits` holds.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
@@ -266,8 +289,8 @@ pub(super) fn pending_from_text(text: Option<String>) -> rusqlite::Result<Pendin
 }
 
 const ENVELOPE: &str = "SELECT id, received_at, size, recipients, reverse_local, reverse_domain, body, smtputf8,
-    require_tls, eight_bit, bare_line_ends, ret, envid, submitter, client, hello, identity, tls, session, listener
-    FROM message WHERE key = ?1";
+    require_tls, eight_bit, bare_line_ends, ret, envid, submitter, client, hello, identity, tls, session, listener,
+    (SELECT wishes FROM wishes WHERE message = key) FROM message WHERE key = ?1";
 const READ_ENTRY: &str =
     "SELECT attempts, recipient_local, recipient_domain, notify, orcpt_type, orcpt, mailbox, edits, pending,
         warned
@@ -357,6 +380,7 @@ fn read_envelope(row: &Row<'_>) -> rusqlite::Result<Stored> {
         size: row.get(2)?,
         eight_bit: row.get(9)?,
         bare_line_ends: row.get(10)?,
+        wishes: wishes_from_text(row.get(20)?)?,
     };
     Ok(Stored { id: MessageId::from_bytes(row.get(0)?), recipients: row.get(3)?, envelope: Arc::new(envelope) })
 }
@@ -396,6 +420,7 @@ pub(super) fn remove(
     if recipients > 1 && connection.prepare_cached("SELECT 1 FROM entry WHERE message = ?1 LIMIT 1")?.exists([key])? {
         return Ok(Some(Removed::Entry));
     }
+    connection.prepare_cached("DELETE FROM wishes WHERE message = ?1")?.execute([key])?;
     let file = connection
         .prepare_cached("DELETE FROM message WHERE key = ?1 RETURNING content IS NULL")?
         .query_row([key], |row| row.get(0))
@@ -418,6 +443,7 @@ pub(super) enum Removed {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
+    use crate::store::{DeliverBy, Hold};
 
     /// Every envelope and entry parameter comes back as it went in.
     #[test]
@@ -443,6 +469,11 @@ mod tests {
             size: 7,
             eight_bit: true,
             bare_line_ends: true,
+            wishes: Wishes {
+                hold: Some(Hold::Until(1_700_000_001)),
+                deliver_by: Some(DeliverBy { seconds: -5, returns: false, trace: true }),
+                priority: Some(-9),
+            },
         };
         let entry = |notify, orcpt, route| NewEntry {
             recipient: address("x", "y.test"),

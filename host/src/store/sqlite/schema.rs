@@ -2,7 +2,7 @@
 //!
 //! `message.key` is the front of the message's ULID (see `ids`). `content` is NULL when the content is a file. It is the
 //! last column, so that what only reads an envelope never touches it. An entry of state [`State::Queued`] is in the
-//! index `due`; whether it is leased is known to the running process only, because no lease outlives its process.
+//! index `due`, or with a priority that is not 0 in `ranked`, so that almost all mail pays for one index; whether it is leased is known to the running process only, because no lease outlives its process.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use super::OpenError;
 use crate::store::durable;
 
 /// `user_version` of the schema below.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 /// What an entry's `state` column says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,11 +85,21 @@ CREATE TABLE entry (
     edits TEXT,
     pending TEXT,
     warned INTEGER NOT NULL DEFAULT 0,
+    priority INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (message, place)
 ) WITHOUT ROWID;
-CREATE INDEX due ON entry (next_attempt) WHERE state = 0;
 CREATE TABLE run (number INTEGER NOT NULL);
 INSERT INTO run VALUES (0);
+";
+
+/// When messages are to go of which something was said: few, and so not a column of all.
+const WISHES: &str = "
+CREATE TABLE wishes (
+    message INTEGER PRIMARY KEY,
+    wishes TEXT NOT NULL
+);
+CREATE INDEX due ON entry (next_attempt) WHERE state = 0 AND priority = 0;
+CREATE INDEX ranked ON entry (priority, next_attempt) WHERE state = 0 AND priority <> 0;
 ";
 
 /// How recipients were judged; `number` grows, and `upto` counts the recipients of this row and all before it.
@@ -130,6 +140,12 @@ UPDATE entry SET state = 0, next_attempt = 0,
     WHERE state = 2;
 "#;
 
+/// From version 3, which knew no priorities and held nothing for later.
+const FROM_3: &str = "
+ALTER TABLE entry ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
+DROP INDEX due;
+";
+
 /// Opens the database for the writer, makes it if need be, and counts this run.
 pub(super) fn open_writer(path: &Path) -> Result<(Connection, u32), OpenError> {
     let connection = Connection::open_with_flags(
@@ -148,9 +164,10 @@ pub(super) fn open_writer(path: &Path) -> Result<(Connection, u32), OpenError> {
     connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
     connection.set_prepared_statement_cache_capacity(64);
     match version(&connection)? {
-        0 => connection.execute_batch(&change(&format!("{TABLES} {VERDICTS} {REPORTS}")))?,
-        1 => connection.execute_batch(&change(&format!("{FROM_1} {VERDICTS} {FROM_2} {REPORTS}")))?,
-        2 => connection.execute_batch(&change(&format!("{FROM_2} {REPORTS}")))?,
+        0 => connection.execute_batch(&change(&format!("{TABLES} {VERDICTS} {REPORTS} {WISHES}")))?,
+        1 => connection.execute_batch(&change(&format!("{FROM_1} {VERDICTS} {FROM_2} {REPORTS} {FROM_3} {WISHES}")))?,
+        2 => connection.execute_batch(&change(&format!("{FROM_2} {REPORTS} {FROM_3} {WISHES}")))?,
+        3 => connection.execute_batch(&change(&format!("{FROM_3} {WISHES}")))?,
         VERSION => {}
         found => return Err(OpenError::Newer { path: path.to_owned(), found, known: VERSION }),
     }

@@ -108,7 +108,7 @@ async fn settlements() {
         (Settlement::Held { reason: "for a test".into() }, false, &["a held for a test", "b queued"], 0),
         (retry(0), false, &["a queued disk full", "b queued"], 1),
         (retry(far), true, &["a queued disk full", "b queued", "notice queued"], 1),
-        (Settlement::Postponed { at: far }, false, &["a queued", "b queued"], 0),
+        (Settlement::Postponed { at: far, reason: None }, false, &["a queued", "b queued"], 0),
         (named(&["a"]), false, &["a queued", "b queued"], 0),
         (named(&["c", "a", "d"]), false, &["c queued", "b queued", "a queued", "d queued"], 0),
         // Nobody gets a message twice, and what is redirected to nobody is gone.
@@ -388,9 +388,9 @@ async fn one_process_and_one_schema() {
     assert!(list(&folder.path().join("none")).unwrap().is_none());
 
     let connection = Connection::open(folder.path().join("store/store.db")).unwrap();
-    connection.pragma_update(None, "user_version", 4).unwrap();
+    connection.pragma_update(None, "user_version", 5).unwrap();
     let error = SqliteStore::open(folder.path(), 0, Metrics::new()).err().unwrap().to_string();
-    assert!(error.contains("has schema 4, this version knows 3"), "{error}");
+    assert!(error.contains("has schema 5, this version knows 4"), "{error}");
 }
 
 #[tokio::test]
@@ -504,10 +504,16 @@ async fn verdicts_are_kept_and_expire() {
 /// What earlier versions stored is read, and changed at the next start: what had failed is now told to its sender.
 #[tokio::test]
 async fn earlier_schemas_are_carried_over() {
+    let third = "DROP TABLE wishes; DROP INDEX due; DROP INDEX ranked; ALTER TABLE entry DROP COLUMN priority;
+        CREATE INDEX due ON entry (next_attempt) WHERE state = 0;
+        UPDATE entry SET pending = json_object('Bounce', json_object('status', '5.0.0', 'reason', 'it said \"no\"'))
+        WHERE place = 1;";
     let second = "DROP TABLE report; ALTER TABLE entry DROP COLUMN pending; ALTER TABLE entry DROP COLUMN warned;
         UPDATE entry SET state = 2, next_attempt = NULL, reason = 'it said \"no\"' WHERE place = 1;";
     let first = "DROP TABLE verdicts; ALTER TABLE entry DROP COLUMN edits;";
-    for (version, back) in [(1, format!("{second} {first}")), (2, second.to_owned())] {
+    for (version, back) in
+        [(1, format!("{third} {second} {first}")), (2, format!("{third} {second}")), (3, third.to_owned())]
+    {
         let folder = tempfile::tempdir().unwrap();
         let store = open(&folder);
         let id = accept(&store, b"x", vec![entry("a"), entry("b")]).await;

@@ -20,6 +20,7 @@ use tracing::{error, warn};
 use super::{
     Agenda,
     bodies::{self, Bodies, BodyFile},
+    claim::{self, Due},
     ids::{Ids, key, now},
     leases::Leases,
     lock::Lock,
@@ -305,9 +306,11 @@ impl Writer {
                             leases.end(entry);
                         }
                         let again = match outcome.settlement {
-                            Settlement::Retry { at, .. } | Settlement::Postponed { at } => Some(at),
+                            // Of a delay, too, the sender is told now.
+                            _ if notice.is_some() => Some(0),
+                            Settlement::Retry { at, .. } | Settlement::Postponed { at, .. } => Some(at),
                             Settlement::Becomes(_) => Some(0),
-                            _ => notice.map(|_| 0),
+                            _ => None,
                         };
                         soonest = again.map_or(soonest, |at| Some(soonest.unwrap_or(at).min(at)));
                     }
@@ -437,7 +440,7 @@ impl Writer {
             Settlement::Delivered | Settlement::Becomes(_) => return self.remove(lease, settled),
             Settlement::Failed { .. } if told => return self.remove(lease, settled),
             Settlement::Retry { at, reason } => (State::Queued, Some(*at), attempts, Some(reason)),
-            Settlement::Postponed { at } => (State::Queued, Some(*at), lease.attempts, None),
+            Settlement::Postponed { at, reason } => (State::Queued, Some(*at), lease.attempts, reason.as_ref()),
             Settlement::Failed { reason, .. } => (State::Held, None, attempts, Some(reason)),
             Settlement::Held { reason } => (State::Held, None, lease.attempts, Some(reason)),
         };
@@ -464,43 +467,24 @@ impl Writer {
     /// Reads only, so it costs no fsync. It comes after the commit: what it sees is durable.
     fn claim(&mut self, now: Timestamp, n: usize, lease: Duration) -> Result<Vec<Lease>, rusqlite::Error> {
         let mut leases = self.leases.lock();
+        let Due { entries, next } = claim::due(&self.connection, now, n, |entry| leases.until(entry))?;
         let mut reader = EntryReader::new(&self.connection)?;
-        let mut claimed = Vec::new();
-        let mut soonest = Timestamp::MAX;
-        let mut due = self.connection.prepare_cached(
-            "SELECT message, place, next_attempt FROM entry INDEXED BY due WHERE state = 0 ORDER BY next_attempt",
-        )?;
-        let mut rows = due.query(())?;
-        while let Some(row) = rows.next()? {
-            let entry = (row.get(0)?, row.get(1)?);
-            // What is leased stays in the index: there are only as many as are being worked on.
-            let at = leases.until(entry).unwrap_or(0).max(row.get(2)?);
-            if claimed.len() == n {
-                soonest = soonest.min(at);
-                if at <= now {
-                    break;
-                }
-            } else if at <= now {
-                let found = reader.read(entry.0, entry.1)?;
-                let (token, unsettled) = leases.give(entry, now, lease);
-                claimed.push(Lease {
-                    entry: found.id,
-                    token,
-                    envelope: found.message.envelope,
-                    recipient: found.entry,
-                    recipients: found.message.recipients,
-                    attempts: found.attempts,
-                    unsure: found.attempts > 0 || unsettled || entry.0 < self.first,
-                    late: found.late,
-                });
-            } else {
-                soonest = soonest.min(at);
-            }
-            if row.get::<_, Timestamp>(2)? > now {
-                break;
-            }
+        let mut claimed = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let found = reader.read(entry.0, entry.1)?;
+            let (token, unsettled) = leases.give(entry, now, lease);
+            claimed.push(Lease {
+                entry: found.id,
+                token,
+                envelope: found.message.envelope,
+                recipient: found.entry,
+                recipients: found.message.recipients,
+                attempts: found.attempts,
+                unsure: found.attempts > 0 || unsettled || entry.0 < self.first,
+                late: found.late,
+            });
         }
-        self.agenda.set(soonest);
+        self.agenda.set(next);
         Ok(claimed)
     }
 

@@ -13,7 +13,7 @@ use super::Chain;
 use crate::dns::Tlsa;
 
 /// The server's own certificate.
-const DANE_EE: u8 = 3;
+pub(super) const DANE_EE: u8 = 3;
 /// One that vouches for it.
 const DANE_TA: u8 = 2;
 

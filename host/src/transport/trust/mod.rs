@@ -5,11 +5,13 @@
 //! [`HandshakeError`], which says the rule that failed.
 
 mod dane;
+mod judge;
 
 use std::{io, path::Path, sync::Arc};
 
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, ProtocolVersion, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DEFAULT_VERSIONS, DigitallySignedStruct, ProtocolVersion, RootCertStore,
+    SignatureScheme, SupportedProtocolVersion,
     client::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -21,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 pub use dane::usable;
+pub use judge::{Judged, judge};
 
 use crate::dns::Tlsa;
 
@@ -104,10 +107,24 @@ pub async fn handshake<IO: AsyncRead + AsyncWrite + Unpin>(
     trust: &Trust,
     roots: &Roots,
 ) -> Result<TlsStream<IO>, HandshakeError> {
+    handshake_at(stream, name, trust, roots, DEFAULT_VERSIONS).await
+}
+
+/// The same with these versions of TLS and no others.
+///
+/// # Errors
+/// As [`handshake`].
+pub async fn handshake_at<IO: AsyncRead + AsyncWrite + Unpin>(
+    stream: IO,
+    name: &str,
+    trust: &Trust,
+    roots: &Roots,
+    versions: &[&'static SupportedProtocolVersion],
+) -> Result<TlsStream<IO>, HandshakeError> {
     let provider = Arc::new(ring::default_provider());
     let verifier = Verifier { trust: trust.clone(), roots: roots.0.clone(), provider: provider.clone() };
     let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .map_err(|error| HandshakeError::Protocol(error.to_string()))?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))

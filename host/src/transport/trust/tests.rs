@@ -169,3 +169,35 @@ fn records_that_can_be_used() {
         assert_eq!(usable(&record), expected, "{record:?}");
     }
 }
+
+#[test]
+fn each_thing_about_a_certificate_on_its_own() {
+    let (good, old, other) = (pki(2040), pki(2021), pki(2040));
+    let at = |pki: &Pki| {
+        let mut store = RootCertStore::empty();
+        store.add(pki.authority.clone()).unwrap();
+        Roots(Arc::new(store))
+    };
+    let ee = |pki: &Pki| record(3, 1, 1, &pki.leaf_spki);
+    let ta = |pki: &Pki| record(2, 0, 1, &pki.authority);
+    // In date, for the name, by the roots, by DANE, by DANE-EE.
+    for (pki, name, roots, records, expected) in [
+        (&good, "mx.example", at(&good), vec![], (true, true, true, None, false)),
+        (&old, "mx.example", at(&old), vec![], (false, true, true, None, false)),
+        (&good, "other.example", at(&good), vec![], (true, false, true, None, false)),
+        (&good, "mx.example", at(&other), vec![], (true, true, false, None, false)),
+        (&old, "other.example", at(&other), vec![ee(&old)], (false, false, false, Some(true), true)),
+        (&good, "mx.example", at(&other), vec![ta(&good)], (true, true, false, Some(true), false)),
+        (&old, "mx.example", at(&other), vec![ta(&old)], (false, true, false, Some(false), false)),
+        (&good, "mx.example", at(&good), vec![ee(&other), ta(&other)], (true, true, true, Some(false), false)),
+    ] {
+        let chain = [pki.leaf.clone(), pki.authority.clone()];
+        let judged = judge(&chain, name, "example", &records, &roots, UnixTime::now()).unwrap();
+        let dane = judged.dane.as_ref().map(Result::is_ok);
+        let found = (judged.in_date, judged.name.is_ok(), judged.roots.is_ok(), dane, judged.dane_ee);
+        assert_eq!(found, expected, "{name} {records:?}: {judged:?}");
+    }
+    let roots = at(&good);
+    assert!(judge(&[], "mx.example", "example", &[], &roots, UnixTime::now()).is_err());
+    assert!(judge(&[vec![1, 2].into()], "mx.example", "example", &[], &roots, UnixTime::now()).is_err());
+}

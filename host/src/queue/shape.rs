@@ -1,0 +1,311 @@
+//! How hard one destination is pushed: how many connections at a time, how many messages in a time, and whether at all.
+//!
+//! The rule for connections is AIMD (additive increase, multiplicative decrease), as in TCP's congestion avoidance: a window
+//! that grows by one connection for each windowful of attempts that went well, and halves when one ran into trouble, but
+//! once for all those that were under way together, for they met the same trouble. A destination that could not be reached
+//! several times in a row rests, for longer each time; then a single attempt tries it, and the others wait for what that
+//! brings.
+//!
+//! Owns these rules. Refuses to know connections, clocks and tasks: it is a plain value, and what time it is it is told.
+
+use crate::{deliver::smtp::courier::Health, store::Timestamp};
+
+/// So many attempts in a row that reached nobody, and it rests.
+const GONE: u32 = 3;
+/// Those who come back after a rest come so far apart, so that they do not fill the claims of others. Milliseconds.
+const APART: u64 = 10;
+/// Those who come while one tries whether the destination is back are sent away for at least so long. Milliseconds.
+const TRYING: u64 = 1000;
+/// Nobody who finds no place is sent away for longer, if there is no rest. Milliseconds.
+const AWAY: u64 = 900_000;
+
+/// What the operator says of a destination.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Terms {
+    /// The window at first.
+    pub(super) first: usize,
+    /// The window at most.
+    pub(super) most: usize,
+    /// Milliseconds from one message to the next on average, if there is a rate, and how many may go at once.
+    pub(super) rate: Option<(f64, f64)>,
+    /// The first rest, and the longest one. Seconds.
+    pub(super) rest: (u64, u64),
+}
+
+/// Not now: when to come back, and why if it is for longer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wait {
+    pub(super) at: Timestamp,
+    pub(super) reason: Option<String>,
+}
+
+/// May an attempt begin?
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Begin {
+    /// Yes. The number is for [`Shape::ended`].
+    Now(u64),
+    /// When another one has ended.
+    Full,
+    /// Not before.
+    Rest(Wait),
+}
+
+/// All that is known of a destination. In memory only: a restart is often what follows the end of the trouble, and to find out
+/// anew costs [`GONE`] attempts.
+#[derive(Debug)]
+pub(super) struct Shape {
+    terms: Terms,
+    window: f64,
+    active: usize,
+    begun: u64,
+    /// Attempts up to this number have had their trouble counted.
+    cut: u64,
+    /// Attempts in a row that reached nobody.
+    gone: u32,
+    /// Rests in a row.
+    rests: u32,
+    rest: Option<(Timestamp, String)>,
+    /// When the next message may go, if all that were admitted go on time. Milliseconds.
+    next: f64,
+    /// When the last one that was sent away comes back.
+    back: Timestamp,
+}
+
+impl Shape {
+    pub(super) fn new(terms: Terms) -> Self {
+        let window = count(terms.first.clamp(1, terms.most.max(1)));
+        Self { terms, window, active: 0, begun: 0, cut: 0, gone: 0, rests: 0, rest: None, next: 0.0, back: 0 }
+    }
+
+    /// What the operator says now; what was learned stays.
+    pub(super) fn obey(&mut self, terms: &Terms) {
+        if self.terms != *terms {
+            self.terms = terms.clone();
+            self.window = self.window.clamp(1.0, self.most());
+        }
+    }
+
+    fn most(&self) -> f64 {
+        count(self.terms.most.max(1))
+    }
+
+    /// Attempts at a time: one while nobody knows whether the destination is back.
+    pub(super) fn window(&self) -> usize {
+        let window = self.window as usize;
+        if self.rest.is_some() { 1 } else { window.max(1) }
+    }
+
+    /// Nothing is known or under way that would be worth keeping.
+    pub(super) fn is_idle(&self, now: Timestamp) -> bool {
+        self.active == 0 && self.gone == 0 && self.rest.is_none() && self.back < now
+    }
+
+    /// It rests, or the one attempt after a rest is under way: when to look again, and why.
+    fn resting(&self, now: Timestamp) -> Option<(Timestamp, &str)> {
+        let (until, why) = self.rest.as_ref()?;
+        match *until > now {
+            true => Some((*until, why.as_str())),
+            false => (self.active > 0).then_some((now.saturating_add(TRYING), why.as_str())),
+        }
+    }
+
+    /// May one more message wait here for its turn, if there is `room` in memory? Those who may not come back one after the
+    /// other.
+    pub(super) fn admit(&mut self, now: Timestamp, room: bool) -> Result<(), Wait> {
+        if let Some((until, why)) = self.resting(now) {
+            let reason = Some(why.to_owned());
+            return Err(Wait { at: self.later(until, APART, u64::MAX), reason });
+        }
+        if !room {
+            let step = 500 / u64::try_from(self.window()).unwrap_or(1).clamp(1, 500);
+            return Err(Wait { at: self.later(now.saturating_add(500), step, AWAY), reason: None });
+        }
+        let Some((apart, at_once)) = self.terms.rate else { return Ok(()) };
+        let time = now as f64;
+        let next = self.next.max(time);
+        // A bucket that holds `at_once` and is filled by one each `apart`.
+        if next - time <= apart * (at_once - 1.0).max(0.0) {
+            self.next = next + apart;
+            return Ok(());
+        }
+        let step = apart.ceil() as u64;
+        Err(Wait { at: self.later(now, step, u64::MAX), reason: Some("as many go there at a time as may".into()) })
+    }
+
+    /// One after the other from `from` on, and nobody for longer than `most` from there.
+    fn later(&mut self, from: Timestamp, step: u64, most: u64) -> Timestamp {
+        let next = self.back.max(from).saturating_add(step);
+        self.back = if next > from.saturating_add(most) { from } else { next };
+        self.back
+    }
+
+    pub(super) fn begin(&mut self, now: Timestamp) -> Begin {
+        if let Some((until, why)) = self.resting(now) {
+            let reason = Some(why.to_owned());
+            return Begin::Rest(Wait { at: self.later(until, APART, u64::MAX), reason });
+        }
+        if self.active >= self.window() {
+            return Begin::Full;
+        }
+        self.active += 1;
+        self.begun += 1;
+        Begin::Now(self.begun)
+    }
+
+    /// The attempt of this number has ended. If the destination is to rest now: until when, and why.
+    pub(super) fn ended(&mut self, number: u64, health: Health, now: Timestamp) -> Option<(Timestamp, &str)> {
+        self.active = self.active.saturating_sub(1);
+        match health {
+            Health::Unknown => {}
+            Health::Well => {
+                if self.rest.take().is_some() {
+                    // Those who were sent away beyond its rest come back as they were told.
+                    self.back = now;
+                }
+                (self.gone, self.rests) = (0, 0);
+                self.window = (self.window + 1.0 / self.window).min(self.most());
+            }
+            Health::Unwell => {
+                self.shrink(number);
+                (self.gone, self.rests, self.rest) = (0, 0, None);
+            }
+            Health::Gone(why) => {
+                self.shrink(number);
+                self.gone = self.gone.saturating_add(1);
+                // Of those who were under way together only the last one's word counts.
+                if self.gone >= GONE && self.rest.as_ref().is_none_or(|(until, _)| *until <= now) {
+                    let (first, most) = self.terms.rest;
+                    let rest = first.max(1).saturating_mul(1 << self.rests.min(20)).min(most.max(1));
+                    let until = now.saturating_add(rest.saturating_mul(1000));
+                    self.rests = self.rests.saturating_add(1);
+                    self.rest = Some((until, format!("nobody there can be reached, so nobody else tries: {why}")));
+                    self.back = until;
+                    self.window = 1.0;
+                    return self.rest.as_ref().map(|(until, why)| (*until, why.as_str()));
+                }
+            }
+        }
+        None
+    }
+
+    fn shrink(&mut self, number: u64) {
+        if number > self.cut {
+            self.cut = self.begun;
+            self.window = (self.window / 2.0).max(1.0);
+        }
+    }
+}
+
+fn count(n: usize) -> f64 {
+    n as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn terms() -> Terms {
+        Terms { first: 4, most: 10, rate: None, rest: (60, 600) }
+    }
+
+    fn gone() -> Health {
+        Health::Gone("refused".into())
+    }
+
+    fn begun(shape: &mut Shape, now: Timestamp) -> Vec<u64> {
+        let mut numbers = Vec::new();
+        while let Begin::Now(number) = shape.begin(now) {
+            numbers.push(number);
+        }
+        numbers
+    }
+
+    #[test]
+    fn the_window_grows_by_one_a_round_and_halves_once() {
+        let mut shape = Shape::new(terms());
+        let mut windows = Vec::new();
+        for _ in 0..8 {
+            let round = begun(&mut shape, 0);
+            windows.push(round.len());
+            for number in round {
+                shape.ended(number, Health::Well, 0);
+            }
+        }
+        assert!(windows.windows(2).all(|pair| (pair[0]..=pair[0] + 1).contains(&pair[1])), "{windows:?}");
+        assert_eq!((windows.first(), shape.window()), (Some(&4), 10));
+        // All that were under way met the same trouble.
+        for number in begun(&mut shape, 0) {
+            shape.ended(number, Health::Unwell, 0);
+        }
+        assert_eq!(shape.window(), 5);
+        for _ in 0..9 {
+            for number in begun(&mut shape, 0) {
+                shape.ended(number, Health::Unwell, 0);
+            }
+        }
+        assert_eq!(begun(&mut shape, 0).len(), 1, "never none");
+        assert_eq!(shape.begin(0), Begin::Full);
+    }
+
+    #[test]
+    fn who_is_gone_rests_for_longer_each_time_and_is_tried_by_one() {
+        let mut shape = Shape::new(terms());
+        let mut now = 1_000_000;
+        for rest in [60_000, 120_000, 240_000, 480_000, 600_000, 600_000] {
+            while shape.rest.as_ref().is_none_or(|(until, _)| *until <= now) {
+                let Begin::Now(number) = shape.begin(now) else { panic!("{shape:?}") };
+                shape.ended(number, gone(), now);
+            }
+            assert!(matches!(shape.begin(now + rest - 1), Begin::Rest(_)), "{rest}: {shape:?}");
+            let back: Vec<_> =
+                (0..3).filter_map(|_| shape.admit(now, true).err()).map(|wait| wait.at - now - rest).collect();
+            assert_eq!(back.len(), 3, "{rest}");
+            assert!(back.is_sorted() && back[0] > 0 && back[2] <= 100, "one after the other: {rest}: {back:?}");
+            now += rest;
+            // One tries, the others wait for what it brings.
+            let Begin::Now(number) = shape.begin(now) else { panic!("{shape:?}") };
+            assert!(matches!(shape.begin(now), Begin::Rest(_)) && shape.admit(now, true).is_err());
+            shape.ended(number, gone(), now);
+        }
+        now += 600_000;
+        let Begin::Now(number) = shape.begin(now) else { panic!("{shape:?}") };
+        shape.ended(number, Health::Well, now);
+        assert!(shape.admit(now, true).is_ok() && !begun(&mut shape, now).is_empty(), "{shape:?}");
+    }
+
+    #[test]
+    fn a_few_failures_and_a_success_are_no_rest() {
+        let mut shape = Shape::new(terms());
+        for health in [gone(), gone(), Health::Well, gone(), gone(), Health::Unwell, gone(), Health::Unknown, gone()] {
+            let Begin::Now(number) = shape.begin(0) else { panic!("{shape:?}") };
+            shape.ended(number, health, 0);
+        }
+        assert!(shape.admit(0, true).is_ok() && !shape.is_idle(1));
+    }
+
+    #[test]
+    fn a_rate_is_kept() {
+        // 60 a minute, 3 at once.
+        let mut shape = Shape::new(Terms { rate: Some((1000.0, 3.0)), ..terms() });
+        let start = 1_700_000_000_000;
+        let mut waiting: Vec<u64> = vec![start; 200];
+        let mut sent = Vec::new();
+        while let Some(now) = waiting.iter().min().copied() {
+            let place = waiting.iter().position(|at| *at == now).unwrap_or(0);
+            waiting.swap_remove(place);
+            match shape.admit(now, true) {
+                Ok(()) => sent.push(now - start),
+                Err(wait) => {
+                    assert!(wait.at > now && wait.reason.is_some());
+                    waiting.push(wait.at);
+                }
+            }
+        }
+        assert_eq!(sent.len(), 200);
+        for (place, at) in sent.iter().enumerate() {
+            let within = sent[place..].iter().take_while(|later| **later < at + 60_000).count();
+            assert!(within <= 63, "{within} within a minute of {at}");
+        }
+        assert!(sent[199] <= 260_000, "not much slower than it may be: {}", sent[199]);
+    }
+}
