@@ -133,12 +133,12 @@ fn two_who_are_away_do_not_answer_each_other() {
 fn senders_are_rewritten_and_bounces_find_them() {
     let far = Rig::new()
         .listener("mx", "")
-        .tables("[[domain]]\nname = \"far.test\"\nmailboxes = [\"berta\"]\n[[domain]]\nname = \"near.test\"\nmailboxes = [\"x\"]")
+        .tables("[[domain]]\nname = \"far.test\"\nmailboxes = [\"berta\", \"postmaster\"]\n[[domain]]\nname = \"near.test\"\nmailboxes = [\"x\", \"postmaster\"]")
         .start();
     let server = Rig::new()
         .listener("mx", "")
         .tables(&format!(
-            "[srs]\ndomain = \"example.test\"\n\
+            "[srs]\ndomain = \"example.test\"\n[outbound]\nconnections = 2\n\
              [[destination]]\ndomains = [\"*\"]\nhosts = [\"127.0.0.1:{}\"]\n\
              [[plugin]]\nname = \"aliases\"\nfile = {:?}\ngrants = {{ forwarding = [\"far.test\"] }}\n\
              [plugin.settings.aliases]\n\"away@example.test\" = \"berta@far.test\"\n\
