@@ -188,9 +188,14 @@ fn as_python_reads_them(pairs: &[(Vec<u8>, Vec<u8>)]) {
     assert_eq!(output.trim(), pairs.len().to_string());
 }
 
-/// What comes out is, to the octet, the message with its leaves encoded and nothing else changed; or there is a reason.
+/// The trees that proptest makes want more stack than a test's thread has where nothing is optimised.
 #[test]
 fn every_shape() {
+    std::thread::Builder::new().stack_size(64 << 20).spawn(every_shape_is_kept).unwrap().join().unwrap();
+}
+
+/// What comes out is, to the octet, the message with its leaves encoded and nothing else changed; or there is a reason.
+fn every_shape_is_kept() {
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
         cases: 2000,
         failure_persistence: None,
@@ -228,6 +233,19 @@ fn every_shape() {
     let pairs = pairs.into_inner();
     assert!(pairs.len() > 200, "{} for python", pairs.len());
     as_python_reads_them(&pairs);
+}
+
+/// The deepest message that is looked at fits on the stack of a thread, which is what a test's thread has.
+#[test]
+fn nested_as_deep_as_may_be() {
+    for begin in ["Content-Type: message/rfc822\r\n\r\n", "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"] {
+        for depth in [TYPES - 1, TYPES + 1] {
+            let message = format!("Subject: x\r\n{}Content-Type: text/plain\r\n\r\n\u{e4}\r\n", begin.repeat(depth));
+            let found = reencode(message.as_bytes(), Form::SevenBit);
+            assert!(found.as_ref().is_ok_and(|found| found.is_ascii()) || found.is_err(), "{depth} {begin:?}");
+            assert!(depth < TYPES || found.is_err(), "{depth} {begin:?}");
+        }
+    }
 }
 
 /// What an encoded part is read as.
