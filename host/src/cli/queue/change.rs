@@ -21,6 +21,7 @@ const NAMED: usize = 500;
 
 /// How it is to be done.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "What to do")]
 pub(super) struct How {
     /// Do not ask, whatever number of entries the options choose.
     #[arg(long, short)]

@@ -22,10 +22,10 @@ pub(in crate::cli) struct Drop {
     #[command(flatten)]
     target: Target,
     /// Why.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", help_heading = "What to do")]
     reason: String,
     /// Tell the senders.
-    #[arg(long)]
+    #[arg(long, help_heading = "What to do")]
     bounce: bool,
     #[command(flatten)]
     how: How,

@@ -32,13 +32,13 @@ pub(in crate::cli) struct Export {
     #[command(flatten)]
     target: Target,
     /// Into this folder, each as ID.eml.
-    #[arg(long, value_name = "FOLDER", conflicts_with = "mbox")]
+    #[arg(long, value_name = "FOLDER", help_heading = "Where to", conflicts_with = "mbox")]
     to: Option<PathBuf>,
     /// Into this file, one behind the other with quoted From lines (mboxrd).
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Where to")]
     mbox: Option<PathBuf>,
     /// One JSON object for each message, with its id, its octets and its file. With --to or --mbox.
-    #[arg(long)]
+    #[arg(long, help_heading = "Where to")]
     json: bool,
 }
 

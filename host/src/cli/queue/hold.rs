@@ -21,7 +21,7 @@ pub(in crate::cli) struct Hold {
     #[command(flatten)]
     target: Target,
     /// Why.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", help_heading = "What to do")]
     reason: String,
     #[command(flatten)]
     how: How,

@@ -26,7 +26,7 @@ pub(in crate::cli) struct List {
     #[arg(long, value_name = "ENTRY")]
     after: Option<String>,
     /// One JSON object a line.
-    #[arg(long)]
+    #[arg(long, help_heading = "How it is shown")]
     json: bool,
 }
 
