@@ -465,8 +465,10 @@ fn build(features: &[&str]) -> PathBuf {
     let cargo = |features: &[&str]| {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace"));
-        cargo.args(["build", "--quiet", "--locked", "--package", "hermetic", "--bin", "hermetic"]);
-        cargo.args(["--profile", if name == "debug" { "dev" } else { &name }]);
+        // Cargo builds the binary for the tests of its package. For the whole workspace, its dependencies have the features
+        // that they have in `cargo test --workspace` and are not all compiled once more.
+        cargo.args(["test", "--no-run", "--quiet", "--locked", "--workspace", "--test", "serve"]);
+        cargo.args(["--profile", if name == "debug" { "test" } else { &name }]);
         // With `--target` the folder is target/<triple>/<profile>.
         let triple = target.file_name().map(|t| t.to_string_lossy().into_owned()).unwrap_or_default();
         if triple.matches('-').count() >= 2 && target.parent().is_some_and(|t| t.join("CACHEDIR.TAG").exists()) {
@@ -475,7 +477,7 @@ fn build(features: &[&str]) -> PathBuf {
             cargo.arg("--target-dir").arg(target);
         }
         if !features.is_empty() {
-            cargo.args(["--features", &features.join(",")]);
+            cargo.args(features.iter().flat_map(|feature| ["--features".into(), format!("hermetic/{feature}")]));
         }
         let out = cargo.stdin(Stdio::null()).output().expect("cargo starts");
         assert!(out.status.success(), "{cargo:?}: {}\n{}", out.status, String::from_utf8_lossy(&out.stderr));

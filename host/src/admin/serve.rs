@@ -11,7 +11,6 @@ use std::{
 };
 
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
@@ -26,13 +25,12 @@ use super::{
 use crate::{
     config::Endpoint,
     files,
+    observe::http::one_request,
     transport::unix::{self, SocketFile, UnixError},
 };
 
 /// Connections at a time; further ones wait in the kernel.
 const CONNECTIONS: usize = 16;
-/// For the request's head.
-const HEAD: Duration = Duration::from_secs(5);
 /// For a whole connection: a large message to a slow reader.
 const CONNECTION: Duration = Duration::from_secs(600);
 /// Octets of the request's head.
@@ -142,12 +140,5 @@ async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static
         let (shared, peer) = (shared.clone(), peer.clone());
         async move { Ok::<_, Infallible>(routes::answer(request, &shared.0, &shared.1, &peer).await) }
     });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
-        .keep_alive(false)
-        .max_buf_size(BUFFER)
-        .serve_connection(TokioIo::new(stream), answer);
-    // Whatever goes wrong here is the client's, and there is nobody to tell.
-    let _ = tokio::time::timeout(CONNECTION, connection).await;
+    one_request(stream, answer, BUFFER, CONNECTION).await;
 }

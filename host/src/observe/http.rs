@@ -7,6 +7,7 @@
 use std::{
     collections::BTreeMap,
     convert::Infallible,
+    error::Error,
     io,
     net::SocketAddr,
     sync::Arc,
@@ -16,14 +17,18 @@ use std::{
 use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
-    body::{Bytes, Incoming},
+    body::{Body, Bytes, Incoming},
     header,
-    service::service_fn,
+    service::{Service, service_fn},
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use serde::Serialize;
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    sync::Semaphore,
+};
 
 use super::Metrics;
 
@@ -135,17 +140,32 @@ impl Http {
                     let response = answer(&request, &metrics, &health);
                     async { Ok::<_, Infallible>(response) }
                 });
-                let connection = hyper::server::conn::http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(HEAD)
-                    .keep_alive(false)
-                    .max_buf_size(BUFFER)
-                    .serve_connection(TokioIo::new(stream), answer);
-                // Whatever goes wrong here is the client's, and there is nobody to tell.
-                let _ = tokio::time::timeout(CONNECTION, connection).await;
+                one_request(stream, answer, BUFFER, CONNECTION).await;
             });
         }
     }
+}
+
+/// Serves one request on a connection, within `limit`. `buffer`: octets of the request's head. Whatever goes wrong here is the
+/// client's, and there is nobody to tell.
+pub(crate) async fn one_request<S, B>(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    answer: S,
+    buffer: usize,
+    limit: Duration,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>>,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .keep_alive(false)
+        .max_buf_size(buffer)
+        .serve_connection(TokioIo::new(stream), answer);
+    let _ = tokio::time::timeout(limit, connection).await;
 }
 
 fn answer(request: &Request<Incoming>, metrics: &Metrics, health: &Health) -> Response<Full<Bytes>> {

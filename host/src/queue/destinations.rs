@@ -60,9 +60,7 @@ impl Destinations {
         state.places += 1;
         Ok(Place { destination: destination.clone() })
     }
-}
 
-impl Destinations {
     /// Somebody wants mail tried now: whoever rests has rested.
     pub(super) fn wake(&self, now: Timestamp) {
         for destination in self.known.values() {
