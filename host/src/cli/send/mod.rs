@@ -63,19 +63,21 @@ pub struct SendArguments {
     #[arg(long)]
     lmtp: bool,
     /// How the connection is protected, in the words of `[[destination]]`: `published` (DANE, MTA-STS, else TLS where it is
-    /// offered), `none`, `opportunistic`, `encrypted`, `verified`, `dane` [default: published; with --server, opportunistic].
+    /// offered), `none`, `opportunistic`, `encrypted`, `verified`, `dane` [default: published; with --server, opportunistic; with
+    /// --login, verified, unless --plaintext-login is given].
     #[arg(long, value_name = "HOW", value_parser = security)]
     tls: Option<Security>,
     /// TLS from the first octet on, as on port 465.
     #[arg(long)]
     implicit_tls: bool,
-    /// Log in as this user. The password is the first line of --password-file, HERMETIC_PASSWORD, or asked for.
+    /// Log in as this user, at the server that --server names. The password is the first line of --password-file,
+    /// HERMETIC_PASSWORD, or asked for; without --tls it goes only to a server whose certificate this machine trusts.
     #[arg(long, value_name = "USER")]
     login: Option<String>,
     /// The password's file; `-`: standard input.
     #[arg(long, value_name = "FILE", requires = "login")]
     password_file: Option<PathBuf>,
-    /// Say the password without TLS, too.
+    /// Say the password without TLS, too, and without --tls whatever the certificate.
     #[arg(long, requires = "login")]
     plaintext_login: bool,
     /// Our name, for EHLO [default: that of the configuration].
@@ -208,11 +210,7 @@ fn report(arguments: &SendArguments, config: &Config) -> Result<Report, SendErro
         login,
         content,
         protocol: if arguments.lmtp { Protocol::Lmtp } else { Protocol::Smtp },
-        tls: arguments.tls.unwrap_or(if arguments.server.is_some() {
-            Security::Opportunistic
-        } else {
-            Security::Published
-        }),
+        tls: tls(arguments),
         implicit_tls: arguments.implicit_tls,
         plaintext_login: arguments.plaintext_login,
         source: arguments.source.into_iter().collect(),
@@ -229,6 +227,16 @@ fn report(arguments: &SendArguments, config: &Config) -> Result<Report, SendErro
         envid: arguments.envid.clone(),
     };
     Ok(reach::block_on(job.run(groups))?)
+}
+
+/// Whoever sits between could read a password, so by default it wants a certificate that can be believed.
+fn tls(arguments: &SendArguments) -> Security {
+    let usual = match (&arguments.login, &arguments.server) {
+        (Some(_), _) if !arguments.plaintext_login => Security::Verified,
+        (_, Some(_)) => Security::Opportunistic,
+        (_, None) => Security::Published,
+    };
+    arguments.tls.unwrap_or(usual)
 }
 
 /// None: the null reverse-path.
@@ -248,6 +256,9 @@ fn groups(arguments: &SendArguments) -> Result<Vec<Group>, SendError> {
     }
     if arguments.lmtp && server.is_none() {
         return wrong("LMTP is for a server that you name; add --server".into());
+    }
+    if arguments.login.is_some() && server.is_none() {
+        return wrong("a password goes only to a server that you name; add --server".into());
     }
     let mut groups: BTreeMap<String, Vec<(String, Recipient)>> = BTreeMap::new();
     for (place, text) in arguments.to.iter().enumerate() {
@@ -374,6 +385,8 @@ mod tests {
         check("--to postmaster", "has no domain");
         check("--to postmaster --server h.example:26", "=postmaster");
         check("--to a@x.example --lmtp", "add --server");
+        check("--to a@x.example --login anna", "a password goes only to a server that you name; add --server");
+        check("--to a@x.example --login anna --server h.example:587", "=a@x.example");
         check("--to a@x.example --server a:b:c", "no host with a port");
         check("--to a", "no address");
         check("--to a@x.example --to b@x.example --orcpt rfc822;c@x.example", "once for each");
@@ -388,6 +401,21 @@ mod tests {
             notify(&parse("--from <> --to a@b.example --notify success,delay").notify),
             Some(Notify::SUCCESS | Notify::DELAY)
         );
+    }
+
+    #[test]
+    fn a_password_wants_a_certificate_that_can_be_believed() {
+        for (line, expected) in [
+            ("", Security::Published),
+            ("--server h.example", Security::Opportunistic),
+            ("--server h.example --login anna", Security::Verified),
+            ("--server h.example --login anna --tls encrypted", Security::Encrypted),
+            ("--server h.example --login anna --tls opportunistic", Security::Opportunistic),
+            ("--server h.example --login anna --plaintext-login", Security::Opportunistic),
+            ("--server h.example --login anna --plaintext-login --tls verified", Security::Verified),
+        ] {
+            assert_eq!(tls(&parse(format!("--from <> --to a@x.example {line}").trim_end())), expected, "{line}");
+        }
     }
 
     #[test]
