@@ -42,6 +42,15 @@ fn well(server: &Server, arguments: &[&str]) -> String {
     done.out
 }
 
+/// Its exit code where nobody reads what it writes.
+fn unread(server: &Server, arguments: &[&str]) -> Option<i32> {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = Command::new(binary(&[]));
+    command.arg("queue").args(arguments).arg("--config").arg(server.config()).stdin(Stdio::null()).stdout(writer);
+    command.status().expect("it starts").code()
+}
+
 fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
 }
@@ -225,6 +234,10 @@ fn the_api_wants_its_token_and_bounces_tell_the_sender() {
 
     let id = send(&server, "anna@example.test", &["b@far.test"], "Subject: back\r\n\r\nbody");
     wait_for(&server, "an attempt", || server.log().contains(" deferred"));
+    // Nobody reads what came of it: it is done all the same, and says so. What only shows something is content with that.
+    assert_eq!(unread(&server, &["hold", &id, "--reason", "odd"]), Some(1));
+    assert_eq!(lines(&well(&server, &["list", "--state", "held", "--json"])).len(), 1);
+    assert_eq!(unread(&server, &["list"]), Some(0));
     let out = well(&server, &["drop", &id, "--reason", "no such mail", "--bounce"]);
     assert!(out.contains(": dropped"), "{out}");
     wait_for(&server, "a notice", || server.maildir("anna").messages().len() == 1);

@@ -45,7 +45,7 @@ pub(super) async fn run(
     let selection = target.selection(now())?;
     let client = Client::reach(context).await??;
     let wanted = Wanted { by: name(), wait: how.wait, ..wanted };
-    let mut told = Told { out: Output::new(), json: how.json, all: selection.is_none(), counts: BTreeMap::new() };
+    let mut told = Told { out: Output::patient(), json: how.json, all: selection.is_none(), counts: BTreeMap::new() };
     let path = format!("/v1/queue/{}", operation.as_str());
     let Some(selection) = selection else {
         for ids in target.ids.chunks(NAMED) {

@@ -99,9 +99,10 @@ pub(super) fn run(command: &QueueCommand, config: &Config, file: Option<&Path>) 
             QueueCommand::Export(export) => export.run(&context).await,
         }
     });
+    let only_shows = matches!(command, QueueCommand::List(_) | QueueCommand::Show(_) | QueueCommand::Why(_));
     match done {
-        // `| head` has seen enough.
-        Err(QueueError::Output { error, .. }) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        // `| head` has seen enough. Of what does more than show, nobody has seen what came of it.
+        Err(QueueError::Output { error, .. }) if only_shows && error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         done => done,
     }
 }
@@ -113,16 +114,36 @@ struct Context<'a> {
 }
 
 /// Standard output.
-struct Output(io::BufWriter<io::StdoutLock<'static>>);
+struct Output {
+    out: io::BufWriter<Box<dyn Write>>,
+    /// What can not be written is said at the end, so that the work goes on.
+    patient: bool,
+    failed: Option<io::Error>,
+}
 
 impl Output {
+    /// For what only shows something: it stops when nobody reads it.
     fn new() -> Self {
-        Self(io::BufWriter::new(io::stdout().lock()))
+        Self { out: io::BufWriter::new(Box::new(io::stdout().lock())), patient: false, failed: None }
+    }
+
+    /// For work that goes on, whoever reads what came of it.
+    fn patient() -> Self {
+        Self { patient: true, ..Self::new() }
     }
 
     /// Writes, and says what could not be written.
     fn write(&mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), QueueError> {
-        write(&mut self.0).map_err(stdout)
+        if self.failed.is_some() {
+            return Ok(());
+        }
+        match write(&mut self.out) {
+            Err(error) if self.patient => {
+                self.failed = Some(error);
+                Ok(())
+            }
+            done => done.map_err(stdout),
+        }
     }
 
     /// One line of JSON.
@@ -133,8 +154,12 @@ impl Output {
         })
     }
 
+    /// The first thing that went wrong counts.
     fn end(mut self) -> Result<(), QueueError> {
-        self.0.flush().map_err(stdout)
+        match self.failed.take() {
+            Some(error) => Err(stdout(error)),
+            None => self.out.flush().map_err(stdout),
+        }
     }
 }
 
@@ -239,6 +264,33 @@ mod tests {
             serde_json::to_string(&Entry::new(listed(), false)).unwrap(),
             r#"{"entry":"01JD0000000000000000000000.0","state":"queued","reason":"disk \"full\"\n\\\u001b","reverse_path":"<>","recipient":"ä@example.test","size":4096,"received_at":1700000000000,"attempts":2,"next_attempt":1700000240000,"pending":null,"pending_reason":null}"#
         );
+    }
+
+    /// Takes so many octets, and then nobody reads any more.
+    struct Pipe(usize);
+
+    impl Write for Pipe {
+        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+            self.0 = self.0.checked_sub(octets.len()).ok_or(io::ErrorKind::BrokenPipe)?;
+            Ok(octets.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn work_goes_on_when_nobody_reads() {
+        for (patient, room, goes_on, ends_well) in
+            [(true, 100, true, true), (true, 10, true, false), (false, 10, false, false), (false, 100, true, true)]
+        {
+            // Nothing is kept back, so that each write is one.
+            let out = io::BufWriter::with_capacity(0, Box::new(Pipe(room)) as Box<dyn Write>);
+            let mut out = Output { out, patient, failed: None };
+            let went = (0..5).all(|_| out.write(|out| out.write_all(b"0123456789")).is_ok());
+            assert_eq!(went, goes_on, "{patient} {room}");
+            assert_eq!(went && out.end().is_ok(), ends_well, "{patient} {room}");
+        }
     }
 
     #[test]
