@@ -162,6 +162,15 @@ fn an_operator_sees_and_changes_the_queue() {
     assert_eq!(mbox.matches("\n>From a line").count(), 9_999, "the first is no line of its own");
     assert!(mbox.starts_with("From anna@example.test ") && mbox.contains("\n\nFrom carl@example.test "));
 
+    // Named by its id it is the same message, from the same sender and of the same day.
+    let one = server.folder().join("one.mbox").display().to_string();
+    assert_eq!(well(&server, &["export", &second, "--mbox", &one]), "1 message written.\n");
+    let one = fs::read_to_string(one).expect("a file");
+    assert!(one.starts_with("From carl@example.test ") && mbox.ends_with(&one), "{one}");
+    let parts =
+        |entry: std::io::Result<fs::DirEntry>| entry.expect("an entry").path().extension() == Some("part".as_ref());
+    assert!(![&folder, server.folder()].iter().any(|folder| fs::read_dir(folder).expect("a folder").any(parts)));
+
     // Held: a retry does not let it go, a release does.
     let hold = ["hold", "--message", &first, "--reason", "looks odd"];
     let out = queue(&server, &hold);

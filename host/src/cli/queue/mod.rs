@@ -10,6 +10,7 @@ mod export;
 mod hold;
 mod list;
 mod mbox;
+mod part;
 mod release;
 mod retry;
 mod select;
