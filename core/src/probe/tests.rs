@@ -7,6 +7,8 @@ use crate::question::{Answer, Question, Refusal, VerifyAnswer};
 use crate::server;
 use crate::step;
 
+mod verdicts;
+
 const ALL: [Experiment; 17] = [
     Experiment::Greeting,
     Experiment::StartTls,
