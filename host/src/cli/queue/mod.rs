@@ -25,7 +25,7 @@ use std::{
 
 use clap::Subcommand;
 
-use super::time;
+use super::{safe, time};
 use crate::{
     admin::{token::TokenError, wire::Entry},
     config::{Config, Endpoint},
@@ -199,15 +199,6 @@ fn print_entry(out: &mut dyn Write, entry: &Entry) -> io::Result<()> {
         writeln!(out, "    after {}, the next one at {}", counted(entry.attempts.into(), "attempt"), time(at))?;
     }
     Ok(())
-}
-
-/// What strangers wrote, without what a terminal would obey.
-fn safe(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() { safe.extend(c.escape_default()) } else { safe.push(c) }
-    }
-    safe
 }
 
 fn counted(count: u64, one: &str) -> String {
