@@ -1,7 +1,8 @@
 //! `hermetic queue`: what waits, and why, and what to do with it.
 //!
-//! Owns the verbs and how they name entries. Reads through the running server's admin API, which knows what is being worked on;
-//! without a server, from its store. Changes are the running server's alone. Each verb has its file.
+//! Owns the verbs, how they name entries, and the exit codes. Reads through the running server's admin API, which knows what is being
+//! worked on; without a server, from its store. Refuses to change the store itself: changes are the running server's alone. Each
+//! verb has its file. Fails with [`QueueError`], one sentence.
 
 mod change;
 mod client;
@@ -10,6 +11,7 @@ mod export;
 mod hold;
 mod list;
 mod mbox;
+mod owner;
 mod part;
 mod release;
 mod retry;
@@ -70,6 +72,15 @@ pub(super) enum QueueError {
     Off,
     #[error("can not connect to {endpoint}: {error}{hint}")]
     Connect { endpoint: Endpoint, error: io::Error, hint: &'static str },
+    #[error(
+        "whoever listens at {endpoint} is another user (uid {}), so the token is not shown; is that the server?",
+        peers.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    Stranger { endpoint: Endpoint, peers: Vec<u32> },
+    #[error(
+        "the system does not tell who listens at {endpoint}, so the token is not shown: {error}; a Unix socket (admin.listen) can be asked"
+    )]
+    Unsure { endpoint: Endpoint, error: io::Error },
     #[error("the server at {endpoint} does not answer as it should: {problem}")]
     Answer { endpoint: Endpoint, problem: String },
     /// The server's own words.
