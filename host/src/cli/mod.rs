@@ -100,7 +100,8 @@ enum Command {
     /// See what is waiting to be delivered, and try, hold, release, drop or export it.
     ///
     /// An entry is one recipient of one message, ID.NUMBER; a message's id names all of its entries. What is read comes from the
-    /// running server, or without one from its store; what changes something wants the running server.
+    /// running server, or without one from its store; what changes something wants the running server. Exit codes: 0 it was done,
+    /// 1 it could not be done, or an entry was left as it was, 2 the command line is wrong.
     #[command(subcommand)]
     Queue(queue::QueueCommand),
     /// Hand a message to a server, and see what it says.
@@ -172,7 +173,15 @@ pub fn main() -> ExitCode {
             with_or(file.as_deref(), probe::UNTESTABLE.into(), |config| probe::run(&arguments, config, print))
         }
         Command::Why { id, json } => with(file.as_deref(), |config| done(why::why(config, &id, json))),
-        Command::Queue(command) => with(file.as_deref(), |config| done(queue::run(&command, config, file.as_deref()))),
+        Command::Queue(command) => {
+            with(file.as_deref(), |config| match queue::run(&command, config, file.as_deref()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    failed(&error);
+                    error.exit_code().into()
+                }
+            })
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{
     Context, QueueError,
-    change::{self, How},
+    change::{self, How, reason},
     select::Target,
 };
 use crate::admin::{desk::Operation, wire::Wanted};
@@ -22,7 +22,7 @@ pub(in crate::cli) struct Drop {
     #[command(flatten)]
     target: Target,
     /// Why.
-    #[arg(long, value_name = "TEXT", help_heading = "What to do")]
+    #[arg(long, value_name = "TEXT", value_parser = reason, help_heading = "What to do")]
     reason: String,
     /// Tell the senders.
     #[arg(long, help_heading = "What to do")]

@@ -3,7 +3,10 @@
 use clap::Args;
 
 use super::{Context, Output, QueueError, counted, print_entry, select::Filters, source::Source};
-use crate::{admin::desk, store::sqlite::now};
+use crate::{
+    admin::desk,
+    store::{EntryId, sqlite::now},
+};
 
 /// Show what is not delivered yet, and why.
 ///
@@ -20,14 +23,18 @@ pub(in crate::cli) struct List {
     #[command(flatten)]
     filters: Filters,
     /// At most so many.
-    #[arg(long, value_name = "NUMBER")]
-    limit: Option<usize>,
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
     /// Only what comes after this entry.
-    #[arg(long, value_name = "ENTRY")]
+    #[arg(long, value_name = "ENTRY", value_parser = entry)]
     after: Option<String>,
     /// One JSON object a line.
     #[arg(long, help_heading = "How it is shown")]
     json: bool,
+}
+
+fn entry(text: &str) -> Result<String, String> {
+    text.parse::<EntryId>().map(|_| text.to_owned())
 }
 
 impl List {
@@ -35,9 +42,10 @@ impl List {
         let selection = self.filters.selection(now())?;
         let source = Source::open(context).await?;
         let mut out = Output::new();
-        let (mut shown, mut after, mut on_hold) = (0, self.after.clone(), false);
+        let limit = self.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        let (mut shown, mut after, mut on_hold) = (0_usize, self.after.clone(), false);
         loop {
-            let most = self.limit.map_or(desk::PAGE, |limit| limit.saturating_sub(shown).min(desk::PAGE));
+            let most = limit.map_or(desk::PAGE, |limit| limit.saturating_sub(shown).min(desk::PAGE));
             if most == 0 {
                 break;
             }

@@ -89,10 +89,18 @@ pub(super) enum QueueError {
     /// Of what is not there (any more).
     #[error("{0}")]
     Gone(String),
+    /// The command line makes no sense.
     #[error("{0}")]
     Asked(String),
     #[error("{0}")]
     NotDone(String),
+}
+
+impl QueueError {
+    /// See `hermetic queue --help`.
+    pub(super) fn exit_code(&self) -> u8 {
+        if matches!(self, Self::Asked(_)) { 2 } else { 1 }
+    }
 }
 
 /// Does what the verb says. `file`: the configuration's.
