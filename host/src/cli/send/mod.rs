@@ -278,7 +278,7 @@ fn groups(arguments: &SendArguments) -> Result<Vec<Group>, SendError> {
             (None, Some(domain)) => domain,
             (None, None) => return wrong(format!("{text:?} has no domain to look up; add --server")),
         };
-        let recipient = Recipient { path, notify: notify(&arguments.notify), orcpt };
+        let recipient = Recipient { path, notify: notify(&arguments.notify)?, orcpt };
         groups.entry(key).or_default().push((text.clone(), recipient));
     }
     let group = |(domain, recipients)| Group { domain, server: server.clone(), recipients };
@@ -303,14 +303,18 @@ fn original(text: &str) -> Result<OriginalRecipient, SendError> {
     Ok(OriginalRecipient { address_type: address_type.to_owned(), address: address.to_owned() })
 }
 
-fn notify(wishes: &[Wish]) -> Option<Notify> {
+/// RFC 3461 section 4.1: NEVER stands alone.
+fn notify(wishes: &[Wish]) -> Result<Option<Notify>, SendError> {
+    if wishes.contains(&Wish::Never) && wishes.iter().any(|wish| *wish != Wish::Never) {
+        return Err(SendError::Argument("--notify never wants no notice at all; leave out the others, or it".into()));
+    }
     let flag = |wish: &Wish| match wish {
         Wish::Never => Notify::empty(),
         Wish::Success => Notify::SUCCESS,
         Wish::Failure => Notify::FAILURE,
         Wish::Delay => Notify::DELAY,
     };
-    (!wishes.is_empty()).then(|| wishes.iter().map(flag).fold(Notify::empty(), |all, one| all | one))
+    Ok((!wishes.is_empty()).then(|| wishes.iter().map(flag).fold(Notify::empty(), |all, one| all | one)))
 }
 
 /// Who logs in, and the password.
@@ -395,12 +399,17 @@ mod tests {
 
     #[test]
     fn which_notices() {
-        assert_eq!(notify(&[]), None);
-        assert_eq!(notify(&[Wish::Never]), Some(Notify::empty()));
-        assert_eq!(
-            notify(&parse("--from <> --to a@b.example --notify success,delay").notify),
-            Some(Notify::SUCCESS | Notify::DELAY)
-        );
+        assert_eq!(notify(&[]).unwrap(), None);
+        assert_eq!(notify(&[Wish::Never]).unwrap(), Some(Notify::empty()));
+        for (line, expected) in [
+            ("--notify success,delay", Some(Notify::SUCCESS | Notify::DELAY)),
+            ("--notify never --notify never", Some(Notify::empty())),
+            ("--notify never,failure", None),
+            ("--notify failure --notify never", None),
+        ] {
+            let found = notify(&parse(&format!("--from <> --to a@b.example {line}")).notify);
+            assert_eq!(found.ok().flatten(), expected, "{line}");
+        }
     }
 
     #[test]
