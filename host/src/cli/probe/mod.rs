@@ -1,8 +1,9 @@
 //! `hermetic probe`: is a mail server as it should be?
 //!
-//! Owns which server is meant, the order of the tests, and the exit code: 0 no fault, 1 a fault, 2 nothing could be tested.
-//! Refuses to say anything to the server: that, also what breaks the rules, is the sealed engine's (`core/src/probe`); here are TLS
-//! versions, certificates, and what the DNS and the web say. Fails with one sentence where there is nobody to be tested.
+//! Owns which server is meant, the order of the tests, and the exit code: 0 no fault, 1 a fault, 2 nothing could be
+//! tested. Refuses to say anything to the server: that, also what breaks the rules, is the sealed engine's
+//! (`core/src/probe`); here are TLS versions, certificates, and what the DNS and the web say. Fails with one sentence
+//! where there is nobody to be tested.
 
 mod drive;
 mod encryption;
@@ -80,7 +81,7 @@ pub struct ProbeArguments {
     /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
-    /// Show everything that was said, too.
+    /// Show also what was said in each session: `C:` is us, `S:` the server, `--` what happened.
     #[arg(long)]
     transcript: bool,
 }

@@ -1,4 +1,7 @@
 //! `hermetic queue export`.
+//!
+//! Owns where messages go and what is said of them. Refuses to change the queue, and to replace a file. Fails with
+//! [`QueueError`]; files that were whole by then stay.
 
 use std::{io::Write as _, path::PathBuf};
 
@@ -12,11 +15,12 @@ use crate::{
     store::{EntryId, MessageId, StoreError, sqlite::now},
 };
 
-/// Write messages out as they are stored, each once however many of its recipients are meant.
+/// Write messages out of the queue into files, or one to standard output. The queue stays as it is.
 ///
-/// A message has what this server added in front (Received and the like), and not what plugins change in the copies of
-/// single recipients. One message goes to standard output, octet for octet; several need --to or --mbox. Files are readable by
-/// their owner only and never replaced; each is called NAME.part until it is whole and on the disk. The queue stays as it is.
+/// Each message is written once, however many of its recipients are chosen, as it is stored: with the fields that this
+/// server put in front (such as Received), without what plugins change for single recipients. One message that is named
+/// by its id goes to standard output; otherwise say --to or --mbox. A file can be read by its owner only and replaces
+/// none; it is called NAME.part until it is complete and on the disk.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -26,13 +30,13 @@ Examples:
 pub(in crate::cli) struct Export {
     #[command(flatten)]
     target: Target,
-    /// Into this folder, each as ID.eml.
+    /// Write each message as FOLDER/ID.eml. The folder is made if it is not there.
     #[arg(long, value_name = "FOLDER", help_heading = "Where to", conflicts_with = "mbox")]
     to: Option<PathBuf>,
-    /// Into this file, one behind the other with quoted From lines (mboxrd).
+    /// Write all messages into this one file, in the mboxrd format.
     #[arg(long, value_name = "FILE", help_heading = "Where to")]
     mbox: Option<PathBuf>,
-    /// One JSON object for each message, with its id, its octets and its file. With --to or --mbox.
+    /// Print one line of JSON for each message: its id, how many octets it has, and its file. Only with --to or --mbox.
     #[arg(long, help_heading = "Where to")]
     json: bool,
 }
@@ -55,6 +59,9 @@ impl Export {
                 Sink::Folder(folder.clone())
             }
             (_, Some(file), _) => Sink::Mbox(Part::create(file).map_err(file_error(file))?, file.clone()),
+            (None, None, _) if self.json => {
+                return Err(QueueError::Asked("--json tells of files; say --to FOLDER or --mbox FILE".into()));
+            }
             (_, _, [id]) => {
                 let (message, _) = wire::message_or_entry(id).map_err(QueueError::Asked)?;
                 let mut out = Output::new();

@@ -1,4 +1,7 @@
 //! `hermetic queue list`.
+//!
+//! Owns the order of the pages and what is said of an empty queue. Refuses to hold more than a page. Fails with
+//! [`QueueError`].
 
 use clap::Args;
 
@@ -10,9 +13,10 @@ use crate::{
 
 /// Show what is not delivered yet, and why.
 ///
-/// One entry for each recipient of each message, the oldest first, with its state and what was last said about it: `queued`
-/// waits for its next attempt, `leased` is being worked on, `held` waits for you. With `outbound.hold` mail for other servers is
-/// held, too. Without a running server the store is read; then nothing is leased.
+/// Prints one entry for each recipient of each message, the oldest first, with its state and what was last said about
+/// it. The states: `queued` waits for its next attempt; `leased` is being worked on; `held` waits until you release it;
+/// `owed`, of an earlier version, has been delivered without its sender being told. Without a running server the store
+/// is read, and nothing is leased.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -22,13 +26,13 @@ Examples:
 pub(in crate::cli) struct List {
     #[command(flatten)]
     filters: Filters,
-    /// At most so many.
+    /// Show at most this many entries.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
-    /// Only what comes after this entry.
+    /// Show only what comes after this entry, such as the last one of an earlier list.
     #[arg(long, value_name = "ENTRY", value_parser = entry)]
     after: Option<String>,
-    /// One JSON object a line.
+    /// Print each entry as one line of JSON.
     #[arg(long, help_heading = "How it is shown")]
     json: bool,
 }

@@ -1,8 +1,8 @@
 //! `hermetic send`: hands a message to a server, as the server itself would, for scripts and for people who look for faults.
 //!
-//! Owns the envelope as it is typed, who is asked for the password, and the exit code. The dialogue is the sealed engine's,
-//! with the server's own connections, routes and rules for TLS. Fails by [`SendError`] where nothing was tried; otherwise
-//! every recipient has an outcome.
+//! Owns the envelope as it is typed, who is asked for the password, and the exit code. Refuses to speak SMTP: the
+//! dialogue is the sealed engine's, with the server's own connections, routes and rules for TLS. Fails by [`SendError`]
+//! where nothing was tried; otherwise every recipient has an outcome.
 
 mod attempt;
 mod message;
@@ -55,8 +55,8 @@ pub struct SendArguments {
     /// A recipient; may be given several times. `postmaster` needs no domain.
     #[arg(long, short, value_name = "ADDRESS", required = true)]
     to: Vec<String>,
-    /// The server: `mail.example.org:587`, `192.0.2.1:25`, a name alone for port 25, or `unix:/run/lmtp`. Otherwise each
-    /// domain's servers are looked up (MX), as the server itself would.
+    /// Send to this server: `mail.example.org` (port 25), `mail.example.org:587`, `192.0.2.1:25`, or `unix:/run/lmtp`.
+    /// Without it, each recipient's domain is looked up (MX), as `hermetic serve` does it.
     #[arg(long, short, value_name = "SERVER")]
     server: Option<String>,
     /// Speak LMTP.
@@ -130,16 +130,17 @@ pub struct SendArguments {
 }
 
 const AFTER: &str = "\
-Exit codes, the gravest of all recipients:
+Exit codes:
   0  every recipient was accepted
-  1  nothing was tried: a file, the configuration
-  2  the command line is wrong
+  1  nothing was sent: a file can not be read, or the configuration is wrong
+  2  nothing was sent: the command line is wrong
   3  there was no session: no host, no connection, no greeting
+  4  a recipient was refused for now (4yz)
+  5  a recipient was refused for good (5yz)
+  6  the answer to the message was lost: it may have arrived, or not
   7  TLS was wanted and did not come about
   8  the login was refused
-  4  a recipient was refused for now (4yz)
-  6  the answer to the message was lost: it may have arrived
-  5  a recipient was refused (5yz)";
+Where recipients fare differently, the first of these counts: 5, 6, 4, 8, 7, 3.";
 
 /// When a notice is wanted. RFC 3461 section 4.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
