@@ -1,7 +1,7 @@
 //! Commands of which not every server knows what to make. RFC 5321 sections 3.5, 4.1.1 and 4.5; RFC 2920.
 //!
-//! Owns the verdicts on what comes back. Refuses to judge where nothing does: then, or once the session has ended or a reply
-//! was late, it fails with [`Stop`], and what is left is untested.
+//! Owns the verdicts on what comes back. Refuses to judge where nothing does: then, or once the session has ended or a
+//! reply was late, it fails with [`Stop`], and what is left is untested.
 
 use alloc::{format, string::String};
 

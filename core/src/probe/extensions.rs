@@ -1,7 +1,7 @@
 //! Whether a server does what it offers. The RFC of each extension; RFC 5321 section 4.1.1.11.
 //!
-//! Owns a parameter or a command for each extension, and the verdicts. Refuses to send a message: nothing goes beyond MAIL, and
-//! BDAT where it is out of place. Fails with [`Stop`] once the session has ended or a reply was late.
+//! Owns a parameter or a command for each extension, and the verdicts. Refuses to send a message: nothing goes beyond
+//! MAIL, and BDAT where it is out of place. Fails with [`Stop`] once the session has ended or a reply was late.
 
 use alloc::{format, string::String, vec::Vec};
 

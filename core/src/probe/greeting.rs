@@ -1,7 +1,7 @@
 //! The beginning of a session, and its end. RFC 5321 sections 3.1, 4.1.4, 4.2 and 4.3; RFC 4954.
 //!
-//! Owns the verdicts on greeting, EHLO, QUIT, and on those who skip a part of that; and whether a password would be taken in the
-//! clear. Refuses to say one. Fails with [`Stop`] where the answer may be about us, or none came in time.
+//! Owns the verdicts on greeting, EHLO, QUIT, and on those who skip a part of that; and whether a password would be
+//! taken in the clear. Refuses to say one. Fails with [`Stop`] where the answer may be about us, or none came in time.
 
 use alloc::{format, string::String};
 

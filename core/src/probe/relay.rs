@@ -1,7 +1,8 @@
 //! Does the server carry mail for anybody to anybody? RFC 5321 sections 3.6.1 and 7.8, RFC 2505 section 2.1.
 //!
-//! Owns the ways in which servers were talked into it, and the verdict. Refuses to go beyond RCPT, so that nobody gets a message,
-//! whatever is found; and to call closed what was not refused for good at RCPT. Fails with [`Stop`] where no way can be tried.
+//! Owns the ways in which servers were talked into it, and the verdict. Refuses to go beyond RCPT, so that nobody gets
+//! a message, whatever is found; and to call closed what was not refused for good at RCPT. Fails with [`Stop`] where no
+//! way can be tried.
 
 use alloc::{format, string::String, vec::Vec};
 

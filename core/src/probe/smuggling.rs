@@ -4,8 +4,8 @@
 //! NOOP: a server that sees an end before it carries the NOOP out, and answers once too often. So no second message ever
 //! comes about. The recipient gets one, whole or cut short.
 //!
-//! Owns the wrong ends and the verdict. Refuses to take silence, nonsense or a connection that ends for an answer: then it fails
-//! with [`Stop`], and the end is untested.
+//! Owns the wrong ends and the verdict. Refuses to take silence, nonsense or a connection that ends for an answer: then
+//! it fails with [`Stop`], and the end is untested.
 
 use alloc::{format, vec::Vec};
 

@@ -1,8 +1,9 @@
 //! What an experiment says and hears with.
 //!
-//! Owns the octets in both directions, the time, and what was found so far; the session's calls put in at one end what the
-//! script takes out at the other. Refuses to know what is tried, and to take a late reply for that to a later command. A peer's
-//! silence, nonsense and end are values ([`Heard`]); it fails with [`Stop`] where the caller wants a session that goes on.
+//! Owns the octets in both directions, the time, and what was found so far; the session's calls put in at one end what
+//! the script takes out at the other. Refuses to know what is tried, and to take a late reply for that to a later
+//! command. A peer's silence, nonsense and end are values ([`Heard`]); it fails with [`Stop`] where the caller wants a
+//! session that goes on.
 
 use alloc::{format, rc::Rc, string::String, vec::Vec};
 use core::{cell::RefCell, future::poll_fn, mem, task::Poll};
@@ -87,7 +88,8 @@ struct Inner {
     received: u64,
     /// The stream is of no use any more.
     fault: Option<ReplyFault>,
-    /// A reply did not come in time. What comes now may be that one, so nothing is a reply to what is asked from now on.
+    /// A reply did not come in time. What comes now may be that one, so nothing is a reply to what is asked from now
+    /// on.
     late: bool,
     gone: bool,
     tls: bool,
@@ -301,8 +303,8 @@ impl Talk {
         }
     }
 
-    /// Says goodbye: how many replies come that belong to no command. Nobody knows that where the session does not end as it
-    /// should, or where a reply was late.
+    /// Says goodbye: how many replies come that belong to no command. Nobody knows that where the session does not end
+    /// as it should, or where a reply was late.
     pub(super) async fn quit(&self) -> Result<usize, Stop> {
         let late = self.0.borrow().late;
         let (before, last) = self.goodbye().await;

@@ -1,7 +1,8 @@
 //! STARTTLS. RFC 3207.
 //!
-//! Owns the verdicts on the offer, on what is offered behind it, and on what somebody on the line puts behind the command. Refuses
-//! to know ciphers and certificates, which the embedder sees. Fails with [`Stop`] where the session ends before an answer is there.
+//! Owns the verdicts on the offer, on what is offered behind it, and on what somebody on the line puts behind the
+//! command. Refuses to know ciphers and certificates, which the embedder sees. Fails with [`Stop`] where the session
+//! ends before an answer is there.
 
 use alloc::format;
 

@@ -1,7 +1,7 @@
 //! Which request is which operation, and the form of its answer.
 //!
-//! Owns paths, parameters and status codes. `openapi.json` says the same for others; a test compares them. Refuses whoever does not
-//! show the token, and to know what an operation does. Fails with a status code and a `Problem`.
+//! Owns paths, parameters and status codes. `openapi.json` says the same for others; a test compares them. Refuses
+//! whoever does not show the token, and to know what an operation does. Fails with a status code and a `Problem`.
 
 use std::sync::Arc;
 

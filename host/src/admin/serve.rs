@@ -1,7 +1,7 @@
 //! The socket and its connections: one request each, few at a time.
 //!
-//! Owns who may connect, and who is said to have. Refuses to listen on the network, and to know what is asked. Fails with
-//! [`AdminError`] at the start; later whatever goes wrong is one connection's.
+//! Owns who may connect, and who is said to have. Refuses to listen on the network, and to know what is asked. Fails
+//! with [`AdminError`] at the start; later whatever goes wrong is one connection's.
 
 use std::{
     convert::Infallible,

@@ -1,4 +1,6 @@
 //! The document and the routes say the same; what is asked over a socket happens in the store.
+//!
+//! Owns a server of this API alone. Refuses to look behind the store. Fails as tests do.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

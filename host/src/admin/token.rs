@@ -1,7 +1,7 @@
 //! The token: who can read its file may see and change the queue.
 //!
-//! Owns the file `admin/token` below the data folder, made by the server and kept over restarts. Refuses a file that others can
-//! read, and to be shown in a log. Fails with [`TokenError`].
+//! Owns the file `admin/token` below the data folder, made by the server and kept over restarts. Refuses a file that
+//! others can read, and to be shown in a log. Fails with [`TokenError`].
 
 use std::{
     fmt,

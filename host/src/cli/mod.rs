@@ -99,9 +99,9 @@ enum Command {
     User(user::UserCommand),
     /// See what is waiting to be delivered, and try, hold, release, drop or export it.
     ///
-    /// An entry is one recipient of one message, ID.NUMBER; a message's id names all of its entries. What is read comes from the
-    /// running server, or without one from its store; what changes something wants the running server. Exit codes: 0 it was done,
-    /// 1 it could not be done, or an entry was left as it was, 2 the command line is wrong.
+    /// An entry is one recipient of one message, ID.NUMBER; a message's id names all of its entries. What is read comes
+    /// from the running server, or without one from its store; what changes something wants the running server. Exit
+    /// codes: 0 it was done, 1 it could not be done, or an entry was left as it was, 2 the command line is wrong.
     #[command(subcommand)]
     Queue(queue::QueueCommand),
     /// Hand a message to a server, and see what it says.

@@ -140,7 +140,8 @@ impl Http {
     }
 }
 
-/// Serves what is accepted, so many connections at a time (further ones wait in the kernel), until the future is dropped.
+/// Serves what is accepted, so many connections at a time (further ones wait in the kernel), until the future is
+/// dropped.
 pub(crate) async fn each_connection<C, A, S>(at_a_time: usize, accept: impl Fn() -> A, serve: impl Fn(C) -> S)
 where
     A: Future<Output = io::Result<C>>,

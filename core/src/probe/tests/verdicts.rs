@@ -4,7 +4,8 @@
 
 use super::*;
 
-/// What it does with a command that begins so: the first that fits. A reply's text; nothing for silence; `!` to hang up.
+/// What it does with a command that begins so: the first that fits. A reply's text; nothing for silence; `!` to hang
+/// up.
 type Rule = (&'static str, &'static str);
 
 /// A server without faults.

@@ -1,7 +1,7 @@
 //! TLS versions and certificates: what was seen, in sentences.
 //!
-//! Owns which versions are tried, and the verdicts on them and on certificates. Refuses to shake hands itself, and to call refused
-//! what did not come to a handshake. Fails with [`Untestable`] where the server can not be reached.
+//! Owns which versions are tried, and the verdicts on them and on certificates. Refuses to shake hands itself, and to
+//! call refused what did not come to a handshake. Fails with [`Untestable`] where the server can not be reached.
 
 use jiff::Timestamp;
 use rustls::{SupportedProtocolVersion, version};

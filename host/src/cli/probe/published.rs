@@ -1,7 +1,7 @@
 //! What the DNS and the web say of a domain's servers: DANE (RFC 7672), MTA-STS (RFC 8461), TLSRPT (RFC 8460).
 //!
-//! Owns the verdicts on what is published, and on a server that does not keep it. Refuses to look for the server, or at its
-//! certificate. What can not be looked up is a finding that says so; it fails no other way.
+//! Owns the verdicts on what is published, and on a server that does not keep it. Refuses to look for the server, or at
+//! its certificate. What can not be looked up is a finding that says so; it fails no other way.
 
 use super::report::{Finding, Found, Verdict};
 use crate::{

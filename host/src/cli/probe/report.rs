@@ -1,7 +1,7 @@
 //! What was found out, for people and for programs.
 //!
-//! Owns both forms, the count of each verdict, and that nothing in it is obeyed by a terminal: servers, certificates and the DNS
-//! have a part in the words. Refuses to judge. Can not fail.
+//! Owns both forms, the count of each verdict, and that nothing in it is obeyed by a terminal: servers, certificates
+//! and the DNS have a part in the words. Refuses to judge. Can not fail.
 
 use std::fmt::Write as _;
 

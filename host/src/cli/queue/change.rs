@@ -1,7 +1,7 @@
 //! What the verbs that change something have in common: how many are meant, the change batch by batch, and what came of it.
 //!
-//! Owns the question before many entries are changed, and what is said afterwards. Refuses to go on unasked where nobody can answer.
-//! Fails with [`QueueError`]; what was changed by then stays so, and is told.
+//! Owns the question before many entries are changed, and what is said afterwards. Refuses to go on unasked where
+//! nobody can answer. Fails with [`QueueError`]; what was changed by then stays so, and is told.
 
 use std::{
     collections::BTreeMap,

@@ -1,7 +1,8 @@
 //! The running server's admin API, asked from the command line: one request a connection.
 //!
-//! Owns the connection, whom the token is shown, and how long an answer may take. Refuses to show it to anybody but its owner and
-//! root, who can read its file: on a TCP port anybody may listen while the server does not. Fails with [`QueueError`].
+//! Owns the connection, whom the token is shown, and how long an answer may take. Refuses to show it to anybody but its
+//! owner and root, who can read its file: on a TCP port anybody may listen while the server does not. Fails with
+//! [`QueueError`].
 
 use std::{io, time::Duration};
 

@@ -1,8 +1,8 @@
 //! `hermetic queue`: what waits, and why, and what to do with it.
 //!
-//! Owns the verbs, how they name entries, and the exit codes. Reads through the running server's admin API, which knows what is being
-//! worked on; without a server, from its store. Refuses to change the store itself: changes are the running server's alone. Each
-//! verb has its file. Fails with [`QueueError`], one sentence.
+//! Owns the verbs, how they name entries, and the exit codes. Reads through the running server's admin API, which knows
+//! what is being worked on; without a server, from its store. Refuses to change the store itself: changes are the
+//! running server's alone. Each verb has its file. Fails with [`QueueError`], one sentence.
 
 mod change;
 mod client;

@@ -1,7 +1,7 @@
 //! Whose process is at the other end of a connection to this machine.
 //!
-//! Owns the question, for Unix sockets and for TCP over the loopback. Refuses to decide who may be there. Fails where the system
-//! does not tell, and where nobody listens any more: then the answer is not known.
+//! Owns the question, for Unix sockets and for TCP over the loopback. Refuses to decide who may be there. Fails where
+//! the system does not tell, and where nobody listens any more: then the answer is not known.
 
 use std::{
     fs, io,

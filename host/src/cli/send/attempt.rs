@@ -1,7 +1,7 @@
 //! From recipients to outcomes: host after host, transaction after transaction.
 //!
 //! Owns what a failure means for those who have no outcome yet, and what is noted on the way. Refuses to know SMTP, and how
-//! outcomes are shown.
+//! outcomes are shown. Does not fail: every recipient has an outcome.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -87,8 +87,8 @@ impl Trouble {
         Self(Became::NoSession, text.to_string())
     }
 
-    /// Of a transaction that had begun: if our own part of it failed, nobody knows how far it had come. A value that was not to be
-    /// sent is found before anything is.
+    /// Of a transaction that had begun: if our own part of it failed, nobody knows how far it had come. A value that
+    /// was not to be sent is found before anything is.
     fn midway(broken: Broken) -> Self {
         match broken {
             Broken::Engine(EngineError::Misuse(Misuse::BadValue(_))) => broken.into(),
