@@ -9,13 +9,14 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use hermetic_tests::server::{Rig, Server, binary};
+use hermetic_tests::server::{Rig, Server, binary, free_port};
 use hermetic_tests::session::Session;
 use serde_json::Value;
 
 /// What a command wrote, and whether it did what it should.
 struct Done {
     well: bool,
+    code: Option<i32>,
     out: String,
     err: String,
 }
@@ -33,7 +34,7 @@ fn queue(server: &Server, arguments: &[&str]) -> Done {
         .output()
         .expect("it starts");
     let text = |octets| String::from_utf8_lossy(octets).into_owned();
-    Done { well: done.status.success(), out: text(&done.stdout), err: text(&done.stderr) }
+    Done { well: done.status.success(), code: done.status.code(), out: text(&done.stdout), err: text(&done.stderr) }
 }
 
 fn well(server: &Server, arguments: &[&str]) -> String {
@@ -171,6 +172,25 @@ fn an_operator_sees_and_changes_the_queue() {
         |entry: std::io::Result<fs::DirEntry>| entry.expect("an entry").path().extension() == Some("part".as_ref());
     assert!(![&folder, server.folder()].iter().any(|folder| fs::read_dir(folder).expect("a folder").any(parts)));
 
+    // What makes no sense is told from what can not be done.
+    for (arguments, code) in [
+        (&["list", "--limit", "0"][..], 2),
+        (&["list", "--after", "x"], 2),
+        (&["list", "--message", "x"], 2),
+        (&["hold", "x", "--reason", "odd"], 2),
+        (&["hold", &first, "--reason", " "], 2),
+        (&["hold", "--reason", "odd"], 2),
+        (&["drop", "--all", "--reason", "odd"], 2),
+        (&["export", &first, "--json"], 2),
+        (&["export", "--all"], 2),
+        (&["export", "--all", "--to", &to], 1),
+        (&["release", "01M8756VKN000395ZBJ89VS1ZC"], 1),
+        (&["why", "01M8756VKN000395ZBJ89VS1ZC"], 1),
+    ] {
+        let done = queue(&server, arguments);
+        assert_eq!(done.code, Some(code), "{arguments:?}: {}{}", done.out, done.err);
+    }
+
     // Held: a retry does not let it go, a release does.
     let hold = ["hold", "--message", &first, "--reason", "looks odd"];
     let out = queue(&server, &hold);
@@ -257,4 +277,14 @@ fn the_api_wants_its_token_and_bounces_tell_the_sender() {
     wait_for(&server, "an empty queue", || well(&server, &["list"]) == "The queue is empty.\n");
     let log = server.log();
     assert!(log.contains("queue changed operation=\"bounce\"") && log.contains("by=\"anna (uid "), "{log}");
+}
+
+/// On a port, too, the server's user is known, and is shown the token.
+#[test]
+fn the_api_on_a_port() {
+    let tables = format!("[admin]\nlisten = \"127.0.0.1:{}\"\n", free_port());
+    let server = Rig::new().listener("mx", "").tables(&tables).start();
+    assert_eq!(well(&server, &["list"]), "The queue is empty.\n");
+    let done = queue(&server, &["release", "01M8756VKN000395ZBJ89VS1ZC"]);
+    assert!(done.code == Some(1) && done.out.contains("not in the queue"), "{}{}", done.out, done.err);
 }
