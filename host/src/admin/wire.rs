@@ -366,7 +366,7 @@ pub fn message_or_entry(id: &str) -> Result<(MessageId, Option<EntryId>), String
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Wanted {
-    /// Ids of entries, or of messages with all of their entries; at most 1000.
+    /// Ids of entries, or of messages with all of their entries; at most 1000, which mean at most 20000 entries.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entries: Option<Vec<String>>,
     /// All of these; an empty one means every entry.
