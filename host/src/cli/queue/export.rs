@@ -3,7 +3,11 @@
 //! Owns where messages go and what is said of them. Refuses to change the queue, and to replace a file. Fails with
 //! [`QueueError`]; files that were whole by then stay.
 
-use std::{io::Write as _, path::PathBuf};
+use std::{
+    fs::File,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use serde::Serialize;
@@ -11,7 +15,7 @@ use serde::Serialize;
 use super::{Context, Output, QueueError, counted, file_error, mbox, part::Part, select::Target, source::Source};
 use crate::{
     admin::{desk, wire},
-    files::make_private_folder,
+    files::{folder_of, make_private_folder},
     store::{EntryId, MessageId, StoreError, sqlite::now},
 };
 
@@ -41,6 +45,13 @@ pub(in crate::cli) struct Export {
     json: bool,
 }
 
+/// Makes the folder, so that a crash does not take it away again with what is in it.
+fn make(folder: &Path) -> io::Result<()> {
+    let new: Vec<&Path> = folder.ancestors().filter(|one| !one.as_os_str().is_empty() && !one.exists()).collect();
+    make_private_folder(folder)?;
+    new.into_iter().try_for_each(|one| File::open(folder_of(one))?.sync_all())
+}
+
 /// What was written.
 #[derive(Serialize)]
 struct Written {
@@ -55,7 +66,7 @@ impl Export {
         let source = Source::open(context).await?;
         let mut sink = match (&self.to, &self.mbox, &self.target.ids[..]) {
             (Some(folder), ..) => {
-                make_private_folder(folder).map_err(file_error(folder))?;
+                make(folder).map_err(file_error(folder))?;
                 Sink::Folder(folder.clone())
             }
             (_, Some(file), _) => Sink::Mbox(Part::create(file).map_err(file_error(file))?, file.clone()),
