@@ -1,8 +1,8 @@
 //! A file that has its name only once it is whole and on the disk.
 //!
-//! Owns the way there: written as `NAME.part`, synced, renamed, and the folder synced. A file under its own name is never half
-//! written, also after a crash, and never replaced. A part that is not finished is removed; one that a crash left is in the way
-//! until somebody removes it. Fails as the file system does.
+//! Owns the way there: written as `NAME.part`, synced, renamed, and the folder synced. A file under its own name is
+//! never half written, also after a crash. Refuses to replace anything. A part that is not finished is removed; one
+//! that a crash left is in the way until somebody removes it. Fails as the file system does.
 
 use std::{
     fs::{self, File, OpenOptions},
