@@ -164,7 +164,8 @@ impl Desk {
         Ok(wire::Why { entries, judged })
     }
 
-    /// Changes entries, and says what came of each. `peer`: who asks, as far as the system knows.
+    /// Changes entries, and says what came of each. `peer`: who asks, as far as the system knows. Where the store
+    /// fails, what was changed in the batches before stays so, and is logged.
     pub async fn change(&self, operation: Operation, wanted: Wanted, peer: &str) -> Result<Came, Trouble> {
         let name = plain(wanted.by.as_deref().unwrap_or_default(), NAME);
         let by = format!("{} ({peer})", if name.is_empty() { "somebody" } else { &name });

@@ -270,7 +270,12 @@ fn what_comes_to_nothing() {
         let server = Bad::start(fault, Arc::clone(&tls));
         let probed = scene.probe(server.port, more);
         let one = probed.with(&["fail", "warn", "pass", "untested"]).len() == 1;
-        assert!(probed.code == Some(code) && one && probed.has(verdict, check), "{fault:?}\n{}", probed.shown());
+        let told = probed.errors.contains("nothing could be tested") == (code == 2);
+        assert!(
+            probed.code == Some(code) && one && told && probed.has(verdict, check),
+            "{fault:?}\n{}",
+            probed.shown()
+        );
     }
 }
 

@@ -118,7 +118,10 @@ pub fn run(arguments: &ProbeArguments, config: &Config, print: impl Fn(&str) -> 
         });
     match tested {
         Ok(found) if found.count(Verdict::Fail) > 0 => ExitCode::FAILURE,
-        Ok(found) if found.is_empty() => ExitCode::from(UNTESTABLE),
+        Ok(found) if found.is_empty() => {
+            super::failed("nothing could be tested; what is said above is why");
+            ExitCode::from(UNTESTABLE)
+        }
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             super::failed(super::safe(&error.to_string()));
