@@ -53,7 +53,7 @@ pub enum Unconvertible {
 impl Form {
     /// It has this form already.
     fn holds(self, octets: &[u8]) -> bool {
-        let ascii = self == Self::Lines || !octets.iter().any(|octet| *octet > 127 || *octet == 0);
+        let ascii = self == Self::Lines || octets.iter().all(|octet| in_seven_bits(*octet));
         ascii && is_lines(octets)
     }
 
@@ -63,6 +63,11 @@ impl Form {
             Self::SevenBit => "7bit",
         }
     }
+}
+
+/// RFC 2045 section 2.7.
+fn in_seven_bits(octet: u8) -> bool {
+    matches!(octet, 1..=127)
 }
 
 /// No CR or LF but in CRLF, and no line of more than 998 octets.
@@ -92,7 +97,7 @@ pub fn reencode(message: &[u8], form: Form) -> Result<Vec<u8>, Unconvertible> {
         return Err(Unconvertible::Malformed("it has too many parts"));
     }
     let parts = parse(message)?;
-    let mut work = Work { message, form, changes: Vec::new(), seen: Vec::new() };
+    let mut work = Work::new(message, form);
     work.message(&parts)?;
     let encoded = work.done()?;
     if !form.holds(&encoded) {
@@ -235,7 +240,11 @@ struct Work<'a> {
     seen: Vec<Range<usize>>,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
+    fn new(message: &'a [u8], form: Form) -> Self {
+        Self { message, form, changes: Vec::new(), seen: Vec::new() }
+    }
+
     /// A message's parts; the first one is the message itself.
     fn message(&mut self, parts: &[MessagePart<'_>]) -> Result<(), Unconvertible> {
         let root = parts.first().ok_or(Unconvertible::Malformed("it has no parts"))?;
@@ -395,9 +404,11 @@ impl Work<'_> {
         let mut changes = Vec::new();
         let all = self.message.len();
         for range in self.seen.iter().cloned().chain(std::iter::once(all..all)) {
-            if let Some(gap) = self.message.get(at..range.start) {
-                let marks = gap.iter().enumerate().filter(|(_, octet)| **octet > 127 || **octet == 0);
-                changes.extend(marks.map(|(offset, _)| (at + offset..at + offset + 1, b"?".to_vec())));
+            let gap = self.message.get(at..range.start).unwrap_or_default();
+            // One change for all of it: there may be millions.
+            if gap.iter().any(|octet| !in_seven_bits(*octet)) {
+                let marked = gap.iter().map(|octet| if in_seven_bits(*octet) { *octet } else { b'?' });
+                changes.push((at..range.start, marked.collect()));
             }
             at = at.max(range.end);
         }

@@ -351,6 +351,21 @@ fn what_is_not_touched() {
     }
 }
 
+/// What nobody is shown costs what it is long, not a piece of memory for each octet.
+#[test]
+fn much_between_the_parts() {
+    let much = format!("{}\r\n", "\u{e4}".repeat(400)).repeat(5000);
+    let head = "Subject: x\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n";
+    let message = format!("{head}{much}--b\r\n\r\ny\r\n--b--\r\n{much}");
+    let parts = parse(message.as_bytes()).unwrap();
+    let mut work = Work::new(message.as_bytes(), Form::SevenBit);
+    work.message(&parts).unwrap();
+    work.between();
+    assert_eq!(work.changes.len(), 2);
+    let found = reencode(message.as_bytes(), Form::SevenBit).unwrap();
+    assert!(found == message.replace('\u{e4}', "??").into_bytes());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
