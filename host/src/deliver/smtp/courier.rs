@@ -17,7 +17,13 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{content::Outgoing, conversation::Conversation, delivery::Delivery, plan::Plan, sts::Policies};
+use super::{
+    content::Outgoing,
+    conversation::Conversation,
+    delivery::Delivery,
+    plan::{Plan, Target},
+    sts::Policies,
+};
 use crate::{
     config::{Config, domain},
     dkim::Signers,
@@ -129,6 +135,7 @@ pub struct Courier {
     pub(super) converting: Semaphore,
     destinations: Mutex<HashMap<String, Weak<Semaphore>>>,
     kept: Arc<Mutex<HashMap<String, Vec<Numbered>>>>,
+    /// Counts what is kept.
     number: AtomicU64,
 }
 
@@ -141,7 +148,7 @@ struct Numbered {
 /// A session and what is to be known of it.
 pub(super) struct Kept {
     pub(super) conversation: Conversation,
-    pub(super) host: String,
+    pub(super) target: Target,
     /// Messages that it has carried.
     pub(super) messages: usize,
 }
@@ -160,7 +167,7 @@ impl Courier {
             converting: Semaphore::new(1),
             destinations: Mutex::default(),
             kept: Arc::default(),
-            number: AtomicU64::new(0),
+            number: AtomicU64::new(1),
         })
     }
 
@@ -217,10 +224,17 @@ impl Courier {
         (destination.acquire_owned().await.ok(), Arc::clone(&self.all).acquire_owned().await.ok())
     }
 
-    /// A connection that was kept, if there is one.
-    pub(super) fn again(&self, key: &str) -> Option<Kept> {
+    /// Smaller than that of any connection that will be kept.
+    pub(super) fn next_number(&self) -> u64 {
+        self.number.load(Ordering::Relaxed)
+    }
+
+    /// A connection that was kept before there was this number, if there is one.
+    pub(super) fn again(&self, key: &str, before: u64) -> Option<Kept> {
         let mut kept = self.kept.lock();
-        kept.get_mut(key)?.pop().map(|kept| kept.session)
+        let here = kept.get_mut(key)?;
+        let place = here.iter().rposition(|one| one.number < before)?;
+        Some(here.swap_remove(place).session)
     }
 
     /// Keeps a connection for a moment.

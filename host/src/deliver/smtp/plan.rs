@@ -52,7 +52,7 @@ pub struct Plan {
 }
 
 /// A host, as it is tried.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
     host: Host,
     socket: Option<Endpoint>,

@@ -15,7 +15,7 @@ const HOSTS: usize = 16;
 const ADDRESSES: usize = 8;
 
 /// A host that takes mail.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Host {
     /// Its name, or `[192.0.2.1]`.
     pub name: String,

@@ -107,6 +107,8 @@ fn mailbox(address: &store::Address) -> Mailbox {
 /// What an outcome means for a recipient.
 pub(super) enum Verdict {
     Sent(Sent),
+    /// This server offers less than the message needs: never by it, but perhaps by another of the domain.
+    Unfit((u16, u16), String, Said),
     /// It was not tried.
     Again,
 }
@@ -119,6 +121,9 @@ pub(super) fn verdict(host: &str, outcome: &Outcome, protocol: outbound::Protoco
         Some(reply) => format!("{host} said: {reply}"),
         None => format!("{host}: {}", why(outcome.cause)),
     };
+    if outcome.fate == Fate::Permanent && lacks(outcome.cause) {
+        return Verdict::Unfit(status, text, by);
+    }
     let said = Some(by);
     Verdict::Sent(match outcome.fate {
         Fate::Accepted => {
@@ -131,6 +136,20 @@ pub(super) fn verdict(host: &str, outcome: &Outcome, protocol: outbound::Protoco
         Fate::Permanent => Sent::Never { status, text, said },
         Fate::Unsent => return Verdict::Again,
     })
+}
+
+/// It is about what the server says of itself, and no answer to this message.
+fn lacks(cause: Cause) -> bool {
+    match cause {
+        Cause::TooLarge
+        | Cause::EightBit
+        | Cause::NotLines
+        | Cause::Utf8Address
+        | Cause::Utf8Header
+        | Cause::RequireTls
+        | Cause::DeliverBy => true,
+        Cause::Reply | Cause::Limit | Cause::BadReply | Cause::TimedOut | Cause::Lost | Cause::Abandoned => false,
+    }
 }
 
 /// The form that this server wants the content in, if it takes none of it as it is. Then nothing of it was sent.
