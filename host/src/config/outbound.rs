@@ -47,7 +47,7 @@ impl Default for Outbound {
 }
 
 /// What protects mail on its way to a destination.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Security {
     /// What the destination publishes (DANE, MTA-STS), else TLS where it is offered.
@@ -66,7 +66,7 @@ pub enum Security {
 }
 
 /// Which protocol is spoken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "RFC 5321 and RFC 2033")]
 pub enum Protocol {
@@ -148,7 +148,7 @@ impl Destination {
 }
 
 /// A host that the operator named.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum NamedHost {
     /// A name and a port.
     Name(String, u16),

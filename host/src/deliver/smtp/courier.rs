@@ -21,8 +21,8 @@ use super::{
     content::Outgoing,
     conversation::Conversation,
     delivery::Delivery,
-    plan::{Plan, Target},
-    sts::Policies,
+    plan::{Link, Plan, Target},
+    sts::{Policies, Policy},
 };
 use crate::{
     config::{Config, domain},
@@ -129,14 +129,31 @@ pub struct Courier {
     pub(super) engine: Arc<dyn ClientEngine>,
     pub(super) resolver: Resolver,
     policies: Policies,
-    means: ArcSwap<Means>,
+    means: ArcSwap<InForce>,
     all: Arc<Semaphore>,
     /// One message is re-encoded at a time.
     pub(super) converting: Semaphore,
     destinations: Mutex<HashMap<String, Weak<Semaphore>>>,
-    kept: Arc<Mutex<HashMap<String, Vec<Numbered>>>>,
-    /// Counts what is kept.
+    kept: Arc<Mutex<HashMap<Key, Vec<Numbered>>>>,
+    /// Counts what is kept, and the means that were in force.
     number: AtomicU64,
+}
+
+/// The means that count now.
+pub(super) struct InForce {
+    pub(super) number: u64,
+    pub(super) means: Means,
+}
+
+/// All that a connection was made under. A message for which any of it is different does not get that connection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) link: Link,
+    pub(super) policy: Option<Policy>,
+    pub(super) require_tls: bool,
+    pub(super) tls_optional: bool,
+    /// [`InForce::number`].
+    pub(super) means: u64,
 }
 
 /// One that is kept, with what it is found by when its time is over.
@@ -162,7 +179,7 @@ impl Courier {
             engine,
             resolver,
             policies: Policies::new(config.data.join("mta-sts"), config.outbound.https_port),
-            means: ArcSwap::from_pointee(means),
+            means: ArcSwap::from_pointee(InForce { number: 0, means }),
             all,
             converting: Semaphore::new(1),
             destinations: Mutex::default(),
@@ -173,7 +190,8 @@ impl Courier {
 
     /// Other keys and roots count from now on.
     pub fn become_these(&self, means: Means) {
-        self.means.store(Arc::new(means));
+        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        self.means.store(Arc::new(InForce { number, means }));
     }
 
     /// What became of each recipient, in their order; and how the destination is.
@@ -188,7 +206,7 @@ impl Courier {
         let plan = Plan::new(config, &domain);
         let means = self.means.load_full();
         let size = first.envelope.size;
-        let signers = if plan.local { Signers::default() } else { means.signers.clone() };
+        let signers = if plan.local { Signers::default() } else { means.means.signers.clone() };
         let message = match Outgoing::new(&shipment.body, size, &first.recipient.edits, &signers) {
             Ok(message) => message,
             Err(error) => return all(unreadable(&error)),
@@ -199,7 +217,7 @@ impl Courier {
         };
         let _slot = self.slot(&plan).await;
         let policy = if plan.asks_for_policy() {
-            self.policies.of(&self.resolver, &means.client, &plan.domain).await
+            self.policies.of(&self.resolver, &means.means.client, &plan.domain).await
         } else {
             None
         };
@@ -230,7 +248,7 @@ impl Courier {
     }
 
     /// A connection that was kept before there was this number, if there is one.
-    pub(super) fn again(&self, key: &str, before: u64) -> Option<Kept> {
+    pub(super) fn again(&self, key: &Key, before: u64) -> Option<Kept> {
         let mut kept = self.kept.lock();
         let here = kept.get_mut(key)?;
         let place = here.iter().rposition(|one| one.number < before)?;
@@ -238,7 +256,7 @@ impl Courier {
     }
 
     /// Keeps a connection for a moment.
-    pub(super) fn keep(&self, key: &str, session: Kept, most: usize) {
+    pub(super) fn keep(&self, key: &Key, session: Kept, most: usize) {
         if !session.conversation.is_open() {
             return;
         }
@@ -247,8 +265,8 @@ impl Courier {
             return;
         }
         let number = self.number.fetch_add(1, Ordering::Relaxed);
-        self.kept.lock().entry(key.to_owned()).or_default().push(Numbered { number, session });
-        let (kept, key) = (Arc::clone(&self.kept), key.to_owned());
+        self.kept.lock().entry(key.clone()).or_default().push(Numbered { number, session });
+        let (kept, key) = (Arc::clone(&self.kept), key.clone());
         tokio::spawn(async move {
             tokio::time::sleep(KEEP).await;
             let old = {

@@ -20,7 +20,7 @@ use super::{
     connect::{Whereabouts, connect},
     content::{ContentError, Facts, Outgoing},
     conversation::{Broken, Conversation, Secrets},
-    courier::{Courier, Health, Kept, Means, Said, Sent, Shipment},
+    courier::{Courier, Health, InForce, Kept, Key, Said, Sent, Shipment},
     plan::{Plan, Target, Unsuitable, Wish},
     reencode::{Form, Unconvertible},
     route::Unroutable,
@@ -43,7 +43,7 @@ pub(super) struct Delivery<'a> {
     courier: &'a Courier,
     plan: Plan,
     policy: Option<Policy>,
-    means: Arc<Means>,
+    means: Arc<InForce>,
     /// Of this message, in whatever form.
     signers: Signers,
     shipment: &'a Shipment,
@@ -98,7 +98,7 @@ impl<'a> Delivery<'a> {
         courier: &'a Courier,
         plan: Plan,
         policy: Option<Policy>,
-        means: Arc<Means>,
+        means: Arc<InForce>,
         signers: Signers,
         shipment: &'a Shipment,
         message: Outgoing,
@@ -160,13 +160,19 @@ impl<'a> Delivery<'a> {
         self.done()
     }
 
-    /// What a connection of this message's is found by: what is protected by less is not used again for more.
-    fn key(&self) -> String {
-        format!("{} {} {}", self.plan.domain, self.require_tls(), self.message.tls_optional())
+    /// What a connection of this message's is found by.
+    fn key(&self) -> Key {
+        Key {
+            link: self.plan.link(),
+            policy: self.policy.clone(),
+            require_tls: self.require_tls(),
+            tls_optional: self.message.tls_optional(),
+            means: self.means.number,
+        }
     }
 
     /// As many sessions with this host as bring somebody further.
-    async fn at(&mut self, target: &Target, key: &str) {
+    async fn at(&mut self, target: &Target, key: &Key) {
         for _ in 0..SESSIONS {
             let waiting = self.waiting(target);
             if waiting.is_empty() {
@@ -289,7 +295,7 @@ impl<'a> Delivery<'a> {
         let options = options(&self.plan, tls);
         let session = self.courier.engine.client(&options)?;
         let limit = Duration::from_millis(options.limits.handshake_timeout);
-        let secrets = Secrets { name: target.name(), trust, roots: &self.means.roots, limit };
+        let secrets = Secrets { name: target.name(), trust, roots: &self.means.means.roots, limit };
         let mut conversation = Conversation::open(session, wire, &options, &secrets).await?;
         if let Some((login, file)) = &self.plan.login {
             let text = fs::read_to_string(file)

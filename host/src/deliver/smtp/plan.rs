@@ -1,6 +1,6 @@
 //! What the configuration says of a destination.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{
     connect::Whereabouts,
@@ -30,7 +30,7 @@ pub struct Plan {
     /// EHLO keywords that count as not offered.
     pub ignore: Vec<String>,
     /// Who logs in, and the file with the password.
-    pub login: Option<(String, std::path::PathBuf)>,
+    pub login: Option<(String, PathBuf)>,
     /// Connections at a time, at most.
     pub connections: usize,
     /// Connections at a time until more is known of it.
@@ -49,6 +49,22 @@ pub struct Plan {
     named: Vec<NamedHost>,
     port: u16,
     own: Own,
+}
+
+/// What a connection is made under: one of another is not used for it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Link {
+    domain: String,
+    hello: String,
+    protocol: Protocol,
+    implicit_tls: bool,
+    ignore: Vec<String>,
+    login: Option<(String, PathBuf)>,
+    local: bool,
+    source: Vec<IpAddr>,
+    tls: Security,
+    named: Vec<NamedHost>,
+    port: u16,
 }
 
 /// A host, as it is tried.
@@ -134,6 +150,32 @@ impl Plan {
             port: outbound.port,
             own: Own { name: config.name.clone(), listens: listens.collect() },
         }
+    }
+
+    /// What its connections are made under.
+    #[must_use]
+    pub fn link(&self) -> Link {
+        // All of a plan by name, so that whoever adds to it comes by here.
+        let Self {
+            domain,
+            hello,
+            protocol,
+            implicit_tls,
+            ignore,
+            login,
+            local,
+            source,
+            tls,
+            named,
+            port,
+            connections: _,
+            initial: _,
+            rate: _,
+            messages: _,
+            connect_timeout: _,
+            own: _,
+        } = self.clone();
+        Link { domain, hello, protocol, implicit_tls, ignore, login, local, source, tls, named, port }
     }
 
     /// Does it matter what the domain publishes over HTTPS?

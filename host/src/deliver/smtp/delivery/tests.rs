@@ -121,3 +121,37 @@ async fn a_host_that_lacks_something_is_followed_by_the_next() {
         assert!(log.len() <= asked.len() + 1, "{letters}, again: {log}");
     }
 }
+
+#[tokio::test]
+async fn a_connection_is_used_for_what_it_was_made_for() {
+    let mut rig = Rig::new("t").await;
+    let mut count = 0;
+    let usual = rig.config.clone();
+    let password = tempfile::NamedTempFile::new().unwrap();
+    let changes: [&dyn Fn(&mut Config); 6] = [
+        &|_| {},
+        &|config| config.name = "other.test".into(),
+        &|config| config.outbound.source = vec![[127, 0, 0, 1].into()],
+        &|config| config.destinations[0].ignore = vec!["SIZE".into()],
+        &|config| config.destinations[0].tls = crate::config::outbound::Security::Opportunistic,
+        &|config| {
+            config.destinations[0].login = Some("anna".into());
+            config.destinations[0].password_file = Some(password.path().to_owned());
+        },
+    ];
+    for (number, change) in changes.iter().enumerate() {
+        rig.config = usual.clone();
+        change(&mut rig.config);
+        count += 1;
+        for _ in 0..2 {
+            assert_eq!(rig.send(PLAIN, 1).await, ["taken"]);
+            assert_eq!(rig.connections(), [count], "{number}");
+        }
+    }
+    // What has nothing to do with it changes nothing; other roots and keys do.
+    rig.config = usual.clone();
+    rig.config.destinations[0].connections = Some(7);
+    assert_eq!((rig.send(PLAIN, 1).await, rig.connections()), (vec!["taken".to_owned()], vec![count]));
+    rig.courier.become_these(means());
+    assert_eq!((rig.send(PLAIN, 1).await, rig.connections()), (vec!["taken".to_owned()], vec![count + 1]));
+}
