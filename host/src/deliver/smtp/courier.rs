@@ -124,6 +124,10 @@ impl Said {
     }
 }
 
+/// KiB for messages that were re-encoded and are being sent, of all deliveries: a few of the largest ([`super::reencode::MOST`], which
+/// become three times as large at most and a little), or hundreds of usual ones.
+const ROOM: u32 = 128 << 10;
+
 /// Takes mail to other servers.
 pub struct Courier {
     pub(super) engine: Arc<dyn ClientEngine>,
@@ -133,6 +137,8 @@ pub struct Courier {
     all: Arc<Semaphore>,
     /// One message is re-encoded at a time.
     pub(super) converting: Semaphore,
+    /// KiB for messages that were re-encoded, until they are sent.
+    room: Arc<Semaphore>,
     destinations: Mutex<HashMap<String, Weak<Semaphore>>>,
     kept: Arc<Mutex<HashMap<Key, Vec<Numbered>>>>,
     /// Counts what is kept, and the means that were in force.
@@ -182,6 +188,7 @@ impl Courier {
             means: ArcSwap::from_pointee(InForce { number: 0, means }),
             all,
             converting: Semaphore::new(1),
+            room: Arc::new(Semaphore::new(ROOM as usize)),
             destinations: Mutex::default(),
             kept: Arc::default(),
             number: AtomicU64::new(1),
@@ -240,6 +247,13 @@ impl Courier {
         };
         // Never closed, so never refused.
         (destination.acquire_owned().await.ok(), Arc::clone(&self.all).acquire_owned().await.ok())
+    }
+
+    /// Waits for room for a message of so many octets, beside those of others.
+    pub(super) async fn room(&self, octets: u64) -> Option<OwnedSemaphorePermit> {
+        let wanted = u32::try_from(octets.div_ceil(1024)).unwrap_or(ROOM).min(ROOM);
+        // Never closed, so never refused.
+        Arc::clone(&self.room).acquire_many_owned(wanted).await.ok()
     }
 
     /// Smaller than that of any connection that will be kept.

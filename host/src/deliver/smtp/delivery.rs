@@ -13,7 +13,7 @@ mod tests;
 
 use std::{collections::HashSet, fs, sync::Arc, time::Duration};
 
-use tokio::task::spawn_blocking;
+use tokio::{sync::OwnedSemaphorePermit, task::spawn_blocking};
 use tracing::{debug, info};
 
 use super::{
@@ -49,8 +49,8 @@ pub(super) struct Delivery<'a> {
     shipment: &'a Shipment,
     message: Arc<Outgoing>,
     facts: Facts,
-    /// The forms that some server has wanted so far, or why there is none.
-    converted: Vec<(Form, Result<Converted, Unsendable>)>,
+    /// The form that some server wanted last, or why there is none.
+    converted: Option<(Form, Result<Converted, Unsendable>)>,
     sent: Vec<Option<Sent>>,
     /// By recipient: what the hosts so far come to, if none of them brings an answer.
     troubles: Vec<Option<Trouble>>,
@@ -64,7 +64,14 @@ pub(super) struct Delivery<'a> {
     gone: Option<String>,
 }
 
-type Converted = (Arc<Outgoing>, Facts);
+/// The message in another form.
+#[derive(Clone, Debug)]
+struct Converted {
+    message: Arc<Outgoing>,
+    facts: Facts,
+    /// Its place in memory, until the last one is dropped.
+    _room: Option<Arc<OwnedSemaphorePermit>>,
+}
 
 /// Why there is no such form: whether there may be one later, the status and the words.
 #[derive(Clone, Debug)]
@@ -113,7 +120,7 @@ impl<'a> Delivery<'a> {
             shipment,
             message: Arc::new(message),
             facts,
-            converted: Vec::new(),
+            converted: None,
             sent: vec![None; shipment.leases.len()],
             troubles: vec![None; shipment.leases.len()],
             unfit: HashSet::new(),
@@ -310,13 +317,17 @@ impl<'a> Delivery<'a> {
         let Kept { conversation, target, messages } = session;
         let host = target.name();
         let mut form = None;
-        let (mut message, mut facts) = (Arc::clone(&self.message), self.facts);
+        let mut converted: Option<Converted> = None;
         loop {
             let waiting = self.waiting(target);
             if waiting.is_empty() || !conversation.is_open() || *messages >= self.plan.messages {
                 return;
             }
             let leases: Vec<&Lease> = waiting.iter().filter_map(|index| self.shipment.leases.get(*index)).collect();
+            let (message, facts) = match &converted {
+                Some(other) => (Arc::clone(&other.message), other.facts),
+                None => (Arc::clone(&self.message), self.facts),
+            };
             let transaction =
                 Transaction { require_tls: self.require_tls(), ..transaction(&leases, &facts, self.plan.protocol) };
             match conversation.deliver(&transaction, &message).await {
@@ -326,10 +337,12 @@ impl<'a> Delivery<'a> {
                         return;
                     }
                     if let Some(other) = wanted(&outcomes, form) {
+                        // Whoever waits for room holds none.
+                        drop((message, converted.take()));
                         match self.reencoded(other).await {
-                            Ok(converted) => {
+                            Ok(made) => {
                                 form = Some(other);
-                                (message, facts) = converted;
+                                converted = Some(made);
                                 continue;
                             }
                             Err(Unsendable { later, status, text }) => {
@@ -373,24 +386,29 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// The message in another form; made once, however many servers want it.
+    /// The message in another form; made once, if several servers in a row want it.
     async fn reencoded(&mut self, form: Form) -> Result<Converted, Unsendable> {
-        if let Some((_, made)) = self.converted.iter().find(|(made, _)| *made == form) {
+        if let Some((_, made)) = self.converted.as_ref().filter(|(made, _)| *made == form) {
             return made.clone();
         }
+        self.converted = None;
         // In memory a few times over: one after the other.
         let _turn = self.courier.converting.acquire().await;
         let (message, signers) = (Arc::clone(&self.message), self.signers.clone());
         let made = spawn_blocking(move || {
             let converted = message.reencoded(form, &signers)?;
             let facts = converted.facts()?;
-            Ok::<Converted, ContentError>((Arc::new(converted), facts))
+            Ok::<_, ContentError>((Arc::new(converted), facts))
         });
         let made = match made.await {
-            Ok(made) => made.map_err(|error| unsendable(&error)),
+            Ok(Ok((message, facts))) => {
+                let room = self.courier.room(facts.size).await.map(Arc::new);
+                Ok(Converted { message, facts, _room: room })
+            }
+            Ok(Err(error)) => Err(unsendable(&error)),
             Err(error) => Err(Unsendable { later: true, status: (3, 0), text: error.to_string() }),
         };
-        self.converted.push((form, made.clone()));
+        self.converted = Some((form, made.clone()));
         made
     }
 

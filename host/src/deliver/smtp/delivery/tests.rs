@@ -155,3 +155,20 @@ async fn a_connection_is_used_for_what_it_was_made_for() {
     rig.courier.become_these(means());
     assert_eq!((rig.send(PLAIN, 1).await, rig.connections()), (vec!["taken".to_owned()], vec![count + 1]));
 }
+
+#[tokio::test]
+async fn what_was_converted_waits_for_room() {
+    let rig = Rig::new("7").await;
+    let long = GREEN.replace("Grün", &"Grün ".repeat(20_000));
+    let all = u64::from(u32::MAX);
+    let others = rig.courier.room(all).await;
+    let sending = timeout(Duration::from_millis(500), rig.send(&long, 1));
+    assert!(sending.await.is_err(), "there was room");
+    assert_eq!(rig.log.lock().len(), 1, "the form that was not taken");
+    drop(others);
+    assert_eq!(rig.send(&long, 1).await, ["taken"]);
+    let sizes: Vec<u64> = rig.log.lock().iter().map(|one| one.size).collect();
+    assert!(sizes.last() > sizes.first(), "{sizes:?}");
+    // All of it was given back.
+    assert!(timeout(Duration::from_secs(5), rig.courier.room(all)).await.is_ok());
+}
