@@ -218,21 +218,22 @@ impl Plan {
         target: &Target,
         wish: Wish<'_>,
     ) -> Result<(Whereabouts, Protection), Unsuitable> {
-        let (whereabouts, address_secure) = match &target.socket {
+        let (whereabouts, expanded, address_secure) = match &target.socket {
             // On this machine, by the operator's word: nobody listens.
             Some(Endpoint::Unix(path)) => return Ok((Whereabouts::Unix(path.clone()), Protection::None)),
-            Some(Endpoint::Tcp(address)) => (Whereabouts::Tcp(vec![*address]), true),
+            Some(Endpoint::Tcp(address)) => (Whereabouts::Tcp(vec![*address]), target.host.name.clone(), true),
             None => {
                 // Where the operator sends mail is the operator's business, be it ourselves.
                 let nobody = Own::default();
                 let own = if self.named.is_empty() { &self.own } else { &nobody };
-                let (found, secure) = addresses(resolver, &target.host, own).await?;
-                (Whereabouts::Tcp(found), secure)
+                let found = addresses(resolver, &target.host, own).await?;
+                (Whereabouts::Tcp(found.addresses), found.name, found.secure)
             }
         };
         let subject = Subject {
             domain: &self.domain,
             host: &target.host.name,
+            expanded: &expanded,
             port: target.host.port,
             host_secure: target.host.secure,
             address_secure,
