@@ -29,7 +29,7 @@ use crate::{
     dkim::Signers,
     dns::Resolver,
     engine::client::{ClientEngine, Reply},
-    store::{Body, Lease},
+    store::{Address, Body, Lease},
     transport::{http::Client, trust::Roots},
 };
 
@@ -54,6 +54,8 @@ pub struct Shipment {
     pub leases: Vec<Lease>,
     /// The message.
     pub body: Arc<Body>,
+    /// In whose name it goes, if not in the sender's.
+    pub sent_as: Option<Address>,
 }
 
 /// What became of a recipient.

@@ -328,8 +328,10 @@ impl<'a> Delivery<'a> {
                 Some(other) => (Arc::clone(&other.message), other.facts),
                 None => (Arc::clone(&self.message), self.facts),
             };
-            let transaction =
-                Transaction { require_tls: self.require_tls(), ..transaction(&leases, &facts, self.plan.protocol) };
+            let transaction = Transaction {
+                require_tls: self.require_tls(),
+                ..transaction(&leases, self.shipment.sent_as.as_ref(), &facts, self.plan.protocol)
+            };
             match conversation.deliver(&transaction, &message).await {
                 Ok(outcomes) => {
                     // Nothing but the news that the connection was dead.

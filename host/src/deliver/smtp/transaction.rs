@@ -37,12 +37,16 @@ pub(super) fn options(plan: &Plan, tls: TlsUse) -> Options {
     }
 }
 
-/// A message for these recipients.
-pub(super) fn transaction(leases: &[&Lease], facts: &Facts, protocol: outbound::Protocol) -> Transaction {
+/// A message for these recipients. `sent_as`: in whose name, if not in the sender's.
+pub(super) fn transaction(
+    leases: &[&Lease],
+    sent_as: Option<&store::Address>,
+    facts: &Facts,
+    protocol: outbound::Protocol,
+) -> Transaction {
     let envelope = leases.first().map(|lease| &*lease.envelope);
-    let own = leases.first().and_then(|lease| lease.recipient.reverse_path.as_ref());
     Transaction {
-        sender: own.or(envelope.and_then(|envelope| envelope.reverse_path.as_ref())).map(mailbox),
+        sender: sent_as.or(envelope.and_then(|envelope| envelope.reverse_path.as_ref())).map(mailbox),
         recipients: leases.iter().map(|lease| recipient(lease)).collect(),
         content: ContentFacts {
             size: facts.size,

@@ -67,7 +67,7 @@ impl Rig {
         };
         let leases = (0..).take(recipients).map(lease).collect();
         let body = Body { prefix: Vec::new(), content: Content::Inline(content.as_bytes().to_vec()) };
-        let shipment = Shipment { leases, body: Arc::new(body) };
+        let shipment = Shipment { leases, body: Arc::new(body), sent_as: None };
         let sending = self.courier.send(&self.config, &shipment);
         let (sent, _) = timeout(Duration::from_secs(20), sending).await.expect("an end");
         let short = |sent: &Sent| match sent {
