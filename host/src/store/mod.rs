@@ -162,7 +162,7 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// When it was accepted, or is to be released: all other times are counted from here (RFC 4865 section 4).
+    /// When it was accepted, or is to be released: all other times are counted from here (RFC 4865).
     #[must_use]
     pub fn begins(&self) -> Timestamp {
         match self.wishes.hold {

@@ -78,7 +78,7 @@ pub struct Subject<'a> {
     pub named: bool,
     /// The message was sent with REQUIRETLS.
     pub require_tls: bool,
-    /// It says `TLS-Required: No` (RFC 8689 section 5): better sent openly than not at all.
+    /// It says `TLS-Required: No` (RFC 8689 section 4.2.2): better sent openly than not at all.
     pub tls_optional: bool,
     /// The MTA-STS policy of the domain.
     pub policy: Option<&'a Policy>,
@@ -140,7 +140,7 @@ async fn published(resolver: &Resolver, subject: &Subject<'_>) -> Option<Publish
 fn decide(wanted: Security, subject: &Subject<'_>, tlsa: Option<Published>) -> Result<Protection, Unprotected> {
     let host = subject.host;
     let verified = |rule| Protection::Required(Trust::Roots(vec![host.to_owned()]), rule);
-    // RFC 8689 section 5: what the operator asks for still counts, and REQUIRETLS counts more.
+    // RFC 8689 section 4.2.2; what the operator asks for still counts, and REQUIRETLS counts more (section 4.1).
     let wanted = match wanted {
         Security::Published if subject.tls_optional && !subject.require_tls => Security::Opportunistic,
         other => other,
