@@ -1,4 +1,7 @@
 //! Between the queue's words and the engine's: an entry as a transaction, an outcome as an answer.
+//!
+//! Owns what each word means in the other's. Refuses to know which host is next and how octets get there. Can not fail: every
+//! outcome is an answer, or a reason to go on.
 
 use super::{
     content::Facts,
