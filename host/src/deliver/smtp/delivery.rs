@@ -421,7 +421,7 @@ impl<'a> Delivery<'a> {
     }
 }
 
-/// RFC 3463 section 3.7: conversion required but not supported; RFC 6531 section 3.7.4.2 for fields.
+/// RFC 3463 section 3.7: conversion required but not supported; RFC 6531 section 4.2 for fields.
 fn unsendable(error: &ContentError) -> Unsendable {
     let (later, status) = match error {
         ContentError::Io(_) | ContentError::Dkim(_) => (true, (3, 0)),
