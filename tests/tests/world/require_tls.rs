@@ -75,7 +75,7 @@ fn it_holds_on_every_way() {
             other => Err(format!("{recipient}: {other:?}\n{}", near.log())),
         });
     }
-    assert!(near.queue().is_empty(), "{:#?}", near.queue());
+    wait(20, || if near.queue().is_empty() { Ok(()) } else { Err(format!("{:#?}", near.queue())) });
     assert!(!without.data().join("mail/without.test").exists() && without.queue().is_empty(), "{}", without.log());
 
     let config = fs::read_to_string(with.config()).expect("it is there");
