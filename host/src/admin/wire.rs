@@ -162,8 +162,8 @@ pub struct Recipient {
     pub notify: Option<Vec<String>>,
     /// The original recipient, with its type.
     pub orcpt: Option<String>,
-    /// In whose name it goes to another server, if not in the sender's.
-    pub sent_as: Option<String>,
+    /// It is a copy that is sent on to another server: in a name of ours, if there is one when it goes (`srs.domain`).
+    pub sent_on: bool,
     /// Changes of the header in this recipient's copy.
     pub edits: usize,
     /// Whoever is to be told that it is late has been.
@@ -242,7 +242,7 @@ impl Recipient {
     fn new(detail: &Detail, on_hold: bool) -> Self {
         let Detail { listed, entry, late } = detail;
         // Recipient, reason and what comes before delivery are listed.
-        let NewEntry { recipient: _, notify, orcpt, route, reverse_path, held: _, edits, pending: _ } = entry;
+        let NewEntry { recipient: _, notify, orcpt, route, sent_on, held: _, edits, pending: _ } = entry;
         Self {
             mailbox: match route {
                 Route::Local(mailbox) => Some(mailbox.clone()),
@@ -253,7 +253,7 @@ impl Recipient {
                 named.into_iter().filter(|(_, wanted)| *wanted).map(|(name, _)| name.to_owned()).collect()
             }),
             orcpt: orcpt.as_ref().map(|(kind, address)| format!("{kind};{address}")),
-            sent_as: reverse_path.as_ref().map(ToString::to_string),
+            sent_on: *sent_on,
             edits: edits.len(),
             late: *late,
             entry: Entry::new(listed.clone(), on_hold),

@@ -6,6 +6,9 @@ pub mod connect;
 pub mod content;
 pub mod conversation;
 pub mod courier;
+mod delivery;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod plan;
 pub mod reencode;
 pub mod route;
