@@ -128,14 +128,17 @@ impl Shape {
             self.next = next + apart;
             return Ok(());
         }
+        // Whoever comes back before its slot, as when its sender is to be told, leaves that empty. So nobody is given a slot
+        // that is far away, or those who are left would all be behind a time at which nobody goes.
         let step = apart.ceil() as u64;
-        Err(Wait { at: self.later(now, step, u64::MAX), reason: Some("as many go there at a time as may".into()) })
+        Err(Wait { at: self.later(now, step, AWAY), reason: Some("as many go there at a time as may".into()) })
     }
 
-    /// One after the other from `from` on, and nobody for longer than `most` from there.
+    /// One after the other from `from` on, and nobody for longer than `most` from there, or than `step` if that is longer.
     fn later(&mut self, from: Timestamp, step: u64, most: u64) -> Timestamp {
-        let next = self.back.max(from).saturating_add(step);
-        self.back = if next > from.saturating_add(most) { from } else { next };
+        let first = from.saturating_add(step);
+        let next = self.back.saturating_add(step).max(first);
+        self.back = if next > from.saturating_add(most) { first } else { next };
         self.back
     }
 
@@ -210,6 +213,8 @@ fn count(n: usize) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::{cmp::Reverse, collections::BinaryHeap};
+
     use super::*;
 
     fn terms() -> Terms {
@@ -312,27 +317,37 @@ mod tests {
 
     #[test]
     fn a_rate_is_kept() {
-        // 60 a minute, 3 at once.
-        let mut shape = Shape::new(Terms { rate: Some((1000.0, 3.0)), ..terms() });
-        let start = 1_700_000_000_000;
-        let mut waiting: Vec<u64> = vec![start; 200];
-        let mut sent = Vec::new();
-        while let Some(now) = waiting.iter().min().copied() {
-            let place = waiting.iter().position(|at| *at == now).unwrap_or(0);
-            waiting.swap_remove(place);
-            match shape.admit(now, true) {
-                Ok(()) => sent.push(now - start),
-                Err(wait) => {
-                    assert!(wait.at > now && wait.reason.is_some());
-                    waiting.push(wait.at);
+        // How many messages, milliseconds apart, how many at once; when they are all back, as they are when their senders are
+        // to be told; how much longer than that needs it may take.
+        for (messages, apart, at_once, told, more) in [
+            (200, 1000, 3_u32, None, 60_000),
+            (3000, 60_000, 1, None, 2 * AWAY),
+            (3000, 60_000, 1, Some(14_400_000), 4 * AWAY),
+            (3, 3_600_000, 1, None, 60_000),
+        ] {
+            let case = format!("{messages} each {apart} ms, told at {told:?}");
+            let mut shape = Shape::new(Terms { rate: Some((apart as f64, f64::from(at_once))), ..terms() });
+            let start: Timestamp = 1_700_000_000_000;
+            let told = told.map_or(0, |told| start + told);
+            let mut waiting: BinaryHeap<Reverse<Timestamp>> = (0..messages).map(|_| Reverse(start)).collect();
+            let mut sent = Vec::new();
+            while let Some(Reverse(now)) = waiting.pop() {
+                match shape.admit(now, true) {
+                    Ok(()) => sent.push(now - start),
+                    Err(wait) => {
+                        assert!(wait.at > now && wait.at <= now + apart.max(AWAY) && wait.reason.is_some(), "{case}");
+                        waiting.push(Reverse(if now < told { wait.at.min(told) } else { wait.at }));
+                    }
                 }
             }
+            assert_eq!(sent.len(), messages, "{case}");
+            let most = usize::try_from(60_000 / apart + u64::from(at_once)).unwrap_or(0);
+            for (place, at) in sent.iter().enumerate() {
+                let within = sent[place..].iter().take_while(|later| **later < at + 60_000).count();
+                assert!(within <= most.max(1), "{case}: {within} within a minute of {at}");
+            }
+            let last = sent.last().copied().unwrap_or(0);
+            assert!(last <= messages as u64 * apart + more, "{case}: not much slower than it may be: {last}");
         }
-        assert_eq!(sent.len(), 200);
-        for (place, at) in sent.iter().enumerate() {
-            let within = sent[place..].iter().take_while(|later| **later < at + 60_000).count();
-            assert!(within <= 63, "{within} within a minute of {at}");
-        }
-        assert!(sent[199] <= 260_000, "not much slower than it may be: {}", sent[199]);
     }
 }
