@@ -1,6 +1,6 @@
 //! The invariants of `ARCHITECTURE.md` that can be read off the sources, the crate graph and the component.
 //!
-//! 4, 6, 7 and 8 are about plugins, the queue and releases, and are tested there.
+//! 4, 6, 7, 8 and 11 are about plugins, the queue, releases and transcripts, and are tested there.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
 use std::collections::BTreeSet;

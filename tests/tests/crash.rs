@@ -1,6 +1,6 @@
 //! What was answered 250 survives: the server's sudden end at random moments under load, and power failures.
 //!
-//! `CRASH_ROUNDS` (20) is the number of rounds of each test. The crash argument itself is in `host/src/store/mod.rs`.
+//! `CRASH_ROUNDS` (20) is the number of rounds of each test. The crash argument itself is in `host/src/store/sqlite/mod.rs`.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
 use std::{

@@ -189,6 +189,8 @@ fn judges(config: &Config) -> String {
             (grants.edit, "edit".to_owned()),
             (!grants.forwarding.is_empty(), listed("forwarding to", &grants.forwarding)),
             (grants.quarantine, "quarantine".to_owned()),
+            (grants.reply, "answer senders".to_owned()),
+            (grants.delivery, "deliver".to_owned()),
             (grants.keyvalue > 0, format!("keyvalue of {} octets", grants.keyvalue)),
             (grants.resolver, "resolver".to_owned()),
             (!grants.http.is_empty(), listed("http to", &grants.http)),

@@ -36,7 +36,7 @@ const PLACES: [&str; 2] = ["hermetic.toml", "/etc/hermetic/hermetic.toml"];
 /// Hermetic, an SMTP server in which every session is sealed in its own WebAssembly sandbox.
 ///
 /// It takes mail from other servers (MX), from users (submission, with logins) and from a trusted server (LMTP), keeps
-/// it safe on the disk before it says so, and delivers it to Maildirs and to other servers.
+/// it safe on the disk before it says so, and delivers it to Maildirs, to mailbox stores by LMTP, and to other servers.
 #[derive(Debug, Parser)]
 #[command(name = "hermetic", version, arg_required_else_help = true, after_help = AFTER, after_long_help = AFTER_LONG)]
 struct Arguments {
@@ -62,13 +62,14 @@ First steps:
 Signals of `hermetic serve`:
   SIGTERM, SIGINT   let running transactions finish (limits.drain), then end;
                     a second one ends at once
-  SIGHUP            read the configuration, the users and the certificates again;
-                    no session is dropped
+  SIGHUP            read the configuration, the users and the certificates again, and
+                    plugins that changed; no session is dropped
 
 Exit codes:
   0  it was done
   1  it could not be done; one sentence on standard error says why
   2  the command line is wrong
+  `send`, `probe`, `queue`, `plugin test` and `plugin diff` have more: see their --help
 
 Environment:
   HERMETIC_CONFIG   the configuration, unless --config is given";
@@ -78,12 +79,12 @@ enum Command {
     /// Take mail in and deliver it, until SIGTERM.
     ///
     /// The configuration is validated first; nothing is opened if it has an error. SIGHUP reads it again: a good one
-    /// takes effect for new sessions, a bad one is reported and changes nothing.
+    /// counts from the next decision on, in running sessions too, a bad one is reported and changes nothing.
     Serve,
     /// Validate the configuration and show what the server would do.
     ///
-    /// Shows the listeners, the domains and where their postmaster's mail goes, TLS, logins, and what differs from the
-    /// defaults. Opens no port and changes nothing. Exit code 1 if there is an error; warnings do not change it.
+    /// Shows the listeners, the domains and where their postmaster's mail goes, TLS, logins, mail to other servers,
+    /// plugins and whom they judge, and which limits and keys differ from the defaults. Opens no port and changes nothing. Exit code 1 if there is an error; warnings do not change it.
     Check,
     /// Print the default configuration, with every key explained.
     ///
@@ -104,7 +105,8 @@ enum Command {
     Queue(queue::QueueCommand),
     /// Hand a message to a server, and see what it says.
     ///
-    /// By the same sealed engine, routes and rules for TLS as the server itself. For scripts, and to look for faults.
+    /// By the same sealed engine, look-ups and rules for TLS as the server itself; `[[destination]]`, DKIM and re-encoding play no
+    /// part. For scripts, and to look for faults.
     Send(send::SendArguments),
     /// Test a mail server: is it as it should be?
     ///

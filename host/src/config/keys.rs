@@ -76,7 +76,7 @@ pub const TABLES: &[Table] = &[
             key(
                 "data",
                 r#""./hermetic-data""#,
-                "The folder that holds the store, the users, a self-signed certificate and, unless a domain says otherwise, the mail.",
+                "The folder that holds the store, the users, keys and secrets, what plugins keep and, unless a domain says otherwise, the mail.",
             ),
         ],
     },
@@ -183,7 +183,7 @@ pub const TABLES: &[Table] = &[
             key(
                 "deliver",
                 r#""maildir""#,
-                "Who keeps the mail: `maildir`, or a server that takes it by LMTP, such as Dovecot: `\"lmtp:unix:/run/dovecot/lmtp\"`, `\"lmtp:127.0.0.1:24\"`. It is told the mailbox, with the detail of the address, and answers for each recipient; what it refuses comes back to the sender.",
+                "Who keeps the mail: `maildir`, or a server that takes it by LMTP, such as Dovecot: `\"lmtp:unix:/run/dovecot/lmtp\"`, `\"lmtp:127.0.0.1:24\"`. It is told the mailbox, with the detail of the address, and answers for each recipient; what it refuses for good comes back to the sender if that one may be told (`queue.notify-strangers`), and is held otherwise.",
             ),
         ],
     },
@@ -275,10 +275,18 @@ pub const TABLES: &[Table] = &[
         doc: "Delivery. Times in seconds.",
         keys: &[
             key("hold", "false", "Accept messages and deliver none; `hermetic queue list` shows them."),
-            key("retry-first", "60", "The wait after the first temporary failure. It doubles with each further one."),
-            key("retry-most", "14_400", "The longest wait."),
+            key(
+                "retry-first",
+                "60",
+                "The wait after the first temporary failure. It doubles with each further one; each wait is up to a quarter shorter or longer, by chance.",
+            ),
+            key("retry-most", "14_400", "The longest wait, but for that quarter."),
             key("expire", "432_000", "Given up after this; RFC 5321 section 4.5.4.1 asks for at least 4 days."),
-            key("concurrency", "8", "Deliveries at a time."),
+            key(
+                "concurrency",
+                "8",
+                "Batches of at most 64 entries that are delivered to Maildirs at a time. Mail for other servers and for plugins has bounds of its own.",
+            ),
             key("delay-warning", "14_400", "After this the sender is told, once, that a message is late. 0: never."),
             key(
                 "notify-strangers",
@@ -369,7 +377,7 @@ pub const TABLES: &[Table] = &[
             absent(
                 "domain",
                 r#""example.org""#,
-                "One of the local domains. The reverse-path of a sender elsewhere becomes `SRS0=...` at this domain, and what comes back to that within 21 days goes to the sender. Without it nothing is rewritten; nor is what does not fit into 64 octets.",
+                "One of the local domains. The reverse-path of a sender elsewhere becomes `SRS0=...` at this domain (or `SRS1=...`, if another forwarder made it), and what comes back to that within 21 days goes to the sender. Without it nothing is rewritten; nor is what does not fit into 64 octets.",
             ),
             absent(
                 "secrets",
@@ -465,7 +473,7 @@ pub const TABLES: &[Table] = &[
             key(
                 "grants",
                 "{}",
-                "What it may do besides judging: `edit` (header fields, true or false), `forwarding` (the domains to which it may redirect, `\"*\"` is any), `quarantine` (true or false), `keyvalue` (octets that it may keep), `delivery` (true or false; its hook `delivery` delivers instead of the Maildir, and is not called otherwise), `resolver` (true or false), `http` (the servers that it may send requests to: `\"hooks.example.org\"` is HTTPS at port 443, `\"hooks.example.org:8080\"` HTTPS and HTTP at that port; an address that is not public, such as `\"127.0.0.1:8080\"`, has to be listed itself, even if a listed name leads there). A component that imports more is not loaded.",
+                "What it may do besides judging: `edit` (header fields, true or false), `forwarding` (the domains to which it may redirect, `\"*\"` is any), `quarantine` (true or false), `reply` (true or false; it may answer senders in the recipient's name), `keyvalue` (octets that it may keep), `delivery` (true or false; its hook `delivery` delivers instead of the Maildir, and is not called otherwise), `resolver` (true or false), `http` (the servers that it may send requests to: `\"hooks.example.org\"` is HTTPS at port 443, `\"hooks.example.org:8080\"` HTTPS and HTTP at that port; an address that is not public, such as `\"127.0.0.1:8080\"`, has to be listed itself, even if a listed name leads there). A component that imports more is not loaded.",
             ),
             key(
                 "limits",

@@ -1,4 +1,4 @@
-//! The last step: a message becomes a file in somebody's mailbox.
+//! The last step: a message becomes a file in somebody's mailbox, or another server's.
 //!
 //! Owns how a message is written where its reader looks for it. Refuses to know retries, leases' terms and
 //! configuration: [`crate::queue`] says what goes where. Fails with [`DeliverError`], always worth another attempt.

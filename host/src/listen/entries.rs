@@ -94,6 +94,8 @@ impl Place {
 enum Rank {
     /// Kept aside, or only to be told of.
     Aside,
+    /// It may be delivered, as somebody wants who sends it on; what its own recipient wants counts for more.
+    Named,
     /// It may be delivered.
     Later,
     /// It is delivered.
@@ -229,7 +231,8 @@ fn sent_on(entry: &NewEntry, copy: &Copy, by: &str, terms: &Terms, all: &mut Vec
         Landing::Known(recipient, route, fate) => {
             let outcome = Outcome { fate: Some(fate.clone()), ..Outcome::default() };
             if let Some(instead) = terms.instead(&outcome, entry.notify, true) {
-                all.push(kept(Place::of(recipient, route), for_them(recipient, route), instead));
+                let copy = kept(Place::of(recipient, route), for_them(recipient, route), instead);
+                all.push(Wanted { rank: copy.rank.min(Rank::Named), ..copy });
             }
         }
         Landing::Nowhere(problem) => all.push(Wanted {
@@ -514,5 +517,24 @@ mod tests {
                 .collect();
             assert_eq!(shown, expected, "{away} {copies:?} {asked:?}");
         }
+    }
+
+    /// What a recipient asked for by RCPT is not lost behind a copy for the same place that came first.
+    #[test]
+    fn its_own_wishes_count_for_more_than_a_copy() {
+        use crate::plugin::hook::Reason;
+        use crate::store::Asked;
+        let later = || Fate::Deferred("p".into(), Reason { subject: 7, detail: 1, text: "wait".into() });
+        let b = Address { local: "b".into(), domain: "example.test".into() };
+        let here = |mailbox: &str| Route::Local(format!("{mailbox}@example.test"));
+        let copy = Copy { to: b.to_string(), landing: Landing::Known(b, here("b"), later()) };
+        let asked = Asked { quarantine: Some("odd".into()), ..Asked::default() };
+        let own =
+            Outcome { fate: Some(later()), asked: (Vec::new(), Some(Box::new(asked.clone()))), ..Outcome::default() };
+        let names = ["a", "b"].map(|local| recipient(local, "example.test", None));
+        let outcomes = [Outcome { copies: vec![copy], ..Outcome::default() }, own];
+        let entries = entries(&names, &[here("a"), here("b")], &outcomes, &terms(true, false));
+        let Pending::Rejudge { asked: found, .. } = &entries[1].pending else { panic!("{entries:?}") };
+        assert_eq!((entries.len(), found.as_deref()), (2, Some(&asked)), "{entries:?}");
     }
 }

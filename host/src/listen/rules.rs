@@ -45,7 +45,7 @@ impl Rules for Shared {
             Pending::Rejudge { asked, .. } => asked.as_deref(),
             Pending::Nothing | Pending::Bounce { .. } | Pending::Expanded => None,
         };
-        judging.again(&entry.recipient, &entry.route, &entry.edits, asked);
+        judging.again(&entry.recipient, &entry.route, &entry.edits, asked).await;
         let outcome = judging.message(Some(message), lease.envelope.size).await.pop().unwrap_or_default();
         let fate = outcome.fate();
         let envelope = &lease.envelope;

@@ -7,8 +7,8 @@
 //! | level | events |
 //! | --- | --- |
 //! | error | engine failed, store failed, reload failed |
-//! | warn | login failed, delivery failed, delivery held, self-signed certificate in use, message refused, admin refused and unavailable |
-//! | info | session opened and closed, tls, login, recipient refused, message accepted and discarded, delivered, deferred, queue changed, server's own |
+//! | warn | login failed, delivery failed, delivery held, answer failed, self-signed certificate in use, message refused, admin refused and unavailable |
+//! | info | session opened and closed, tls, tls failed, login, sender and recipient refused, message accepted and discarded, answer accepted, delivered, relayed, deferred, queue changed, server's own |
 //! | debug | sender, recipient accepted, what the engine noted |
 
 use std::{fmt::Display, net::SocketAddr, time::Duration};

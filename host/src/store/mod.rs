@@ -256,6 +256,9 @@ pub enum Pending {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Asked {
+    /// Those who judge the envelope have yet to agree: they deferred somebody to whom a copy was to be sent on.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub envelope: bool,
     /// Instead of this recipient these.
     pub redirect: Option<Vec<String>>,
     /// And these.

@@ -174,6 +174,7 @@ async fn judged(
         plugin.grants.edit = true;
         plugin.grants.quarantine = true;
         plugin.grants.keyvalue = 1 << 20;
+        plugin.grants.reply = true;
         plugin.grants.resolver = true;
         // That of a server which nobody has.
         plugin.grants.http = vec!["nowhere.invalid".into()];

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, path::Path};
 
-use crate::plugin::{VERSION, grants::Need, load::Description};
+use crate::plugin::{VERSION, grants::Need, hook::Hook, load::Description};
 
 pub(super) fn inspected(file: &Path, description: &Description) -> String {
     let Description { hash, size, hooks, imports } = description;
@@ -42,10 +42,15 @@ pub(super) fn inspected(file: &Path, description: &Description) -> String {
         })
         .collect();
     grants.sort();
-    if !grants.is_empty() {
+    // What it delivers it need not import.
+    let delivers = hooks.contains(&Hook::Delivery);
+    if !grants.is_empty() || delivers {
         text.push_str("\n[plugin.grants]\n");
         for grant in grants {
             let _ = writeln!(text, "{}  # {}", grant.example(), grant.meaning());
+        }
+        if delivers {
+            text.push_str("delivery = true  # deliver its recipients' mail instead of their Maildirs\n");
         }
     }
     text

@@ -41,8 +41,8 @@ pub(super) struct MadeUp {
     /// The login.
     #[arg(long, value_name = "LOGIN")]
     identity: Option<String>,
-    /// Grant something: edit, quarantine, resolver, keyvalue, keyvalue=OCTETS, forwarding (any domain) or
-    /// forwarding=DOMAIN.
+    /// Grant something: edit, quarantine, reply, resolver, keyvalue, keyvalue=OCTETS, http=SERVER, forwarding (any domain)
+    /// or forwarding=DOMAIN.
     #[arg(long, value_name = "GRANT")]
     grant: Vec<String>,
     /// The plugin's settings: a TOML file, as below `[plugin.settings]`.
@@ -153,6 +153,7 @@ fn granted(grants: &[String]) -> Result<Grants, PluginError> {
         match (name, value) {
             ("edit", None) => granted.edit = true,
             ("quarantine", None) => granted.quarantine = true,
+            ("reply", None) => granted.reply = true,
             ("resolver", None) => granted.resolver = true,
             ("http", Some(server)) => {
                 server
@@ -168,7 +169,7 @@ fn granted(grants: &[String]) -> Result<Grants, PluginError> {
             }
             _ => {
                 return Err(PluginError::Usage(format!(
-                    "--grant {grant}: there are edit, quarantine, keyvalue, keyvalue=OCTETS, forwarding, \
+                    "--grant {grant}: there are edit, quarantine, reply, keyvalue, keyvalue=OCTETS, forwarding, \
                      forwarding=DOMAIN, resolver and http=SERVER"
                 )));
             }
@@ -184,8 +185,14 @@ mod tests {
 
     #[test]
     fn grants_on_the_command_line() {
-        let given = ["edit", "forwarding=example.org", "keyvalue=10"].map(str::to_owned);
-        let expected = Grants { edit: true, forwarding: vec!["example.org".into()], keyvalue: 10, ..Grants::default() };
+        let given = ["edit", "reply", "forwarding=example.org", "keyvalue=10"].map(str::to_owned);
+        let expected = Grants {
+            edit: true,
+            reply: true,
+            forwarding: vec!["example.org".into()],
+            keyvalue: 10,
+            ..Grants::default()
+        };
         assert_eq!(granted(&given).unwrap(), expected);
         for wrong in ["fly", "edit=1", "keyvalue=many"] {
             assert!(granted(&[wrong.to_owned()]).is_err(), "{wrong}");

@@ -144,13 +144,17 @@ impl Judging {
             Route::Relay => self.chains.none.clone(),
         };
         let wishes = Wishes { edits: outcome.wishes.edits.clone(), ..Wishes::default() };
+        let inherited = wishes.edits.clone();
         let mut copy = Judged::new(address, route, chain, wishes, depth + 1);
         self.recipient(&mut sending.instances, &mut copy, sending.until).await;
         let place = self.recipients.len();
         sending.known.insert(key, place);
         match copy.outcome.fate().is_accepted() {
             true => self.admit(copy),
-            false => self.recipients.push(copy),
+            false => {
+                copy.outcome.envelope_open(inherited);
+                self.recipients.push(copy);
+            }
         }
         Ok(Some((place, true)))
     }

@@ -186,13 +186,19 @@ impl Judging {
         outcomes
     }
 
-    /// A recipient whose envelope was judged in another transaction: here only its message is judged. `edits` and `asked`:
-    /// what it asked for then.
-    pub fn again(&mut self, given: &Address, route: &Route, edits: &[Edit], asked: Option<&Asked>) {
+    /// A recipient whose envelope was judged in another transaction: here only its message is judged, unless `asked` says that
+    /// the envelope is open. `edits` and `asked`: what it asked for then.
+    pub async fn again(&mut self, given: &Address, route: &Route, edits: &[Edit], asked: Option<&Asked>) {
         let chain = self.chains.of(given, route);
         let mut judged = Judged::new(given.clone(), route.clone(), chain, Wishes::default(), 0);
         judged.outcome = Outcome { refused: judged.outcome.refused, ..Outcome::resumed(edits, asked) };
-        self.admit(judged);
+        if asked.is_some_and(|asked| asked.envelope) {
+            self.recipient(&mut Instances::new(), &mut judged, Instant::now() + ENVELOPE).await;
+        }
+        match judged.outcome.fate().is_accepted() {
+            true => self.admit(judged),
+            false => self.recipients.push(judged),
+        }
     }
 
     /// It was accepted by all who judge the envelope.

@@ -73,13 +73,18 @@ impl Outcome {
     pub(super) fn envelope_judged(&mut self) {
         let Wishes { edits, redirect, add, quarantine, reply } = self.wishes.clone();
         let (forwarded_by, quarantined_by) = (self.forwarded_by.clone(), self.quarantined_by.clone());
-        let asked = Asked { redirect, add, quarantine, reply, forwarded_by, quarantined_by };
+        let asked = Asked { envelope: false, redirect, add, quarantine, reply, forwarded_by, quarantined_by };
         self.asked = (edits, Some(asked).filter(|asked| *asked != Asked::default()).map(Box::new));
+    }
+
+    /// The envelope is not judged yet: whoever is judged again begins with these edits, and is asked about it then.
+    pub(super) fn envelope_open(&mut self, edits: Vec<Edit>) {
+        self.asked = (edits, Some(Box::new(Asked { envelope: true, ..Asked::default() })));
     }
 
     /// What [`Self::envelope_judged`] remembered.
     pub(super) fn resumed(edits: &[Edit], asked: Option<&Asked>) -> Self {
-        let Asked { redirect, add, quarantine, reply, forwarded_by, quarantined_by } =
+        let Asked { envelope: _, redirect, add, quarantine, reply, forwarded_by, quarantined_by } =
             asked.cloned().unwrap_or_default();
         let wishes = Wishes { edits: edits.to_vec(), redirect, add, quarantine, reply };
         Self { wishes, forwarded_by, quarantined_by, ..Self::default() }

@@ -215,8 +215,42 @@ async fn judging_again_goes_on_from_rcpt() {
     *busy.lock() = false;
     let (address, route) = to("a");
     let mut second = judging(&chains).sending_on(policy());
-    second.again(&address, &route, &outcome.asked.0, outcome.asked.1.as_deref());
+    second.again(&address, &route, &outcome.asked.0, outcome.asked.1.as_deref()).await;
     let outcome = second.message(message(), 4).await.remove(0);
     assert_eq!((shown(&outcome).as_str(), outcome.forwarded_by.as_deref()), ("away (b accepted)", Some("f")));
     assert_eq!(outcome.wishes.edits.len(), 2, "{:?}", outcome.wishes);
+}
+
+/// A copy that its envelope's judge deferred goes to nobody before that judge was asked again, and keeps what it came with.
+#[tokio::test]
+async fn a_copy_is_never_judged_by_less() {
+    let log = Log::default();
+    let forwards = Fake::make(&log, "f", &[Hook::RecipientMessage], |asked, wishes| {
+        if asked.to == "a" {
+            append(wishes, "X-From-A", "1");
+            wishes.add = vec![full("b")];
+        }
+        Verdict::Proceed
+    });
+    let busy = Arc::new(parking_lot::Mutex::new(true));
+    let still = busy.clone();
+    let guard = Fake::make(&log, "guard", &[Hook::Recipient], move |_, _| match *still.lock() {
+        true => defer("wait"),
+        false => Verdict::Proceed,
+    });
+    let chains = chains(vec![forwards, guard], &[("a@example.test", "f"), ("b@example.test", "guard")]).unwrap();
+    let mut first = judging(&chains).sending_on(policy());
+    first.envelope(&[to("a")]).await;
+    let outcome = first.message(message(), 4).await.remove(0);
+    assert_eq!(shown(&outcome), "accepted (b deferred: wait)");
+    let Landing::Here(address, route, copy) = &outcome.copies[0].landing else { panic!("{outcome:?}") };
+    let again = async || {
+        let mut judging = judging(&chains).sending_on(policy());
+        judging.again(address, route, &copy.asked.0, copy.asked.1.as_deref()).await;
+        judging.message(message(), 4).await.remove(0)
+    };
+    assert_eq!(shown(&again().await), "deferred: wait", "asked again");
+    *busy.lock() = false;
+    let outcome = again().await;
+    assert_eq!((shown(&outcome).as_str(), outcome.wishes.edits.len()), ("accepted", 1), "{outcome:?}");
 }
