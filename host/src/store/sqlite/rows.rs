@@ -25,7 +25,7 @@ pub(super) struct NewMessage {
 
 const MESSAGE: &str = "INSERT INTO message VALUES
     (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)";
-const ENTRY: &str = "INSERT INTO entry VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0, ?14)";
+const ENTRY: &str = "INSERT INTO entry VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?15, ?14)";
 
 /// Adds the message and its entries.
 pub(super) fn insert(connection: &Connection, message: &NewMessage) -> rusqlite::Result<()> {
@@ -68,20 +68,27 @@ pub(super) fn insert(connection: &Connection, message: &NewMessage) -> rusqlite:
         connection.prepare_cached("INSERT INTO wishes VALUES (?1, ?2)")?.execute((key, wishes))?;
     }
     for (place, entry) in (0..).zip(entries) {
-        insert_entry(connection, key, place, (e.begins(), e.begins() > e.received_at), e.priority(), entry)?;
+        let due = Due { at: e.begins(), chosen: e.begins() > e.received_at, priority: e.priority(), warned: false };
+        insert_entry(connection, key, place, due, entry)?;
     }
     verdicts.as_ref().map_or(Ok(()), |verdicts| insert_verdicts(connection, verdicts))
 }
 
-/// Adds an entry, to be delivered at this time if it is not held; and whether that is a time that its sender chose.
-fn insert_entry(
-    connection: &Connection,
-    key: i64,
-    place: u32,
-    (at, chosen): (Timestamp, bool),
+/// What an entry does not say of itself.
+#[derive(Clone, Copy)]
+struct Due {
+    /// To be delivered then, if it is not held.
+    at: Timestamp,
+    /// That is a time that its sender chose.
+    chosen: bool,
     priority: i8,
-    entry: &NewEntry,
-) -> rusqlite::Result<()> {
+    /// It is known to be late.
+    warned: bool,
+}
+
+/// Adds an entry.
+fn insert_entry(connection: &Connection, key: i64, place: u32, due: Due, entry: &NewEntry) -> rusqlite::Result<()> {
+    let Due { at, chosen, priority, warned } = due;
     let waits = || chosen.then(|| format!("held until {}, as its sender asked", date(at)));
     let mailbox = match &entry.route {
         Route::Local(mailbox) => Some(mailbox),
@@ -102,6 +109,7 @@ fn insert_entry(
         changes_to_text(entry)?,
         pending_to_text(&entry.pending)?,
         priority,
+        warned,
     ])?;
     Ok(())
 }
@@ -111,12 +119,13 @@ fn date(at: Timestamp) -> jiff::Timestamp {
     i64::try_from(at).ok().and_then(|at| jiff::Timestamp::from_millisecond(at).ok()).unwrap_or(jiff::Timestamp::MAX)
 }
 
-/// An entry becomes these: see [`crate::store::Settlement::Becomes`]. There is at least one.
+/// An entry becomes these: see [`crate::store::Settlement::Becomes`]. There is at least one. `warned`: its sender knows that it
+/// is late, and is not told so of those that it becomes.
 pub(super) fn replace(
     connection: &Connection,
-    key: i64,
-    place: u32,
+    (key, place): (i64, u32),
     at: Timestamp,
+    warned: bool,
     entries: &[NewEntry],
 ) -> rusqlite::Result<bool> {
     let gone = connection
@@ -139,7 +148,7 @@ pub(super) fn replace(
             Route::Relay => None,
         };
         if !there.exists((key, mailbox, &entry.recipient.local, &entry.recipient.domain))? {
-            insert_entry(connection, key, place, (at, false), priority, entry)?;
+            insert_entry(connection, key, place, Due { at, chosen: false, priority, warned }, entry)?;
         }
     }
     Ok(true)

@@ -100,7 +100,7 @@ async fn settlements() {
     let named = |names: &[&str]| Settlement::Becomes(names.iter().map(|name| entry(name)).collect());
     let held = |name| NewEntry { held: Some("kept".into()), ..entry(name) };
     // settlement, with a notice -> states, attempts of what is queued
-    let cases: [(Settlement, bool, &[&str], u32); 12] = [
+    let cases: [(Settlement, bool, &[&str], u32); 13] = [
         (Settlement::Delivered, false, &["b queued"], 0),
         (Settlement::Delivered, true, &["b queued", "notice queued"], 0),
         (failed(), false, &["a held no such folder", "b queued"], 0),
@@ -110,6 +110,8 @@ async fn settlements() {
         (retry(far), true, &["a queued disk full", "b queued", "notice queued"], 1),
         (Settlement::Postponed { at: far, reason: None }, false, &["a queued", "b queued"], 0),
         (named(&["a"]), false, &["a queued", "b queued"], 0),
+        // Whoever was told that it is late is not told again.
+        (named(&["c", "a"]), true, &["c queued", "b queued", "a queued", "notice queued"], 0),
         (named(&["c", "a", "d"]), false, &["c queued", "b queued", "a queued", "d queued"], 0),
         // Nobody gets a message twice, and what is redirected to nobody is gone.
         (Settlement::Becomes(vec![entry("b"), held("e")]), false, &["b queued", "e held kept"], 0),

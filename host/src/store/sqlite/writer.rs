@@ -435,7 +435,7 @@ impl Writer {
         let attempts = lease.attempts + 1;
         let (state, next, attempts, reason) = match &outcome.settlement {
             Settlement::Becomes(entries) if !entries.is_empty() => {
-                return rows::replace(&self.connection, message, place, super::now(), entries);
+                return rows::replace(&self.connection, (message, place), super::now(), outcome.late, entries);
             }
             Settlement::Delivered | Settlement::Becomes(_) => return self.remove(lease, settled),
             Settlement::Failed { .. } if told => return self.remove(lease, settled),
