@@ -380,7 +380,7 @@ pub enum Settlement {
         reason: String,
     },
     /// It becomes these, the first in its place; a recipient that has an entry of this message already gets no second
-    /// one. None: nobody gets it.
+    /// copy. What is held or only told of ([`Pending::Expanded`]) is no copy, and always kept. None: nobody gets it.
     Becomes(Vec<NewEntry>),
 }
 

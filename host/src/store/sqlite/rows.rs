@@ -138,17 +138,22 @@ pub(super) fn replace(
         .prepare_cached("UPDATE message SET recipients = recipients + ?2 WHERE key = ?1 RETURNING recipients - ?2")?
         .query_row((key, entries.len().saturating_sub(1)), |row| row.get(0))?;
     let places = std::iter::once(place).chain(next..);
+    // Nobody gets a second copy. What is only told of is none; and what was kept aside a line above stands for itself.
     let mut there = connection.prepare_cached(
         "SELECT 1 FROM entry WHERE message = ?1 AND (mailbox = ?2 OR
-             (?2 IS NULL AND mailbox IS NULL AND recipient_local = ?3 AND lower(recipient_domain) = lower(?4)))",
+             (?2 IS NULL AND mailbox IS NULL AND recipient_local = ?3 AND lower(recipient_domain) = lower(?4)))
+             AND pending IS NOT ?5 AND NOT (state = ?6 AND (place = ?7 OR place >= ?8))",
     )?;
-    for (place, entry) in places.zip(entries) {
+    let expanded = pending_to_text(&Pending::Expanded)?;
+    for (at_place, entry) in places.zip(entries) {
         let mailbox = match &entry.route {
             Route::Local(mailbox) => Some(mailbox),
             Route::Relay => None,
         };
-        if !there.exists((key, mailbox, &entry.recipient.local, &entry.recipient.domain))? {
-            insert_entry(connection, key, place, Due { at, chosen: false, priority, warned }, entry)?;
+        let Address { local, domain } = &entry.recipient;
+        let copy = entry.held.is_none() && entry.pending != Pending::Expanded;
+        if !(copy && there.exists((key, mailbox, local, domain, &expanded, State::Held, place, next))?) {
+            insert_entry(connection, key, at_place, Due { at, chosen: false, priority, warned }, entry)?;
         }
     }
     Ok(true)

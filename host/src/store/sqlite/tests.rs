@@ -99,8 +99,9 @@ async fn settlements() {
     let retry = |at| Settlement::Retry { at, reason: "disk full".into() };
     let named = |names: &[&str]| Settlement::Becomes(names.iter().map(|name| entry(name)).collect());
     let held = |name| NewEntry { held: Some("kept".into()), ..entry(name) };
+    let expanded = |name| NewEntry { pending: Pending::Expanded, ..entry(name) };
     // settlement, with a notice -> states, attempts of what is queued
-    let cases: [(Settlement, bool, &[&str], u32); 13] = [
+    let cases: [(Settlement, bool, &[&str], u32); 16] = [
         (Settlement::Delivered, false, &["b queued"], 0),
         (Settlement::Delivered, true, &["b queued", "notice queued"], 0),
         (failed(), false, &["a held no such folder", "b queued"], 0),
@@ -116,6 +117,26 @@ async fn settlements() {
         // Nobody gets a message twice, and what is redirected to nobody is gone.
         (Settlement::Becomes(vec![entry("b"), held("e")]), false, &["b queued", "e held kept"], 0),
         (named(&[]), false, &["b queued"], 0),
+        // Several things may be held and told of one recipient, beside its copy, and none of that stands for the copy.
+        (
+            Settlement::Becomes(vec![held("a"), expanded("a"), held("a"), entry("a"), entry("a")]),
+            false,
+            &["a held kept", "b queued", "a queued", "a held kept", "a queued"],
+            0,
+        ),
+        (
+            Settlement::Becomes(vec![entry("a"), expanded("a"), held("a")]),
+            false,
+            &["a queued", "b queued", "a queued", "a held kept"],
+            0,
+        ),
+        // One that has a copy keeps it, whatever else there is of it.
+        (
+            Settlement::Becomes(vec![expanded("b"), held("b"), entry("b")]),
+            false,
+            &["b queued", "b queued", "b held kept"],
+            0,
+        ),
     ];
     for (settlement, told, expected, attempts) in cases {
         let folder = tempfile::tempdir().unwrap();
