@@ -140,9 +140,13 @@ UPDATE entry SET state = 0, next_attempt = 0,
     WHERE state = 2;
 "#;
 
-/// From version 3, which knew no priorities and held nothing for later.
+/// From version 3, which knew no priorities and held nothing for later. Whoever was judged again was judged from the beginning
+/// then, and is judged from its edits on now: they are taken away, or what the plugins changed would be changed twice.
 const FROM_3: &str = "
 ALTER TABLE entry ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
+UPDATE entry SET edits = CASE json_type(edits) WHEN 'object' THEN json_set(edits, '$.edits', json('[]')) END
+    WHERE edits IS NOT NULL AND json_type(pending, '$.Rejudge') IS NOT NULL
+        AND json_type(pending, '$.Rejudge.asked') IS NULL;
 DROP INDEX due;
 ";
 
@@ -186,7 +190,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(super::writer::BUSY)?;
     match version(&connection)? {
-        // Of what is read without a writer only the verdicts are new since version 1.
+        // Readers ask for what is new since version 1, the verdicts and `pending`, before they use it; `Beside::show` needs all.
         1..=VERSION => Ok(connection),
         found => Err(OpenError::Newer { path: path.to_owned(), found, known: VERSION }),
     }

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::*;
-use crate::store::{Address, Envelope, NewEntry, Notice, Pending, Pressure, Route, Settlement};
+use crate::store::{Address, Edit, Envelope, NewEntry, Notice, Pending, Pressure, Route, Settlement};
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -539,7 +539,18 @@ async fn earlier_schemas_are_carried_over() {
     {
         let folder = tempfile::tempdir().unwrap();
         let store = open(&folder);
-        let id = accept(&store, b"x", vec![entry("a"), entry("b")]).await;
+        let again = |asked| Pending::Rejudge { transaction: "s.1".into(), reason: "later".into(), asked };
+        let edits = vec![Edit::Remove(1)];
+        let mut all = vec![entry("a"), entry("b")];
+        if version == 3 {
+            let edited = NewEntry { edits: edits.clone(), ..entry("c") };
+            let path = Some(Address { local: "SRS0=x".into(), domain: "example.test".into() });
+            all.push(NewEntry { pending: again(None), ..edited.clone() });
+            all.push(NewEntry { pending: again(None), reverse_path: path, ..edited.clone() });
+            all.push(NewEntry { pending: again(Some(Box::default())), ..edited.clone() });
+            all.push(edited);
+        }
+        let id = accept(&store, b"x", all.clone()).await;
         store.close().await;
         drop(store);
         let path = folder.path().join("store/store.db");
@@ -547,11 +558,17 @@ async fn earlier_schemas_are_carried_over() {
         connection.execute_batch(&back).unwrap();
         connection.pragma_update(None, "user_version", version).unwrap();
         drop(connection);
-        assert_eq!(list(folder.path()).unwrap().unwrap().len(), 2, "version {version}");
+        assert_eq!(list(folder.path()).unwrap().unwrap().len(), all.len(), "version {version}");
         assert_eq!(verdicts(folder.path(), "x").unwrap().unwrap(), []);
         let store = open(&folder);
         let mut leases = store.claim(now(), 9, LEASE).await.unwrap();
         leases.sort_by_key(|lease| lease.entry);
+        // What is judged from the beginning again begins without edits.
+        for lease in leases.split_off(2) {
+            let place = lease.entry.index as usize;
+            let kept = if place < 4 { Vec::new() } else { edits.clone() };
+            assert_eq!(lease.recipient, NewEntry { edits: kept, ..all[place].clone() }, "version {version}");
+        }
         let found: Vec<_> = leases.iter().map(|lease| (lease.entry.message, &lease.recipient.pending)).collect();
         let bounce = Pending::Bounce { status: "5.0.0".into(), reason: "it said \"no\"".into() };
         assert_eq!(found, [(id, &Pending::Nothing), (id, &bounce)], "version {version}");
