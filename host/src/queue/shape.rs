@@ -18,6 +18,8 @@ const APART: u64 = 10;
 const TRYING: u64 = 1000;
 /// Nobody who finds no place is sent away for longer, if there is no rest. Milliseconds.
 const AWAY: u64 = 900_000;
+/// Trouble is remembered for so many of the longest rests: no mail waits for two of them from one attempt to the next.
+const MEMORY: u64 = 2;
 
 /// What the operator says of a destination.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,12 +71,26 @@ pub(super) struct Shape {
     next: f64,
     /// When the last one that was sent away comes back.
     back: Timestamp,
+    /// When the last attempt ended.
+    ended: Timestamp,
 }
 
 impl Shape {
     pub(super) fn new(terms: Terms) -> Self {
-        let window = count(terms.first.clamp(1, terms.most.max(1)));
-        Self { terms, window, active: 0, begun: 0, cut: 0, gone: 0, rests: 0, rest: None, next: 0.0, back: 0 }
+        let empty = Self {
+            terms,
+            window: 1.0,
+            active: 0,
+            begun: 0,
+            cut: 0,
+            gone: 0,
+            rests: 0,
+            rest: None,
+            next: 0.0,
+            back: 0,
+            ended: 0,
+        };
+        Self { window: empty.first(), ..empty }
     }
 
     /// What the operator says now; what was learned stays.
@@ -89,15 +105,23 @@ impl Shape {
         count(self.terms.most.max(1))
     }
 
+    /// The window at first.
+    fn first(&self) -> f64 {
+        count(self.terms.first.clamp(1, self.terms.most.max(1)))
+    }
+
     /// Attempts at a time: one while nobody knows whether the destination is back.
     pub(super) fn window(&self) -> usize {
         let window = self.window as usize;
         if self.rest.is_some() { 1 } else { window.max(1) }
     }
 
-    /// Nothing is known or under way that would be worth keeping.
+    /// Whoever comes next may as well be the first one: nothing is under way, no rate has to be kept and nobody was sent away;
+    /// and there was no trouble, or it was so long ago that all mail that met it has been tried again or given up.
     pub(super) fn is_idle(&self, now: Timestamp) -> bool {
-        self.active == 0 && self.gone == 0 && self.rest.is_none() && self.back < now
+        let trouble = self.gone > 0 || self.rest.is_some() || self.window < self.first();
+        let old = self.ended.saturating_add(self.terms.rest.1.saturating_mul(1000 * MEMORY)) < now;
+        self.active == 0 && self.back < now && self.next <= now as f64 && (old || !trouble)
     }
 
     /// It rests, or the one attempt after a rest is under way: when to look again, and why.
@@ -166,6 +190,7 @@ impl Shape {
     /// The attempt of this number has ended. If the destination is to rest now: until when, and why.
     pub(super) fn ended(&mut self, number: u64, health: Health, now: Timestamp) -> Option<(Timestamp, &str)> {
         self.active = self.active.saturating_sub(1);
+        self.ended = now;
         match health {
             Health::Unknown => {}
             Health::Well => {
@@ -313,6 +338,34 @@ mod tests {
             shape.ended(number, health, 0);
         }
         assert!(shape.admit(0, true).is_ok() && !shape.is_idle(1));
+    }
+
+    /// What was tried at second 1000, and when nothing of that is worth knowing any more.
+    #[test]
+    fn what_was_learned_is_known_as_long_as_it_counts() {
+        let (well, rate) = (Health::Well, Some((60_000.0, 2.0)));
+        for (case, rate, tried, idle) in [
+            ("nothing", None, vec![], 1000),
+            ("it went well", None, vec![well.clone()], 1000),
+            ("one of a rate", rate, vec![well.clone()], 1060),
+            ("two of a rate", rate, vec![well.clone(); 2], 1120),
+            ("one that reached nobody", None, vec![gone()], 2200),
+            ("a rest", None, vec![gone(); 3], 2200),
+            ("after a rest", None, [vec![gone(); 3], vec![well.clone()]].concat(), 2200),
+            ("trouble", None, vec![Health::Unwell], 2200),
+            ("trouble that is over", None, [vec![Health::Unwell], vec![well; 6]].concat(), 1000),
+        ] {
+            let mut shape = Shape::new(Terms { rate, ..terms() });
+            for health in tried {
+                shape.wake(1_000_000);
+                assert_eq!(shape.admit(1_000_000, true), Ok(()), "{case}");
+                let Begin::Now(number) = shape.begin(1_000_000) else { panic!("{case}: {shape:?}") };
+                assert!(!shape.is_idle(u64::MAX), "{case}: it is under way");
+                shape.ended(number, health, 1_000_000);
+            }
+            let second = (1000..9999).find(|second| shape.is_idle(second * 1000 + 1));
+            assert_eq!(second, Some(idle), "{case}: {shape:?}");
+        }
     }
 
     #[test]
