@@ -292,6 +292,9 @@ async fn settle(shared: &Shared, config: &Config, mut ended: Vec<Ended>) {
                 if outcomes.iter().filter(settled).any(|outcome| outcome.report.is_some()) {
                     shared.bell.reported();
                 }
+                if outcomes.iter().filter(settled).any(|outcome| needs_outbound(&outcome.settlement)) {
+                    release(shared).await;
+                }
                 let shared_notice: HashSet<_> = outcomes.iter().filter_map(|outcome| outcome.told_with).collect();
                 ended.retain(|one| refused.contains(&one.entry()));
                 for entry in ended.iter().map(Ended::entry).filter(|_| shared_notice.is_empty()) {
@@ -306,6 +309,19 @@ async fn settle(shared: &Shared, config: &Config, mut ended: Vec<Ended>) {
             Err(error) => events::store_failed(error),
         }
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn needs_outbound(settlement: &Settlement) -> bool {
+    matches!(settlement, Settlement::Held { reason } if reason == NEEDS_OUTBOUND)
+}
+
+/// Something was held for want of outbound delivery, perhaps by a configuration that was replaced meanwhile: whoever did that
+/// has released what was held by then, and not this.
+async fn release(shared: &Shared) {
+    let goes = shared.courier.is_some() && !shared.config.load().outbound.hold;
+    if goes && let Err(error) = shared.store.release(NEEDS_OUTBOUND).await {
+        events::store_failed(error);
     }
 }
 
