@@ -125,7 +125,9 @@ pub async fn run(
                 let mut batch = Vec::with_capacity(leases.len());
                 let mut relayed = Vec::new();
                 for lease in leases {
-                    if relay::is_overdue(&lease) && !matches!(lease.recipient.pending, Pending::Bounce { .. }) {
+                    // What is only to be told comes too late for nobody.
+                    let told = matches!(lease.recipient.pending, Pending::Bounce { .. } | Pending::Expanded);
+                    if relay::is_overdue(&lease) && !told {
                         batch.push((lease, Some(End::Overdue)));
                         continue;
                     }
@@ -193,13 +195,27 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-/// Tries a batch, save for what has ended already; what became of it has yet to be settled.
+/// The Maildir that an entry is delivered to, if it is to be by us.
+fn maildir(shared: &Shared, config: &Config, lease: &Lease) -> Option<PathBuf> {
+    match &lease.recipient.route {
+        Route::Local(mailbox) if !relay::by_lmtp(config, mailbox) => (shared.places)(config, mailbox),
+        Route::Local(_) | Route::Relay => None,
+    }
+}
+
+/// Tries a batch, save for what has ended already; what became of it has yet to be settled. What came too late may have been
+/// delivered in time, if the record of that was lost: its copy is looked for.
 async fn attempt(shared: &Shared, config: &Arc<Config>, batch: Vec<(Lease, Option<End>)>) -> Vec<Ended> {
     let mut ended = Vec::with_capacity(batch.len());
     let mut local = Vec::with_capacity(batch.len());
+    let mut overdue = Vec::new();
     for (lease, end) in batch {
+        let maildir = maildir(shared, config, &lease);
         if let Some(end) = end {
-            ended.push((lease, end));
+            match (end, maildir) {
+                (End::Overdue, Some(maildir)) if lease.unsure => overdue.push((lease, maildir)),
+                (end, _) => ended.push((lease, end)),
+            }
             continue;
         }
         let told = match &lease.recipient.pending {
@@ -211,18 +227,31 @@ async fn attempt(shared: &Shared, config: &Arc<Config>, batch: Vec<(Lease, Optio
             ended.push((lease, end));
             continue;
         }
-        match &lease.recipient.route {
-            Route::Relay => ended.push((lease, End::Held(NEEDS_OUTBOUND.into()))),
-            Route::Local(mailbox) if relay::by_lmtp(config, mailbox) => {
-                ended.push((lease, End::Held(NEEDS_OUTBOUND.into())))
+        if let Some(maildir) = maildir {
+            local.push((lease, maildir));
+            continue;
+        }
+        let end = match &lease.recipient.route {
+            Route::Local(mailbox) if !relay::by_lmtp(config, mailbox) => {
+                End::Later { reason: format!("the mailbox {mailbox} is not configured any more"), after: None }
             }
-            Route::Local(mailbox) => match (shared.places)(config, mailbox) {
-                Some(maildir) => local.push((lease, maildir)),
-                None => {
-                    let reason = format!("the mailbox {mailbox} is not configured any more");
-                    ended.push((lease, End::Later { reason, after: None }));
-                }
-            },
+            Route::Local(_) | Route::Relay => End::Held(NEEDS_OUTBOUND.into()),
+        };
+        ended.push((lease, end));
+    }
+    if !overdue.is_empty() {
+        let maildirs = shared.maildirs.clone();
+        let looked = spawn_blocking(move || {
+            let results = maildirs.delivered(&overdue);
+            overdue.into_iter().zip(results).collect::<Vec<_>>()
+        });
+        match looked.await {
+            Ok(looked) => ended.extend(looked.into_iter().map(|((lease, _), found)| match found {
+                Ok(true) => (lease, End::Delivered),
+                Ok(false) => (lease, End::Overdue),
+                Err(error) => (lease, End::Later { reason: error.to_string(), after: None }),
+            })),
+            Err(error) => error!(%error, "a delivery broke; its entries are tried again when their lease ends"),
         }
     }
     if !local.is_empty() {
