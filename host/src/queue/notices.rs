@@ -67,10 +67,17 @@ pub(super) struct Word {
 #[derive(Clone, Debug)]
 pub(super) struct Ended {
     pub(super) outcome: Outcome,
+    /// It was tried to deliver it.
+    pub(super) tried: bool,
     pub(super) word: Option<Word>,
 }
 
 impl Ended {
+    /// Attempts to deliver it so far.
+    pub(super) fn attempts(&self) -> u32 {
+        self.outcome.lease.attempts + u32::from(self.tried)
+    }
+
     pub(super) fn entry(&self) -> EntryId {
         self.outcome.lease.entry
     }

@@ -41,10 +41,11 @@ struct Row {
     plugins: Vec<String>,
 }
 
-/// What the plugins of an entry are to be told; None: none of them wants to know.
+/// What the plugins of an entry are to be told, of which so many attempts were made; None: none of them wants to know.
 pub(super) fn text(
     shared: &Shared,
     lease: &Lease,
+    attempts: u32,
     state: State,
     status: Option<String>,
     text: String,
@@ -57,7 +58,7 @@ pub(super) fn text(
         state,
         status,
         text,
-        attempts: lease.attempts + 1,
+        attempts,
         plugins: Vec::new(),
     };
     row.addressed(&*shared.rules)
