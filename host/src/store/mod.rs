@@ -326,7 +326,7 @@ impl fmt::Display for EntryId {
     }
 }
 
-/// The right to work on an entry until it expires. Whoever settles with an old token is refused.
+/// The right to work on an entry until it expires, which [`Store::renew`] puts off. Whoever settles with an old token is refused.
 #[derive(Clone, Debug)]
 pub struct Lease {
     /// The entry.
@@ -345,6 +345,23 @@ pub struct Lease {
     pub unsure: bool,
     /// It is known to be late: whoever is to be told has been.
     pub late: bool,
+}
+
+impl Lease {
+    /// What the store knows it by.
+    #[must_use]
+    pub fn right(&self) -> Right {
+        Right { entry: self.entry, token: self.token }
+    }
+}
+
+/// An entry and the token of one of its leases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Right {
+    /// The entry.
+    pub entry: EntryId,
+    /// As [`Lease::token`].
+    pub token: u64,
 }
 
 /// What becomes of an entry.
@@ -507,6 +524,11 @@ pub trait Store: Send + Sync + 'static {
     fn begin(&self) -> Result<Box<dyn Incoming>, StoreError>;
     /// Up to `n` entries that are due, each leased for `lease`.
     async fn claim(&self, now: Timestamp, n: usize, lease: Duration) -> Result<Vec<Lease>, StoreError>;
+    /// These leases go on for `lease` from now, whether they have expired or not. Those that are stale are returned: somebody else
+    /// has the entry, or it is gone.
+    async fn renew(&self, _rights: Vec<Right>, _lease: Duration) -> Result<Vec<EntryId>, StoreError> {
+        Ok(Vec::new())
+    }
     /// An attempt begins that whoever it is made at counts: it is counted before it is made. A stale lease is returned.
     async fn begin_attempts(&self, _leases: Vec<Lease>) -> Result<Vec<EntryId>, StoreError> {
         Ok(Vec::new())

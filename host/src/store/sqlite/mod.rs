@@ -28,7 +28,7 @@
 //!    written leaves a message that the peer sends again: RFC 1047, and the lesser evil.
 //! 3. *COMMIT fails.* The peer hears 4xx. The frames might be in the log for all that, and be found at the next start;
 //!    so the file is kept, and the next start decides by the row.
-//! 4. *Leased.* Leases are in memory. A lease of a dead process is void, and there is no other process (the lock is the
+//! 4. *Leased.* Leases are in memory, and go on as long as whoever works renews them. A lease of a dead process is void, and there is no other process (the lock is the
 //!    kernel's, and goes with its process): after a restart every entry may be claimed at once. Such a lease is
 //!    `unsure`, as after a failed attempt or an expired lease: a copy may be delivered already, and delivery looks for it.
 //!    Tokens grow over restarts, since their upper half counts the runs.
@@ -104,7 +104,7 @@ use self::{
 };
 use super::{
     Body, Change, Changed, Content, Counts, Details, EntryId, Filter, Incoming, Lease, Listed, MessageId, Outcome,
-    Page, Report, Store, StoreError, Timestamp, Told, Verdicts, durable,
+    Page, Report, Right, Store, StoreError, Timestamp, Told, Verdicts, durable,
 };
 use crate::observe::Metrics;
 
@@ -332,6 +332,10 @@ impl Store for SqliteStore {
 
     async fn claim(&self, now: Timestamp, n: usize, lease: Duration) -> Result<Vec<Lease>, StoreError> {
         self.ask(|reply| Job::Claim { now, n, lease, reply }).await
+    }
+
+    async fn renew(&self, rights: Vec<Right>, lease: Duration) -> Result<Vec<EntryId>, StoreError> {
+        self.ask(|reply| Job::Renew { rights, lease, reply }).await
     }
 
     async fn begin_attempts(&self, leases: Vec<Lease>) -> Result<Vec<EntryId>, StoreError> {

@@ -310,6 +310,18 @@ async fn leases_expire_and_fence() {
     assert_eq!(store.settle(vec![(new.clone(), Settlement::Delivered).into()]).await.unwrap(), []);
     assert_eq!(states(&store).await, Vec::<String>::new());
 
+    // One that is renewed goes on, until somebody else has it: from then on it is stale, and so is one that was settled.
+    accept(&store, b"z", vec![entry("a")]).await;
+    let start = now();
+    let old = store.claim(start, 10, LEASE).await.unwrap().pop().unwrap();
+    assert_eq!(store.renew(vec![old.right()], 2 * LEASE).await.unwrap(), []);
+    assert!(store.claim(start + 119_999, 10, LEASE).await.unwrap().is_empty());
+    let new = store.claim(now() + 120_001, 10, Duration::ZERO).await.unwrap().pop().unwrap();
+    assert_eq!(store.renew(vec![old.right(), new.right()], LEASE).await.unwrap(), [old.entry], "though it has expired");
+    assert!(store.claim(now() + 59_000, 10, LEASE).await.unwrap().is_empty());
+    assert_eq!(store.settle(vec![(new.clone(), Settlement::Delivered).into()]).await.unwrap(), []);
+    assert_eq!(store.renew(vec![new.right()], LEASE).await.unwrap(), [new.entry]);
+
     // A new process: the lease is void at once, the token greater, the entry unsure.
     accept(&store, b"y", vec![entry("a")]).await;
     let before = store.claim(now(), 10, LEASE).await.unwrap().pop().unwrap();
