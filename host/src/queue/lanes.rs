@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::store::Timestamp;
 
-/// Entries that wait in memory for each one that is worked on: within their lease they all get their turn.
+/// Entries that wait in memory for each one that is worked on. Their leases go on.
 const WAITING: usize = 4;
 /// So far apart those that found no place come back, each for each that is worked on.
 const APART: Duration = Duration::from_millis(500);

@@ -13,6 +13,7 @@ mod destinations;
 mod ending;
 mod facts;
 mod lanes;
+mod leases;
 mod notices;
 mod plugins;
 mod relay;
@@ -34,7 +35,10 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::{
+    sync::watch,
+    task::{JoinSet, spawn_blocking},
+};
 use tracing::{error, warn};
 
 pub use self::{
@@ -55,7 +59,7 @@ const BATCH: usize = 64;
 /// After a batch that was not full, so long is waited for company: folders are synced and entries settled once a batch,
 /// so under load a batch of many costs little more than a batch of one. What comes after a longer silence never waits.
 const GATHER: Duration = Duration::from_millis(50);
-/// So long a task may work on its batch before others may try too. A batch is never near it, unless the disk stalls.
+/// So long after it was last heard of is a task taken for dead, and others may try. Whoever works says so three times as often.
 const LEASE: Duration = Duration::from_secs(900);
 /// The wait after the store itself failed, and between looks at a queue on hold.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -76,6 +80,8 @@ struct Shared {
     /// Takes mail to other servers; without it, it is held.
     courier: Option<Arc<Courier>>,
     bell: Arc<Bell>,
+    /// How long leases last: [`LEASE`].
+    lease: Duration,
 }
 
 /// Delivers until `stop` is true or its sender is gone, then ends what is under way. A changed configuration is obeyed from the next batch on.
@@ -88,9 +94,13 @@ pub async fn run(
     metrics: Arc<Metrics>,
     orders: impl Into<Orders>,
 ) {
-    let Orders { mut stop, bell } = orders.into();
+    let Orders { stop, bell } = orders.into();
     let maildirs = Arc::new(Maildirs::new(&config.load().name));
-    let shared = Arc::new(Shared { store, config, places, rules, metrics, maildirs, courier, bell });
+    let lease = LEASE;
+    deliver(Arc::new(Shared { store, config, places, rules, metrics, maildirs, courier, bell, lease }), stop).await;
+}
+
+async fn deliver(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     let reports = tokio::spawn(reports::run(shared.clone(), stop.clone()));
     let (mut lanes, mut destinations) = (Lanes::default(), Destinations::default());
     let (mut tasks, mut slow) = (JoinSet::new(), JoinSet::new());
@@ -118,7 +128,7 @@ pub async fn run(
         if shared.bell.take_wanted_now() {
             destinations.wake(now());
         }
-        match shared.store.claim(now(), BATCH, LEASE).await {
+        match shared.store.claim(now(), BATCH, shared.lease).await {
             Ok(leases) if leases.is_empty() => {}
             Ok(leases) => {
                 let few = leases.len() < BATCH;
@@ -144,10 +154,16 @@ pub async fn run(
                         Err(at) => batch.push((lease, Some(End::Postponed(Wait { at, reason: None })))),
                         Ok(place) => {
                             let (shared, current, mut stop) = (shared.clone(), current.clone(), stop.clone());
+                            let rights = leases::rights([&lease]);
                             slow.spawn(async move {
-                                // Without a turn it stays as it was, and the next start finds it.
-                                let Some(_turn) = place.turn(&mut stop).await else { return };
-                                work.attempt(shared, current, lease).await;
+                                let work = async {
+                                    // Without a turn it stays as it was, and the next start finds it.
+                                    let Some(_turn) = place.turn(&mut stop).await else { return };
+                                    if let Some(lease) = leases::holding(&shared, vec![lease]).await.pop() {
+                                        work.attempt(shared.clone(), current, lease).await;
+                                    }
+                                };
+                                leases::kept(&shared, rights, work).await;
                             });
                         }
                     }
@@ -165,9 +181,13 @@ pub async fn run(
                 }
                 if !batch.is_empty() {
                     let (shared, current) = (shared.clone(), current.clone());
+                    let rights = leases::rights(batch.iter().map(|(lease, _)| lease));
                     tasks.spawn(async move {
-                        let ended = attempt(&shared, &current, batch).await;
-                        settle(&shared, &current, ended).await;
+                        let work = async {
+                            let ended = attempt(&shared, &current, batch).await;
+                            settle(&shared, &current, ended).await;
+                        };
+                        leases::kept(&shared, rights, work).await;
                     });
                 }
                 if few {
@@ -306,7 +326,7 @@ async fn pack(store: &dyn Store, leases: Vec<(Lease, PathBuf)>, ended: &mut Vec<
     parcels
 }
 
-/// Tells the store, again and again until it listens: the lease says for how long that makes sense.
+/// Tells the store, again and again until it listens, for a while.
 ///
 /// What senders are told is stored by the same transaction. The recipients of a message share a notice, and then the store
 /// settles all of them or none: if the lease of one is stale, the others are settled again, each with a notice of its own.

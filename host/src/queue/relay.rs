@@ -11,6 +11,7 @@ use super::{
     Shared,
     destinations::{Place, Turn},
     ending::{self, End},
+    leases,
     plugins::Work,
     settle,
     shape::Terms,
@@ -98,20 +99,24 @@ impl Shipment {
         place: Place,
         mut stop: watch::Receiver<bool>,
     ) {
-        match place.turn(&mut stop).await {
-            Some(Ok(turn)) => self.attempt(shared, config, turn, stop).await,
-            Some(Err(wait)) => {
-                let ends = self.leases.iter().map(|_| (End::Postponed(wait.clone()), None)).collect();
-                self.settled(&shared, &config, ends).await;
+        let rights = leases::rights(&self.leases);
+        let work = async {
+            match place.turn(&mut stop).await {
+                Some(Ok(turn)) => self.attempt(&shared, &config, turn, stop).await,
+                Some(Err(wait)) => {
+                    let ends = self.leases.iter().map(|_| (End::Postponed(wait.clone()), None)).collect();
+                    self.settled(&shared, &config, ends).await;
+                }
+                // As it was: the next start finds it.
+                None => {}
             }
-            // As it was: the next start finds it.
-            None => {}
-        }
+        };
+        leases::kept(&shared, rights, work).await;
     }
 
     /// One attempt, with its settlement. When the queue stops, it has as long as sessions have to end; an attempt that is cut
     /// off then is made again after the next start.
-    async fn attempt(self, shared: Arc<Shared>, config: Arc<Config>, turn: Turn, mut stop: watch::Receiver<bool>) {
+    async fn attempt(self, shared: &Arc<Shared>, config: &Arc<Config>, turn: Turn, mut stop: watch::Receiver<bool>) {
         let cut = async {
             // Gone means stopped.
             let _ = stop.wait_for(|stop| *stop).await;
@@ -119,13 +124,14 @@ impl Shipment {
         };
         tokio::select! {
             biased;
-            () = self.made(&shared, &config, turn) => {}
+            () = self.made(shared, config, turn) => {}
             () = cut => {}
         }
     }
 
-    async fn made(self, shared: &Arc<Shared>, config: &Arc<Config>, turn: Turn) {
+    async fn made(mut self, shared: &Arc<Shared>, config: &Arc<Config>, turn: Turn) {
         let Some(courier) = shared.courier.clone() else { return };
+        self.leases = leases::holding(shared, self.leases).await;
         let Some(first) = self.leases.first() else { return };
         // It may have waited for its turn.
         if is_overdue(first) {
@@ -136,7 +142,7 @@ impl Shipment {
             Ok(body) => {
                 let leases = self.leases.iter().map(|lease| addressed(config, lease)).collect();
                 let shipment = courier::Shipment { leases, body: Arc::new(body) };
-                let (sent, health) = courier.send(config, &shipment).await;
+                let (sent, health) = courier.send(config, &shipment, &**shared).await;
                 turn.ended(health);
                 sent.into_iter().map(|sent| end(sent, self.local)).collect()
             }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod leases;
 mod notices;
 mod operators;
 mod plugins;
@@ -153,6 +154,7 @@ impl Rig {
             maildirs: Arc::new(Maildirs::new("mx.test")),
             courier: None,
             bell: Arc::default(),
+            lease: LEASE,
         }
     }
 

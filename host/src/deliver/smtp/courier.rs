@@ -17,6 +17,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -40,7 +41,7 @@ use crate::{
     dkim::Signers,
     dns::Resolver,
     engine::client::{Cause, ClientEngine, Fault, Reply, TlsUse, Transaction},
-    store::{Body, Lease},
+    store::{Body, EntryId, Lease},
     transport::{
         http::Client,
         trust::{Roots, Trust},
@@ -70,6 +71,14 @@ pub struct Shipment {
     pub leases: Vec<Lease>,
     /// The message.
     pub body: Arc<Body>,
+}
+
+/// Who knows whether leases hold.
+#[async_trait]
+pub trait Leases: Send + Sync {
+    /// The entries of those that do not (any more): nothing may be sent for them. It is asked before each transaction, as it may
+    /// have been long since the connection was wanted.
+    async fn lost(&self, leases: &[&Lease]) -> Vec<EntryId>;
 }
 
 /// What became of a recipient.
@@ -192,7 +201,7 @@ impl Courier {
     }
 
     /// What became of each recipient, in their order; and how the destination is.
-    pub async fn send(&self, config: &Config, shipment: &Shipment) -> (Vec<Sent>, Health) {
+    pub async fn send(&self, config: &Config, shipment: &Shipment, leases: &dyn Leases) -> (Vec<Sent>, Health) {
         let Some(first) = shipment.leases.first() else { return (Vec::new(), Health::Unknown) };
         let all = |sent: Sent| (vec![sent; shipment.leases.len()], Health::Unknown);
         let given = &first.recipient.recipient.domain;
@@ -225,6 +234,7 @@ impl Courier {
             means,
             signers,
             shipment,
+            leases,
             message: Arc::new(message),
             facts,
             converted: Vec::new(),
@@ -305,6 +315,7 @@ struct Delivery<'a> {
     /// Of this message, in whatever form.
     signers: Signers,
     shipment: &'a Shipment,
+    leases: &'a dyn Leases,
     message: Arc<Outgoing>,
     facts: Facts,
     /// The forms that some server has wanted so far, or why there is none.
@@ -490,8 +501,12 @@ impl Delivery<'_> {
         let mut form = None;
         let (mut message, mut facts) = (Arc::clone(&self.message), self.facts);
         loop {
+            if !conversation.is_open() || *messages >= self.plan.messages {
+                return;
+            }
+            self.lose().await;
             let waiting = self.waiting();
-            if waiting.is_empty() || !conversation.is_open() || *messages >= self.plan.messages {
+            if waiting.is_empty() {
                 return;
             }
             let leases: Vec<&Lease> = waiting.iter().map(|index| &self.shipment.leases[*index]).collect();
@@ -539,6 +554,18 @@ impl Delivery<'_> {
             }
             if self.waiting().len() == waiting.len() {
                 return;
+            }
+        }
+    }
+
+    /// Leaves out those whose lease is lost. What is said of them here does not count.
+    async fn lose(&mut self) {
+        let waiting = self.waiting();
+        let asked: Vec<&Lease> = waiting.iter().filter_map(|index| self.shipment.leases.get(*index)).collect();
+        let lost = if asked.is_empty() { Vec::new() } else { self.leases.lost(&asked).await };
+        for (sent, lease) in self.sent.iter_mut().zip(&self.shipment.leases) {
+            if sent.is_none() && lost.contains(&lease.entry) {
+                *sent = Some(Sent::Later { status: (3, 0), text: "its lease was lost".into(), said: None });
             }
         }
     }
