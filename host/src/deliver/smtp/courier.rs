@@ -1,7 +1,7 @@
 //! One message on its way to one domain: host after host, until each of its recipients has an answer.
 //!
-//! Owns the order of the attempts, the connections that are kept for the next message, and how many there are. Refuses to
-//! know when something is tried again. Never fails: what happened to each recipient is a [`Sent`].
+//! Owns the order of the attempts, the connections that are kept for the next message, and how many there are in all. Refuses
+//! to know when something is tried again, and how many connections one destination may have. Never fails: what happened to each recipient is a [`Sent`].
 //!
 //! A host that can not be reached, or that ends the session before a transaction, is followed by the next one. What a host
 //! has said of a recipient counts, for now, for all hosts.
@@ -10,7 +10,7 @@ use std::{
     collections::HashMap,
     fs,
     sync::{
-        Arc, Weak,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -19,10 +19,7 @@ use std::{
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task::spawn_blocking,
-};
+use tokio::{sync::Semaphore, task::spawn_blocking};
 use tracing::{debug, info};
 
 use super::{
@@ -155,10 +152,10 @@ pub struct Courier {
     resolver: Resolver,
     policies: Policies,
     means: ArcSwap<Means>,
-    all: Arc<Semaphore>,
+    /// Connections, to whomever.
+    all: Semaphore,
     /// One message is re-encoded at a time.
     converting: Semaphore,
-    destinations: Mutex<HashMap<String, Weak<Semaphore>>>,
     kept: Arc<Mutex<HashMap<String, Vec<Numbered>>>>,
     number: AtomicU64,
 }
@@ -181,7 +178,7 @@ impl Courier {
     /// Nothing is connected yet.
     #[must_use]
     pub fn new(config: &Config, engine: Arc<dyn ClientEngine>, resolver: Resolver, means: Means) -> Arc<Self> {
-        let all = Arc::new(Semaphore::new(config.outbound.most_connections.clamp(1, Semaphore::MAX_PERMITS)));
+        let all = Semaphore::new(config.outbound.most_connections.clamp(1, Semaphore::MAX_PERMITS));
         Arc::new(Self {
             engine,
             resolver,
@@ -189,7 +186,6 @@ impl Courier {
             means: ArcSwap::from_pointee(means),
             all,
             converting: Semaphore::new(1),
-            destinations: Mutex::default(),
             kept: Arc::default(),
             number: AtomicU64::new(0),
         })
@@ -221,7 +217,8 @@ impl Courier {
             Ok(facts) => facts,
             Err(error) => return all(unreadable(&error)),
         };
-        let _slot = self.slot(&plan).await;
+        // Never closed, so never refused. How many there are for this destination, whoever sends it here sees to.
+        let _slot = self.all.acquire().await;
         let policy = if plan.asks_for_policy() {
             self.policies.of(&self.resolver, &means.client, &plan.domain).await
         } else {
@@ -245,24 +242,6 @@ impl Courier {
         }
         .run()
         .await
-    }
-
-    /// A place among the connections.
-    async fn slot(&self, plan: &Plan) -> (Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>) {
-        let destination = {
-            let mut destinations = self.destinations.lock();
-            destinations.retain(|_, semaphore| semaphore.strong_count() > 0);
-            match destinations.get(&plan.domain).and_then(Weak::upgrade) {
-                Some(semaphore) => semaphore,
-                None => {
-                    let semaphore = Arc::new(Semaphore::new(plan.connections));
-                    destinations.insert(plan.domain.clone(), Arc::downgrade(&semaphore));
-                    semaphore
-                }
-            }
-        };
-        // Never closed, so never refused.
-        (destination.acquire_owned().await.ok(), Arc::clone(&self.all).acquire_owned().await.ok())
     }
 
     /// A connection that was kept, if there is one.
