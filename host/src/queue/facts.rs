@@ -35,9 +35,5 @@ pub(super) fn facts(config: &Config, envelope: &Envelope, transaction: String) -
 
 /// The recipient of a hook.
 pub(super) fn forward(recipient: &Address, route: &Route) -> Forward {
-    let mailbox = match route {
-        Route::Local(mailbox) => Some(mailbox.clone()),
-        Route::Relay => None,
-    };
-    Forward { forward_path: recipient.to_string(), mailbox }
+    Forward { forward_path: recipient.to_string(), mailbox: route.mailbox().map(str::to_owned) }
 }

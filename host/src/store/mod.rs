@@ -201,6 +201,17 @@ pub enum Route {
     Relay,
 }
 
+impl Route {
+    /// The mailbox, if it is local.
+    #[must_use]
+    pub fn mailbox(&self) -> Option<&str> {
+        match self {
+            Self::Local(mailbox) => Some(mailbox),
+            Self::Relay => None,
+        }
+    }
+}
+
 /// A recipient of a message that is about to be accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewEntry {
@@ -506,9 +517,6 @@ pub enum StoreError {
     /// The disk is full, or below the configured reserve.
     #[error("no space: {0}")]
     Full(String),
-    /// The token is not the entry's latest.
-    #[error("the lease of {0} is stale")]
-    Stale(String),
     /// No such message.
     #[error("no message {0}")]
     Unknown(String),
@@ -557,8 +565,6 @@ pub trait Store: Send + Sync + 'static {
     async fn bodies(&self, messages: Vec<MessageId>) -> Vec<Result<Body, StoreError>>;
     /// Resolves when entries may be due: after an accept, or at the time of the next planned attempt.
     async fn due(&self);
-    /// All entries and owed DSNs, oldest first.
-    async fn list(&self) -> Result<Vec<Listed>, StoreError>;
     /// Up to `most` of the entries that the filter means, behind `after`. However many entries there are, one call looks at
     /// a bounded part of them.
     async fn find(&self, filter: Filter, after: Option<EntryId>, most: usize) -> Result<Page, StoreError>;

@@ -29,6 +29,13 @@ pub(super) struct Part {
     pub(super) looked_at: usize,
 }
 
+#[cfg(test)]
+impl Part {
+    pub(super) fn all() -> Self {
+        Self { filter: Filter::default(), after: None, most: usize::MAX, looked_at: usize::MAX }
+    }
+}
+
 /// The part of a message's row that a list has.
 #[derive(Clone)]
 struct Head {

@@ -89,7 +89,9 @@ use tokio::{
     task::spawn_blocking,
 };
 
-pub use self::beside::{Beside, list, verdicts};
+#[cfg(test)]
+pub(crate) use self::beside::list;
+pub use self::beside::{Beside, verdicts};
 pub(crate) use self::ids::now;
 use self::{
     bodies::Bodies,
@@ -103,8 +105,8 @@ use self::{
     writer::{Job, Settling, Writer, failed},
 };
 use super::{
-    Body, Change, Changed, Content, Counts, Details, EntryId, Filter, Incoming, Lease, Listed, MessageId, Outcome,
-    Page, Report, Right, Store, StoreError, Timestamp, Told, Verdicts, durable,
+    Body, Change, Changed, Content, Counts, Details, EntryId, Filter, Incoming, Lease, MessageId, Outcome, Page,
+    Report, Right, Store, StoreError, Timestamp, Told, Verdicts, durable,
 };
 use crate::observe::Metrics;
 
@@ -298,6 +300,15 @@ impl SqliteStore {
     }
 }
 
+#[cfg(test)]
+impl SqliteStore {
+    /// All entries, oldest first.
+    pub(crate) async fn list(&self) -> Result<Vec<super::Listed>, StoreError> {
+        let leased = self.leases.lock().entries(now());
+        self.read(move |connection| manage::find(connection, &Part::all(), &leased)).await.map(|page| page.entries)
+    }
+}
+
 /// The transaction that made them needless is durable whatever becomes of this; the next start removes what is left.
 async fn remove(files: Vec<PathBuf>) {
     if !files.is_empty() {
@@ -386,12 +397,6 @@ impl Store for SqliteStore {
             let sleep = tokio::time::sleep(Duration::from_millis(wait.min(3_600_000)));
             tokio::select! { () = changed => {} () = sleep => {} }
         }
-    }
-
-    async fn list(&self) -> Result<Vec<Listed>, StoreError> {
-        let leased = self.leases.lock().entries(now());
-        let all = Part { filter: Filter::default(), after: None, most: usize::MAX, looked_at: usize::MAX };
-        Ok(self.read(move |connection| manage::find(connection, &all, &leased)).await?.entries)
     }
 
     async fn find(&self, filter: Filter, after: Option<EntryId>, most: usize) -> Result<Page, StoreError> {

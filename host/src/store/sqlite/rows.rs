@@ -90,10 +90,6 @@ struct Due {
 fn insert_entry(connection: &Connection, key: i64, place: u32, due: Due, entry: &NewEntry) -> rusqlite::Result<()> {
     let Due { at, chosen, priority, warned } = due;
     let waits = || chosen.then(|| format!("held until {}, as its sender asked", date(at)));
-    let mailbox = match &entry.route {
-        Route::Local(mailbox) => Some(mailbox),
-        Route::Relay => None,
-    };
     connection.prepare_cached(ENTRY)?.execute(params![
         key,
         place,
@@ -104,7 +100,7 @@ fn insert_entry(connection: &Connection, key: i64, place: u32, due: Due, entry: 
         entry.notify.map(|n| i64::from(n.success) | i64::from(n.failure) << 1 | i64::from(n.delay) << 2),
         entry.orcpt.as_ref().map(|orcpt| &orcpt.0),
         entry.orcpt.as_ref().map(|orcpt| &orcpt.1),
-        mailbox,
+        entry.route.mailbox(),
         entry.held.clone().or_else(waits),
         changes_to_text(entry)?,
         pending_to_text(&entry.pending)?,
@@ -146,13 +142,9 @@ pub(super) fn replace(
     )?;
     let expanded = pending_to_text(&Pending::Expanded)?;
     for (at_place, entry) in places.zip(entries) {
-        let mailbox = match &entry.route {
-            Route::Local(mailbox) => Some(mailbox),
-            Route::Relay => None,
-        };
         let Address { local, domain } = &entry.recipient;
         let copy = entry.held.is_none() && entry.pending != Pending::Expanded;
-        if !(copy && there.exists((key, mailbox, local, domain, &expanded, State::Held, place, next))?) {
+        if !(copy && there.exists((key, entry.route.mailbox(), local, domain, &expanded, State::Held, place, next))?) {
             insert_entry(connection, key, at_place, Due { at, chosen: false, priority, warned }, entry)?;
         }
     }
