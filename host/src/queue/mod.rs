@@ -141,12 +141,11 @@ async fn deliver(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
                         batch.push((lease, Some(End::Overdue)));
                         continue;
                     }
-                    if relay::is_for(&shared, &current, &lease) {
-                        relayed.push(lease);
-                        continue;
-                    }
                     let Some(work) = Work::of(&shared, &lease) else {
-                        batch.push((lease, None));
+                        match relay::is_for(&shared, &current, &lease) {
+                            true => relayed.push(lease),
+                            false => batch.push((lease, None)),
+                        }
                         continue;
                     };
                     let (lane, limit) = work.lane(&current);

@@ -11,9 +11,7 @@ use super::{
     Shared,
     destinations::{Place, Turn},
     ending::{self, End},
-    leases,
-    plugins::Work,
-    settle,
+    leases, settle,
     shape::Terms,
 };
 use crate::{
@@ -25,13 +23,13 @@ use crate::{
     store::{Address, Edit, Lease, MessageId, Pending, Route, sqlite::now},
 };
 
-/// Is it taken to another server now?
+/// Is it taken to another server now, if no plugin has to do with it?
 pub(super) fn is_for(shared: &Shared, config: &Config, lease: &Lease) -> bool {
     let goes = match &lease.recipient.route {
         Route::Relay => !config.outbound.hold,
         Route::Local(mailbox) => by_lmtp(config, mailbox),
     };
-    shared.courier.is_some() && goes && lease.recipient.pending == Pending::Nothing && Work::of(shared, lease).is_none()
+    shared.courier.is_some() && goes && lease.recipient.pending == Pending::Nothing
 }
 
 /// Is a local mailbox, which is still configured, delivered by LMTP?
