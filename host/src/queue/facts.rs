@@ -1,6 +1,7 @@
 //! What plugins are told of a message that is in the queue.
 //!
-//! Owns the way from the store's words to theirs. What only the session knew, a client's name, is not known any more.
+//! Owns the way from the store's words to theirs. Refuses to know hooks and who runs them. Cannot fail: what only the session
+//! knew, a client's name, is not known any more, and is told as that.
 
 use crate::{
     config::Config,

@@ -1,7 +1,7 @@
 //! Work that waits for plugins, each kind in a lane of its own, so that a slow one holds up nobody else's mail.
 //!
 //! Owns how many entries of a lane are worked on at a time, how many wait in memory, and when the others should come back.
-//! Refuses to know what the work is. What finds no place is postponed, never dropped.
+//! Refuses to know what the work is. Cannot fail: what finds no place is postponed, never dropped.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 

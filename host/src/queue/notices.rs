@@ -1,7 +1,8 @@
 //! Who is told what became of a recipient's mail.
 //!
 //! Owns the rules of RFC 3461 and against backscatter, who shares a notice, and how it enters the queue. Refuses to know the
-//! form of a notice ([`crate::dsn`]). Whoever can not or must not be told is named in the reason, for an operator to see.
+//! form of a notice ([`crate::dsn`]). Fails with [`Untold`]: whoever can not or must not be told is named in the reason, for an
+//! operator to see.
 
 use std::collections::HashMap;
 

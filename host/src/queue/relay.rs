@@ -1,7 +1,7 @@
 //! Entries for other servers, and for mailboxes that a server keeps which takes mail by LMTP.
 //!
-//! Owns which of them travel together, and what a server's words make of each. Refuses to know how mail gets there. Whose
-//! turn it is, [`super::destinations`] says.
+//! Owns which of them travel together, and what a server's words make of each. Refuses to know how mail gets there, and whose
+//! turn it is: [`super::destinations`] says. Cannot fail: what does not get there is an attempt that is made again.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 

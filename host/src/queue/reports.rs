@@ -1,7 +1,7 @@
 //! Plugins with the hook `report` are told what became of their recipients: at least once, after it is stored.
 //!
-//! Owns the outbox's form and its retries. Refuses to know what is reported. A plugin that fails is told again a few
-//! times, then that is logged; no delivery ever waits for a report.
+//! Owns the outbox's form and its retries. Refuses to know what is reported. Cannot fail: a plugin that does is told again a
+//! few times, then that is logged; no delivery ever waits for a report.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 

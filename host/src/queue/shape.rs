@@ -6,7 +6,8 @@
 //! several times in a row rests, for longer each time; then a single attempt tries it, and the others wait for what that
 //! brings.
 //!
-//! Owns these rules. Refuses to know connections, clocks and tasks: it is a plain value, and what time it is it is told.
+//! Owns these rules. Refuses to know connections, clocks and tasks: it is a plain value, and what time it is it is told. Cannot
+//! fail: who may not go now is told when to come back.
 
 use crate::{deliver::smtp::courier::Health, store::Timestamp};
 

@@ -1,4 +1,7 @@
 //! Who works on what. In memory only: a lease dies with its process, and the lock file says that there is one process.
+//!
+//! Owns the tokens and the ends of leases. Refuses to know clocks, which it is told, and what is worked on. Cannot fail: a lease
+//! that does not count any more is stale.
 
 use std::{
     collections::{HashMap, HashSet},

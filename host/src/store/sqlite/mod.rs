@@ -28,9 +28,9 @@
 //!    written leaves a message that the peer sends again: RFC 1047, and the lesser evil.
 //! 3. *COMMIT fails.* The peer hears 4xx. The frames might be in the log for all that, and be found at the next start;
 //!    so the file is kept, and the next start decides by the row.
-//! 4. *Leased.* Leases are in memory, and go on as long as whoever works renews them. A lease of a dead process is void, and there is no other process (the lock is the
-//!    kernel's, and goes with its process): after a restart every entry may be claimed at once. Such a lease is
-//!    `unsure`, as after a failed attempt or an expired lease: a copy may be delivered already, and delivery looks for it.
+//! 4. *Leased.* Leases are in memory, and go on as long as whoever works renews them. A lease of a dead process is void,
+//!    and there is no other process (the lock is the kernel's, and goes with its process): after a restart every entry may
+//!    be claimed at once. Such a lease is `unsure`, as after a failed attempt or an expired lease: a copy may be delivered already, and delivery looks for it.
 //!    Tokens grow over restarts, since their upper half counts the runs.
 //! 5. *Delivered, not settled.* `crate::deliver::maildir` has made the copy durable before it settles. A crash in between
 //!    leaves the copy and an unsure entry; the copy's name is made of the entry's id, so it is found and not made twice.

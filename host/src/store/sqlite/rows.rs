@@ -1,4 +1,8 @@
 //! Rust values to rows and back.
+//!
+//! Owns the statements that add, read and remove messages, entries, verdicts and reports, and the text of columns that hold more
+//! than one value. Refuses to know transactions, leases and when anything is due: whoever calls has begun one and says so. Fails
+//! with SQLite's error, and for a column that can not be read, which only damage brings.
 
 use std::{borrow::Cow, collections::HashMap, net::IpAddr, sync::Arc};
 

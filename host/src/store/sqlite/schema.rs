@@ -1,8 +1,12 @@
 //! The tables, and how a connection is set up.
 //!
+//! Owns the schema, the way from earlier ones, and the settings that durability hangs on. Refuses to know what the rows mean. Fails
+//! with [`OpenError`]: a later version's database is left as it is.
+//!
 //! `message.key` is the front of the message's ULID (see `ids`). `content` is NULL when the content is a file. It is the
 //! last column, so that what only reads an envelope never touches it. An entry of state [`State::Queued`] is in the
-//! index `due`, or with a priority that is not 0 in `ranked`, so that almost all mail pays for one index; whether it is leased is known to the running process only, because no lease outlives its process.
+//! index `due`, or with a priority that is not 0 in `ranked`, so that almost all mail pays for one index; whether it is leased
+//! is known to the running process only, because no lease outlives its process.
 
 use std::path::Path;
 

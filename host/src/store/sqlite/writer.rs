@@ -1,5 +1,8 @@
 //! The one thread that changes the database: whatever is waiting becomes one transaction, committed once, so that one
 //! fsync makes many messages durable. The answers go out after the commit, and the log is checkpointed after those.
+//!
+//! Owns the connection that writes, the order of jobs, and which leases count when something is settled. Refuses to know who waits
+//! for an answer. Fails by job, with [`StoreError`]: one that can not be done spoils no other.
 
 use std::{
     collections::HashSet,
