@@ -1,7 +1,7 @@
 //! The store read by another process: beside a running server, or without one.
 //!
-//! Owns a connection that only reads. Refuses to change anything, and to know what is being worked on: the server alone does, so
-//! nothing is `leased` here. Fails with [`OpenError`], [`StoreError`] for a message that can not be read.
+//! Owns a connection that only reads. What is being worked on is known to the server alone, so nothing is `leased`
+//! here. Refuses to make a store or to bring one up to date. Fails with [`OpenError`].
 
 use std::{
     collections::HashSet,

@@ -1,10 +1,8 @@
 //! What an operator sees and does: entries found, shown and changed.
 //!
-//! An entry is looked at in its own row first; the row of its message, in which the content is too, is read only for what is
-//! still meant then. So a million entries are looked through in about a second.
-//!
-//! Owns which rows a filter means and what a change makes of a row. Refuses to change what is being worked on, and to know who asks.
-//! Fails with SQLite's error; what can not be done is none, but a [`Changed`].
+//! Owns the way through the entries, and what each change makes of an entry. An entry is looked at in its own row
+//! first; the row of its message, in which the content is too, is read only for what is still meant then. Refuses to
+//! change what is being worked on. Fails as SQLite does.
 
 use std::collections::HashSet;
 
