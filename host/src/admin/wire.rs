@@ -10,7 +10,7 @@ use crate::{
     policy::chain::Record,
     store::{
         BodyKind, Detail, Details, EntryId, EntryState, Envelope, Filter, Listed, MessageId, NewEntry, Notify, Pending,
-        ReturnContent, Route, Timestamp, Verdicts,
+        ReturnContent, Timestamp, Verdicts,
     },
 };
 
@@ -244,10 +244,7 @@ impl Recipient {
         // Recipient, reason and what comes before delivery are listed.
         let NewEntry { recipient: _, notify, orcpt, route, sent_on, held: _, edits, pending: _ } = entry;
         Self {
-            mailbox: match route {
-                Route::Local(mailbox) => Some(mailbox.clone()),
-                Route::Relay => None,
-            },
+            mailbox: route.mailbox().map(str::to_owned),
             notify: notify.map(|Notify { success, failure, delay }| {
                 let named = [("success", success), ("failure", failure), ("delay", delay)];
                 named.into_iter().filter(|(_, wanted)| *wanted).map(|(name, _)| name.to_owned()).collect()

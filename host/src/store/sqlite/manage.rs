@@ -30,6 +30,13 @@ pub(super) struct Part {
     pub(super) looked_at: usize,
 }
 
+#[cfg(test)]
+impl Part {
+    pub(super) fn all() -> Self {
+        Self { filter: Filter::default(), after: None, most: usize::MAX, looked_at: usize::MAX }
+    }
+}
+
 /// The part of a message's row that a list has.
 #[derive(Clone)]
 struct Head {
@@ -144,6 +151,8 @@ pub(super) fn show(
 ) -> rusqlite::Result<Option<Details>> {
     let filter = Filter { message: Some(message), ..Filter::default() };
     let part = Part { filter, after: None, most: usize::MAX, looked_at: usize::MAX };
+    // All of it as it was at one moment: what is settled meanwhile is shown as if it were not.
+    let _snapshot = connection.unchecked_transaction()?;
     let mut reader = EntryReader::new(connection)?;
     let mut details: Option<Details> = None;
     for listed in find(connection, &part, leased)?.entries {
