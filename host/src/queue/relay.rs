@@ -21,6 +21,7 @@ use crate::{
         courier::{self, Said, Sent},
         plan::Plan,
     },
+    observe::point::{Point, pass},
     store::{Address, Edit, Lease, MessageId, Pending, Route, sqlite::now},
 };
 
@@ -136,7 +137,9 @@ impl Shipment {
             Ok(body) => {
                 let leases = self.leases.iter().map(|lease| addressed(config, lease)).collect();
                 let shipment = courier::Shipment { leases, body: Arc::new(body) };
+                pass(Point::ShipmentBegun);
                 let (sent, health) = courier.send(config, &shipment).await;
+                pass(Point::ShipmentAnswered);
                 turn.ended(health);
                 sent.into_iter().map(|sent| end(sent, self.local)).collect()
             }

@@ -18,6 +18,10 @@ const COUNT: u32 = 15;
 
 /// Milliseconds since the Unix epoch.
 pub(crate) fn now() -> Timestamp {
+    #[cfg(test)]
+    if let Some(now) = super::simulated::now() {
+        return now;
+    }
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
