@@ -5,6 +5,8 @@
 mod notices;
 mod operators;
 mod plugins;
+mod points;
+mod simulation;
 
 use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::Path, time::Instant};
 
