@@ -70,7 +70,7 @@ fn what_was_accepted_is_delivered_once_or_told_of() {
                             tally.into_iter().for_each(|(what, n)| *all.entry(what).or_default() += n);
                         }
                         Err(text) => {
-                            println!("{text}\n\nseed {seed}; again: HERMETIC_SIMULATION_SEED={seed} cargo test -p hermetic --lib simulation\n");
+                            println!("{text}\n\nseed {seed}; again: HERMETIC_SIMULATION_SEED={seed} cargo test --workspace --lib -- simulation\n");
                             failed.lock().push(seed);
                         }
                     }
