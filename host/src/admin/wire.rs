@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     policy::chain::Record,
     store::{
-        BodyKind, Detail, Details, EntryId, EntryState, Filter, Listed, MessageId, Pending, ReturnContent, Route,
-        Timestamp, Verdicts,
+        BodyKind, Detail, Details, EntryId, EntryState, Filter, Listed, MessageId, Pending, ReturnContent, Timestamp,
+        Verdicts,
     },
 };
 
@@ -207,10 +207,7 @@ impl Recipient {
     fn new(detail: &Detail, on_hold: bool) -> Self {
         let entry = &detail.entry;
         Self {
-            mailbox: match &entry.route {
-                Route::Local(mailbox) => Some(mailbox.clone()),
-                Route::Relay => None,
-            },
+            mailbox: entry.route.mailbox().map(str::to_owned),
             notify: entry.notify.map(|notify| {
                 let named = [("success", notify.success), ("failure", notify.failure), ("delay", notify.delay)];
                 named.into_iter().filter(|(_, wanted)| *wanted).map(|(name, _)| name.to_owned()).collect()

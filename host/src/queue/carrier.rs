@@ -6,19 +6,19 @@ use async_trait::async_trait;
 
 use crate::{
     config::Config,
-    deliver::smtp::courier::{Courier, Health, Sent, Shipment},
+    deliver::smtp::courier::{Courier, Health, Leases, Sent, Shipment},
 };
 
 /// Takes mail to other servers.
 #[async_trait]
 pub trait Carrier: Send + Sync + 'static {
-    /// What became of each recipient, in their order; and how the destination is.
-    async fn send(&self, config: &Config, shipment: &Shipment) -> (Vec<Sent>, Health);
+    /// What became of each recipient, in their order; and how the destination is. Nothing is sent for a lease that is lost.
+    async fn send(&self, config: &Config, shipment: &Shipment, leases: &dyn Leases) -> (Vec<Sent>, Health);
 }
 
 #[async_trait]
 impl Carrier for Courier {
-    async fn send(&self, config: &Config, shipment: &Shipment) -> (Vec<Sent>, Health) {
-        Courier::send(self, config, shipment).await
+    async fn send(&self, config: &Config, shipment: &Shipment, leases: &dyn Leases) -> (Vec<Sent>, Health) {
+        Courier::send(self, config, shipment, leases).await
     }
 }

@@ -1,7 +1,7 @@
 //! One message on its way to one domain: host after host, until each of its recipients has an answer.
 //!
-//! Owns the order of the attempts, the connections that are kept for the next message, and how many there are. Refuses to
-//! know when something is tried again. Never fails: what happened to each recipient is a [`Sent`].
+//! Owns the order of the attempts, the connections that are kept for the next message, and how many there are in all. Refuses
+//! to know when something is tried again, and how many connections one destination may have. Never fails: what happened to each recipient is a [`Sent`].
 //!
 //! A host that can not be reached, or that ends the session before a transaction, is followed by the next one. What a host
 //! has said of a recipient counts, for now, for all hosts.
@@ -10,18 +10,16 @@ use std::{
     collections::HashMap,
     fs,
     sync::{
-        Arc, Weak,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
+use async_trait::async_trait;
 use parking_lot::Mutex;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task::spawn_blocking,
-};
+use tokio::{sync::Semaphore, task::spawn_blocking};
 use tracing::{debug, info};
 
 use super::{
@@ -40,7 +38,7 @@ use crate::{
     dkim::Signers,
     dns::Resolver,
     engine::client::{Cause, ClientEngine, Fault, Reply, TlsUse, Transaction},
-    store::{Body, Lease},
+    store::{Body, EntryId, Lease},
     transport::{
         http::Client,
         trust::{Roots, Trust},
@@ -70,6 +68,14 @@ pub struct Shipment {
     pub leases: Vec<Lease>,
     /// The message.
     pub body: Arc<Body>,
+}
+
+/// Who knows whether leases hold.
+#[async_trait]
+pub trait Leases: Send + Sync {
+    /// The entries of those that do not (any more): nothing may be sent for them. It is asked before each transaction, as it may
+    /// have been long since the connection was wanted.
+    async fn lost(&self, leases: &[&Lease]) -> Vec<EntryId>;
 }
 
 /// What became of a recipient.
@@ -146,10 +152,10 @@ pub struct Courier {
     resolver: Resolver,
     policies: Policies,
     means: ArcSwap<Means>,
-    all: Arc<Semaphore>,
+    /// Connections, to whomever.
+    all: Semaphore,
     /// One message is re-encoded at a time.
     converting: Semaphore,
-    destinations: Mutex<HashMap<String, Weak<Semaphore>>>,
     kept: Arc<Mutex<HashMap<String, Vec<Numbered>>>>,
     number: AtomicU64,
 }
@@ -172,7 +178,7 @@ impl Courier {
     /// Nothing is connected yet.
     #[must_use]
     pub fn new(config: &Config, engine: Arc<dyn ClientEngine>, resolver: Resolver, means: Means) -> Arc<Self> {
-        let all = Arc::new(Semaphore::new(config.outbound.most_connections.clamp(1, Semaphore::MAX_PERMITS)));
+        let all = Semaphore::new(config.outbound.most_connections.clamp(1, Semaphore::MAX_PERMITS));
         Arc::new(Self {
             engine,
             resolver,
@@ -180,7 +186,6 @@ impl Courier {
             means: ArcSwap::from_pointee(means),
             all,
             converting: Semaphore::new(1),
-            destinations: Mutex::default(),
             kept: Arc::default(),
             number: AtomicU64::new(0),
         })
@@ -192,7 +197,7 @@ impl Courier {
     }
 
     /// What became of each recipient, in their order; and how the destination is.
-    pub async fn send(&self, config: &Config, shipment: &Shipment) -> (Vec<Sent>, Health) {
+    pub async fn send(&self, config: &Config, shipment: &Shipment, leases: &dyn Leases) -> (Vec<Sent>, Health) {
         let Some(first) = shipment.leases.first() else { return (Vec::new(), Health::Unknown) };
         let all = |sent: Sent| (vec![sent; shipment.leases.len()], Health::Unknown);
         let given = &first.recipient.recipient.domain;
@@ -212,7 +217,8 @@ impl Courier {
             Ok(facts) => facts,
             Err(error) => return all(unreadable(&error)),
         };
-        let _slot = self.slot(&plan).await;
+        // Never closed, so never refused. How many there are for this destination, whoever sends it here sees to.
+        let _slot = self.all.acquire().await;
         let policy = if plan.asks_for_policy() {
             self.policies.of(&self.resolver, &means.client, &plan.domain).await
         } else {
@@ -225,6 +231,7 @@ impl Courier {
             means,
             signers,
             shipment,
+            leases,
             message: Arc::new(message),
             facts,
             converted: Vec::new(),
@@ -235,24 +242,6 @@ impl Courier {
         }
         .run()
         .await
-    }
-
-    /// A place among the connections.
-    async fn slot(&self, plan: &Plan) -> (Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>) {
-        let destination = {
-            let mut destinations = self.destinations.lock();
-            destinations.retain(|_, semaphore| semaphore.strong_count() > 0);
-            match destinations.get(&plan.domain).and_then(Weak::upgrade) {
-                Some(semaphore) => semaphore,
-                None => {
-                    let semaphore = Arc::new(Semaphore::new(plan.connections));
-                    destinations.insert(plan.domain.clone(), Arc::downgrade(&semaphore));
-                    semaphore
-                }
-            }
-        };
-        // Never closed, so never refused.
-        (destination.acquire_owned().await.ok(), Arc::clone(&self.all).acquire_owned().await.ok())
     }
 
     /// A connection that was kept, if there is one.
@@ -305,6 +294,7 @@ struct Delivery<'a> {
     /// Of this message, in whatever form.
     signers: Signers,
     shipment: &'a Shipment,
+    leases: &'a dyn Leases,
     message: Arc<Outgoing>,
     facts: Facts,
     /// The forms that some server has wanted so far, or why there is none.
@@ -490,8 +480,12 @@ impl Delivery<'_> {
         let mut form = None;
         let (mut message, mut facts) = (Arc::clone(&self.message), self.facts);
         loop {
+            if !conversation.is_open() || *messages >= self.plan.messages {
+                return;
+            }
+            self.lose().await;
             let waiting = self.waiting();
-            if waiting.is_empty() || !conversation.is_open() || *messages >= self.plan.messages {
+            if waiting.is_empty() {
                 return;
             }
             let leases: Vec<&Lease> = waiting.iter().map(|index| &self.shipment.leases[*index]).collect();
@@ -539,6 +533,18 @@ impl Delivery<'_> {
             }
             if self.waiting().len() == waiting.len() {
                 return;
+            }
+        }
+    }
+
+    /// Leaves out those whose lease is lost. What is said of them here does not count.
+    async fn lose(&mut self) {
+        let waiting = self.waiting();
+        let asked: Vec<&Lease> = waiting.iter().filter_map(|index| self.shipment.leases.get(*index)).collect();
+        let lost = if asked.is_empty() { Vec::new() } else { self.leases.lost(&asked).await };
+        for (sent, lease) in self.sent.iter_mut().zip(&self.shipment.leases) {
+            if sent.is_none() && lost.contains(&lease.entry) {
+                *sent = Some(Sent::Later { status: (3, 0), text: "its lease was lost".into(), said: None });
             }
         }
     }

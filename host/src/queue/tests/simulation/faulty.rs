@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{super::*, world::World};
-use crate::store::{Body, Change, Changed, Details, EntryId, Filter, Incoming, Listed, Page, Report, StoreError, Told};
+use crate::store::{Body, Change, Changed, Details, EntryId, Filter, Incoming, Page, Report, Right, StoreError, Told};
 
 struct Unpark(Thread);
 
@@ -70,6 +70,11 @@ impl Store for Faulty {
         claimed
     }
 
+    async fn renew(&self, rights: Vec<Right>, lease: Duration) -> Result<Vec<EntryId>, StoreError> {
+        self.trouble("renew").await?;
+        step(self.inner.renew(rights, lease))
+    }
+
     async fn begin_attempts(&self, leases: Vec<Lease>) -> Result<Vec<EntryId>, StoreError> {
         self.trouble("begin_attempts").await?;
         step(self.inner.begin_attempts(leases))
@@ -117,10 +122,6 @@ impl Store for Faulty {
 
     async fn due(&self) {
         self.inner.due().await;
-    }
-
-    async fn list(&self) -> Result<Vec<Listed>, StoreError> {
-        step(self.inner.list())
     }
 
     async fn find(&self, filter: Filter, after: Option<EntryId>, most: usize) -> Result<Page, StoreError> {

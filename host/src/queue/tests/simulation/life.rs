@@ -111,9 +111,7 @@ async fn life(world: &Arc<World>, config: &Arc<ArcSwap<Config>>, time: Timestamp
             80..=83 => {
                 let by = i64::try_from(world.below(world.one_of(&[MINUTE, 3 * HOUR]))).unwrap();
                 let by = if world.percent(50) { by } else { -by };
-                world.say(format!("the clock is set by {by} ms"));
-                world.count("the clock was set");
-                clock.set(by);
+                world.set_clock(by);
             }
             84..=87 => {
                 let mut new = self::config(world);

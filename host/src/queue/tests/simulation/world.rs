@@ -13,7 +13,7 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 use super::super::*;
 use crate::{
-    deliver::smtp::courier::{Health, Sent, Shipment},
+    deliver::smtp::courier::{Health, Leases, Sent, Shipment},
     plugin::hook::{Reason, Verdict},
     queue::carrier::Carrier,
     store::{Content, EntryId, Notify, sqlite::simulated::Simulated},
@@ -79,6 +79,8 @@ impl Owed {
 /// One time that it was received by a server.
 #[derive(Debug)]
 pub(super) struct Received {
+    /// The event by which the attempt began.
+    began: u64,
     life: u32,
     /// The reply got through.
     heard: bool,
@@ -110,6 +112,8 @@ struct Inner {
     calm: bool,
     /// Notices that servers have: the entry, and what it says.
     notices: BTreeMap<EntryId, String>,
+    /// The event by which the clock was last set forward.
+    forward: u64,
     /// Names that were given.
     names: u64,
     /// Recipients whose plugin was told what became of them.
@@ -144,6 +148,7 @@ impl World {
             store: 0,
             calm: false,
             notices: BTreeMap::new(),
+            forward: 0,
             names: 0,
             reported: BTreeSet::new(),
         };
@@ -222,6 +227,16 @@ impl World {
 
     pub(super) fn set_mood(&self, domain: &'static str, mood: Mood) {
         self.inner.lock().moods.insert(domain, mood);
+    }
+
+    /// The clock is set.
+    pub(super) fn set_clock(&self, by: i64) {
+        let event = self.say(format!("the clock is set by {by} ms"));
+        self.count("the clock was set");
+        self.clock().set(by);
+        if by > 0 {
+            self.inner.lock().forward = event;
+        }
     }
 
     /// How often of 100 the store fails from now on.
@@ -311,7 +326,10 @@ impl World {
 
     /// A server receives it, in an attempt that began with this event.
     fn received(&self, address: &str, began: u64, heard: bool, died: bool) {
-        let life = self.inner.lock().life;
+        let (life, forward) = {
+            let inner = self.inner.lock();
+            (inner.life, inner.forward)
+        };
         let wrong = self.with(address, |owed| {
             let before = owed.received.last();
             let excuse = match before {
@@ -323,10 +341,13 @@ impl World {
                 }
                 Some(before) if before.died => Ok(Some("received twice: the task died before it was recorded")),
                 Some(before) if before.refusals >= 30 => Ok(Some("received twice: the store would not record it")),
+                Some(before) if forward > before.began => {
+                    Ok(Some("received twice: the clock was set forward meanwhile"))
+                }
                 Some(before) if before.stale => Err("because its lease was over"),
                 Some(_) => Err("for no reason"),
             };
-            owed.received.push(Received { life, heard, died, recorded: false, refusals: 0, stale: false });
+            owed.received.push(Received { began, life, heard, died, recorded: false, refusals: 0, stale: false });
             match (excuse, owed.dropped) {
                 (_, Some(dropped)) if began > dropped => Err("received after it was dropped".to_owned()),
                 _ if owed.only_told => Err("received, although it was to be told of only".to_owned()),
@@ -382,7 +403,7 @@ enum Fate {
 
 #[async_trait::async_trait]
 impl Carrier for World {
-    async fn send(&self, _: &Config, shipment: &Shipment) -> (Vec<Sent>, Health) {
+    async fn send(&self, _: &Config, shipment: &Shipment, leases: &dyn Leases) -> (Vec<Sent>, Health) {
         let began = self.say(String::new());
         let to: Vec<_> = shipment.leases.iter().map(|lease| lease.recipient.recipient.to_string()).collect();
         let domain = shipment.leases[0].recipient.recipient.domain.as_str();
@@ -395,13 +416,17 @@ impl Carrier for World {
             self.pause(30_000).await;
             return (all(later("nobody answers")), Health::Gone("nobody answers".into()));
         }
-        self.pause(if mood == Mood::Slow { 100_000 } else { 2000 }).await;
-        let fate = |_: &String| match (mood, self.below(10)) {
+        self.pause(if mood == Mood::Slow { 2_000_000 } else { 2000 }).await;
+        let asked: Vec<&Lease> = shipment.leases.iter().collect();
+        let lost = leases.lost(&asked).await;
+        self.pause(if mood == Mood::Slow { 2_000_000 } else { 1000 }).await;
+        let fate = |lease: &Lease| match (mood, self.below(10)) {
+            _ if lost.contains(&lease.entry) => Fate::Later,
             (Mood::Moody, 0..=2) => Fate::Later,
             (Mood::Moody, 3) | (Mood::Well | Mood::Slow, 0) if !self.is_calm() => Fate::Never,
             _ => Fate::Taken,
         };
-        let fates: Vec<_> = to.iter().map(fate).collect();
+        let fates: Vec<_> = shipment.leases.iter().map(fate).collect();
         if mood == Mood::Moody && self.percent(10) {
             self.say(format!("{to:?}: lost before the content"));
             return (all(later("the connection was lost")), Health::Unwell);
@@ -435,7 +460,7 @@ impl Carrier for World {
                 Fate::Later => {}
             }
         }
-        self.pause(if mood == Mood::Slow { 100_000 } else { 2000 }).await;
+        self.pause(if mood == Mood::Slow { 2_000_000 } else { 2000 }).await;
         if died {
             self.count("a delivery task died");
             std::panic::resume_unwind(Box::new("a task dies"));
