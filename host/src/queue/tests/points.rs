@@ -507,7 +507,8 @@ fn every_point_is_survived() {
         for _ in 0..6 {
             scope.spawn(|| {
                 while let Some((point, nth)) = deaths.get(next.fetch_add(1, Ordering::SeqCst)) {
-                    results.lock().push(((*point, *nth), die_at(folder.path(), *point, *nth)));
+                    let died = die_at(folder.path(), *point, *nth);
+                    results.lock().push(((*point, *nth), died));
                 }
             });
         }
