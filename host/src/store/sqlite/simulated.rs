@@ -63,6 +63,11 @@ pub(super) fn now() -> Option<Timestamp> {
     HERE.with_borrow(|here| here.as_ref().map(|clock| clock.now()))
 }
 
+/// By how much the clock here was set, if it is not the real one.
+pub(super) fn clock_set() -> Option<i64> {
+    HERE.with_borrow(|here| here.as_ref().map(|clock| clock.set.load(Ordering::Relaxed)))
+}
+
 /// A number that only the seed decides, if this thread simulates.
 pub(crate) fn chance() -> Option<u8> {
     // Knuth's generator (MMIX), of which the upper bits are good.

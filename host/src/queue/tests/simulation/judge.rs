@@ -78,7 +78,9 @@ pub(super) fn judge(world: &World, store: &SqliteStore, over: bool) {
             let mut accuse = |why: &str| wrong.push(format!("{address} ({}): {why}: {owed:?}", owed.entry));
             let of_another = owed.instead_of.as_ref().and_then(|name| Some((name, all.get(name)?)));
             let waits = of_another.is_some_and(|(name, other)| {
-                seen.stored.contains_key(name) || other.dropped.is_some() || other.bounced
+                let unheard = other.notify.is_some_and(|notify| !notify.failure) && now >= other.expiry;
+                let ended = other.dropped.is_some() || other.bounced || unheard || seen.told("failed", name) > 0;
+                ended || seen.stored.contains_key(name)
             });
             one(&seen, address, owed, (waits, now, over), &mut accuse, &mut |what| counted.push(what));
         }
@@ -109,8 +111,9 @@ fn one(
     let wants_failures = owed.notify.is_none_or(|notify| notify.failure);
     // Nobody hears of a failure who does not want to.
     let unheard = !wants_failures && (owed.refused || owed.bounced || owed.only_told || now >= owed.expiry);
-    // Told of a success is all that there is to some.
-    let over_with = owed.vanishes || successes > 0 || owed.only_told && owed.notify.is_some_and(|n| !n.success);
+    // Told of a success is all that there is to some; and to nobody where nobody is to be told.
+    let wants_success = owed.tellable && owed.notify.is_some_and(|notify| notify.success);
+    let over_with = owed.vanishes || successes > 0 || address.starts_with("expanded") && !wants_success;
     let kept =
         arrived || here.is_some() || told("failed") > 0 || owed.dropped.is_some() || over_with || unheard || waits;
     if owed.acknowledged && !kept {
@@ -140,7 +143,6 @@ fn one(
         return;
     }
     let done = here.is_none() && owed.dropped.is_none() && !owed.bounced;
-    let wants_success = owed.tellable && owed.notify.is_some_and(|notify| notify.success);
     if done && wants_success && (copies > 0 || owed.is_recorded()) && successes != 1 {
         accuse("nobody told its sender of the success");
     }

@@ -79,8 +79,6 @@ impl Owed {
 /// One time that it was received by a server.
 #[derive(Debug)]
 pub(super) struct Received {
-    /// The event by which the attempt began.
-    began: u64,
     life: u32,
     /// The reply got through.
     heard: bool,
@@ -112,8 +110,6 @@ struct Inner {
     calm: bool,
     /// Notices that servers have: the entry, and what it says.
     notices: BTreeMap<EntryId, String>,
-    /// The event by which the clock was last set forward.
-    forward: u64,
     /// Names that were given.
     names: u64,
     /// Recipients whose plugin was told what became of them.
@@ -148,7 +144,6 @@ impl World {
             store: 0,
             calm: false,
             notices: BTreeMap::new(),
-            forward: 0,
             names: 0,
             reported: BTreeSet::new(),
         };
@@ -231,12 +226,9 @@ impl World {
 
     /// The clock is set.
     pub(super) fn set_clock(&self, by: i64) {
-        let event = self.say(format!("the clock is set by {by} ms"));
+        self.say(format!("the clock is set by {by} ms"));
         self.count("the clock was set");
         self.clock().set(by);
-        if by > 0 {
-            self.inner.lock().forward = event;
-        }
     }
 
     /// How often of 100 the store fails from now on.
@@ -326,10 +318,7 @@ impl World {
 
     /// A server receives it, in an attempt that began with this event.
     fn received(&self, address: &str, began: u64, heard: bool, died: bool) {
-        let (life, forward) = {
-            let inner = self.inner.lock();
-            (inner.life, inner.forward)
-        };
+        let life = self.inner.lock().life;
         let wrong = self.with(address, |owed| {
             let before = owed.received.last();
             let excuse = match before {
@@ -341,13 +330,10 @@ impl World {
                 }
                 Some(before) if before.died => Ok(Some("received twice: the task died before it was recorded")),
                 Some(before) if before.refusals >= 30 => Ok(Some("received twice: the store would not record it")),
-                Some(before) if forward > before.began => {
-                    Ok(Some("received twice: the clock was set forward meanwhile"))
-                }
                 Some(before) if before.stale => Err("because its lease was over"),
                 Some(_) => Err("for no reason"),
             };
-            owed.received.push(Received { began, life, heard, died, recorded: false, refusals: 0, stale: false });
+            owed.received.push(Received { life, heard, died, recorded: false, refusals: 0, stale: false });
             match (excuse, owed.dropped) {
                 (_, Some(dropped)) if began > dropped => Err("received after it was dropped".to_owned()),
                 _ if owed.only_told => Err("received, although it was to be told of only".to_owned()),
