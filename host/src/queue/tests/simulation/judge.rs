@@ -49,7 +49,9 @@ fn look(world: &World, store: &SqliteStore) -> Seen {
             notices.insert(entry, String::from_utf8_lossy(&octets).into_owned());
         }
         let (state, reason) = (listed.state.clone(), listed.reason.clone());
-        if (listed.attempts > 0 || state == "held") && reason.is_none_or(|reason| reason.is_empty()) {
+        // What a plugin delivers is counted before it is tried, and there may be nothing to say of it yet.
+        let tried = listed.attempts > 0 && !listed.recipient.starts_with("p-");
+        if (tried || state == "held") && reason.is_none_or(|reason| reason.is_empty()) {
             world.accuse(format!("{} is {state}, and nobody says why: {listed:?}", listed.recipient));
         }
         let key = if listed.recipient.starts_with(SENDER) { listed.entry.clone() } else { listed.recipient.clone() };
@@ -70,7 +72,7 @@ fn look(world: &World, store: &SqliteStore) -> Seen {
 
 /// Judges all that was promised so far; `over`: nothing more is going to happen.
 pub(super) fn judge(world: &World, store: &SqliteStore, over: bool) {
-    let (seen, now) = (look(world, store), world.clock().now());
+    let (seen, now) = (look(world, store), world.latest());
     let mut wrong = Vec::new();
     let mut counted: Vec<&'static str> = Vec::new();
     world.owed(|all| {

@@ -97,6 +97,8 @@ struct Inner {
     chance: StdRng,
     clock: Option<Arc<Simulated>>,
     life: u32,
+    /// The latest time that the clock has shown.
+    latest: Timestamp,
     /// Counts what happens.
     events: u64,
     history: String,
@@ -135,6 +137,7 @@ impl World {
             chance: StdRng::seed_from_u64(seed),
             clock: None,
             life: 0,
+            latest: 0,
             events: 0,
             history: String::new(),
             wrong: Vec::new(),
@@ -185,6 +188,11 @@ impl World {
         inner.names
     }
 
+    /// The latest time that the clock has shown: it may have been set back since.
+    pub(super) fn latest(&self) -> Timestamp {
+        self.inner.lock().latest
+    }
+
     pub(super) fn clock(&self) -> Arc<Simulated> {
         self.inner.lock().clock.clone().unwrap()
     }
@@ -194,6 +202,7 @@ impl World {
         let mut inner = self.inner.lock();
         let (life, now) = (inner.life, inner.clock.as_ref().map_or(0, |clock| clock.now()));
         inner.events += 1;
+        inner.latest = inner.latest.max(now);
         // Ids have a part that is random.
         let _ = writeln!(inner.history, "{life} {:>12.3}  {what}", (now % 100_000_000_000) as f64 / 1000.0);
         inner.events
