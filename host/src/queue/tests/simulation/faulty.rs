@@ -34,6 +34,14 @@ pub(super) fn step<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
+/// The same of something that the store's writer does: until it has done all that comes of it.
+pub(super) fn written<T>(store: &SqliteStore, future: impl Future<Output = T>) -> T {
+    let value = step(future);
+    // Jobs are done one after the other, and of this one nothing comes.
+    let _ = step(store.renew(Vec::new(), Duration::ZERO));
+    value
+}
+
 pub(super) struct Faulty {
     pub(super) inner: Arc<SqliteStore>,
     pub(super) world: Arc<World>,
@@ -61,7 +69,7 @@ impl Store for Faulty {
 
     async fn claim(&self, now: Timestamp, n: usize, lease: Duration) -> Result<Vec<Lease>, StoreError> {
         self.trouble("claim").await?;
-        let claimed = step(self.inner.claim(now, n, lease));
+        let claimed = written(&self.inner, self.inner.claim(now, n, lease));
         if let Ok(leases) = &claimed {
             for lease in leases {
                 self.world.say(format!("claimed {}, attempts {}", lease.recipient.recipient, lease.attempts));
@@ -77,7 +85,7 @@ impl Store for Faulty {
 
     async fn begin_attempts(&self, leases: Vec<Lease>) -> Result<Vec<EntryId>, StoreError> {
         self.trouble("begin_attempts").await?;
-        step(self.inner.begin_attempts(leases))
+        written(&self.inner, self.inner.begin_attempts(leases))
     }
 
     async fn settle(&self, outcomes: Vec<Outcome>) -> Result<Vec<EntryId>, StoreError> {
@@ -85,7 +93,7 @@ impl Store for Faulty {
             outcomes.iter().for_each(|outcome| self.world.settled(outcome, None));
             return Err(error);
         }
-        let settled = step(self.inner.settle(outcomes.clone()));
+        let settled = written(&self.inner, self.inner.settle(outcomes.clone()));
         for outcome in &outcomes {
             let done = settled.as_ref().ok().map(|stale| !stale.contains(&outcome.lease.entry));
             let (to, notice) = (&outcome.lease.recipient.recipient, outcome.notice.is_some());
@@ -100,7 +108,7 @@ impl Store for Faulty {
     }
 
     async fn release(&self, reason: &str) -> Result<(), StoreError> {
-        step(self.inner.release(reason))
+        written(&self.inner, self.inner.release(reason))
     }
 
     async fn reports(&self, now: Timestamp, n: usize) -> Result<(Vec<Report>, Option<Timestamp>), StoreError> {
@@ -110,7 +118,7 @@ impl Store for Faulty {
 
     async fn told(&self, reports: Vec<(Report, Told)>) -> Result<(), StoreError> {
         self.trouble("told").await?;
-        step(self.inner.told(reports))
+        written(&self.inner, self.inner.told(reports))
     }
 
     async fn bodies(&self, messages: Vec<MessageId>) -> Vec<Result<Body, StoreError>> {
@@ -134,7 +142,7 @@ impl Store for Faulty {
 
     async fn change(&self, changes: Vec<(EntryId, Change)>) -> Result<Vec<Changed>, StoreError> {
         self.trouble("change").await?;
-        step(self.inner.change(changes))
+        written(&self.inner, self.inner.change(changes))
     }
 
     async fn verdicts(&self, id: &str) -> Result<Vec<Verdicts>, StoreError> {

@@ -4,7 +4,7 @@ use tokio::runtime::Builder;
 
 use super::{
     super::*,
-    faulty::{Faulty, step},
+    faulty::{Faulty, step, written},
     judge::judge,
     world::{DOMAINS, Mood, Owed, SENDER, World},
 };
@@ -38,7 +38,10 @@ pub(super) fn all(world: &Arc<World>) {
     let config = Arc::new(ArcSwap::from_pointee(config(world)));
     let (mut time, mut steps) = (BEGIN, 30 + world.below(70));
     loop {
-        let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        let mut builder = Builder::new_current_thread();
+        // What other threads have done is seen in one order, whenever they did it: one after the other, and behind all else.
+        builder.enable_all().start_paused(true).max_blocking_threads(1).global_queue_interval(u32::MAX);
+        let runtime = builder.build().unwrap();
         let (end, at) = runtime.block_on(life(world, &config, time, &mut steps));
         // Whatever is under way is dropped where it waits.
         drop(runtime);
@@ -154,7 +157,7 @@ async fn drain(world: &World, store: &SqliteStore, config: &ArcSwap<Config>, bel
         let held = Filter { reason: Some(HOLD.into()), ..Filter::default() };
         let held = step(store.find(held, None, usize::MAX)).unwrap().entries;
         let release = |listed: crate::store::Listed| (listed.entry.parse().unwrap(), Change::Release);
-        step(store.change(held.into_iter().map(release).collect())).unwrap();
+        written(store, store.change(held.into_iter().map(release).collect())).unwrap();
         bell.wanted_now();
         tokio::time::sleep(Duration::from_secs(3600)).await;
         if step(store.counts()).unwrap().queued == 0 {
@@ -246,7 +249,7 @@ async fn message(world: Arc<World>, store: Arc<SqliteStore>, config: Arc<Config>
         world.say(format!("message {n}: the client is gone"));
         return;
     }
-    let accepted = step(incoming.accept(envelope, b"Received: x\r\n".to_vec(), entries)).unwrap();
+    let accepted = written(&store, incoming.accept(envelope, b"Received: x\r\n".to_vec(), entries)).unwrap();
     world.pause(20).await;
     world.say(format!("message {n} accepted"));
     world.acknowledged(accepted);
