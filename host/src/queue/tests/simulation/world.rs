@@ -63,6 +63,8 @@ pub(super) struct Owed {
     pub(super) dropped: Option<u64>,
     /// An operator wants its sender told.
     pub(super) bounced: bool,
+    /// The store would not renew a lease of its message.
+    pub(super) unrenewed: bool,
     /// Numbers of the plugin's attempts.
     pub(super) numbers: Vec<u32>,
     /// What the content says.
@@ -339,6 +341,7 @@ impl World {
                 }
                 Some(before) if before.died => Ok(Some("received twice: the task died before it was recorded")),
                 Some(before) if before.refusals >= 30 => Ok(Some("received twice: the store would not record it")),
+                Some(_) if owed.unrenewed => Ok(Some("received twice: the store would not renew its lease")),
                 Some(before) if before.stale => Err("because its lease was over"),
                 Some(_) => Err("for no reason"),
             };
@@ -356,6 +359,12 @@ impl World {
             Some(Ok(Some(excuse))) => self.count(excuse),
             Some(Ok(None)) => {}
         }
+    }
+
+    /// The store would not renew a lease: others may be given it.
+    pub(super) fn unrenewed(&self, message: MessageId) {
+        let mut inner = self.inner.lock();
+        inner.owed.values_mut().filter(|owed| owed.entry.message == message).for_each(|owed| owed.unrenewed = true);
     }
 
     /// The store was asked to settle it. `settled`: it did; or the lease was void, or (None) it failed.
