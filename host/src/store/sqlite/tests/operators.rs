@@ -183,7 +183,7 @@ async fn make(store: &SqliteStore, is: Is) -> (EntryId, Option<Lease>) {
             };
             store.settle(vec![(lease, settlement).into()]).await.unwrap();
             if is == Is::DeferredHeld {
-                assert_eq!(store.change(vec![(entry, hold())]).await.unwrap(), [Changed::Done]);
+                assert_eq!(store.change(vec![(entry, self::hold())]).await.unwrap(), [Changed::Done]);
             }
             None
         }
