@@ -1,7 +1,7 @@
 //! A store that sometimes takes its time and sometimes fails, and does nothing of what it says it did not do.
 //!
-//! Each call is one step of the simulation: nothing else happens, and no time passes, while the real store works. So a seed is a
-//! schedule, although the store has threads of its own.
+//! Each call is one step of the simulation: nothing else happens, and no time passes, while the real store works. So a run
+//! depends little on its threads.
 
 use std::{
     future::Future,

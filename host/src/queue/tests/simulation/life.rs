@@ -251,7 +251,7 @@ async fn message(world: Arc<World>, store: Arc<SqliteStore>, config: Arc<Config>
         return;
     }
     let accepted = written(&store, incoming.accept(envelope, b"Received: x\r\n".to_vec(), entries)).unwrap();
-    world.pause(20).await;
+    world.pause(2000).await;
     world.say(format!("message {n} accepted"));
     world.acknowledged(accepted);
 }
