@@ -162,7 +162,7 @@ impl Phase for StuckPhase {
 async fn a_plugin_that_takes_longer_than_a_lease() {
     let (let_go, free) = watch::channel(false);
     let stuck = Arc::new(Stuck { free, calls: Mutex::default() });
-    let rig = Rig::new().with(House { chain: vec![stuck.clone()], judge: None });
+    let rig = Rig::new().with(House { chain: vec![stuck.clone()], judge: None, ..House::default() });
     rig.change(|config| {
         let table = "[[plugin]]\nname = \"stuck\"\nfile = \"x\"\nlimits = { instances = 6 }\n";
         config.plugins = toml::from_str::<Config>(table).unwrap().plugins;

@@ -195,7 +195,11 @@ fn victim() {
         let resolver = Resolver::new(&config.load().dns).unwrap();
         let courier = Courier::new(&config.load(), engine, resolver, means);
         let store = SqliteStore::open(&data, 0, Metrics::new()).unwrap();
-        let house = House { chain: vec![plugin(&data)], judge: Some(Box::new(|lease, _| Ok(judge(lease)))) };
+        let house = House {
+            chain: vec![plugin(&data)],
+            judge: Some(Box::new(|lease, _| Ok(judge(lease)))),
+            ..House::default()
+        };
         let (stop, stopped) = watch::channel(false);
         let (rules, metrics) = (Arc::new(house), Metrics::new());
         let queue = tokio::spawn(run(store.clone(), config, places, rules, Some(courier), metrics, stopped));

@@ -3,7 +3,10 @@
 use super::*;
 use crate::{
     config::Destination,
-    deliver::smtp::fake::{Fake, Log, Server, means},
+    deliver::smtp::{
+        courier::Courier,
+        fake::{Fake, Log, Server, means},
+    },
     dns::Resolver,
 };
 

@@ -556,9 +556,8 @@ async fn earlier_schemas_are_carried_over() {
         let mut all = vec![entry("a"), entry("b")];
         if version == 3 {
             let edited = NewEntry { edits: edits.clone(), ..entry("c") };
-            let path = Some(Address { local: "SRS0=x".into(), domain: "example.test".into() });
             all.push(NewEntry { pending: again(None), ..edited.clone() });
-            all.push(NewEntry { pending: again(None), reverse_path: path, ..edited.clone() });
+            all.push(NewEntry { pending: again(None), sent_on: true, ..edited.clone() });
             all.push(NewEntry { pending: again(Some(Box::default())), ..edited.clone() });
             all.push(edited);
         }

@@ -354,6 +354,10 @@ impl Rules for Place {
         Ok(if address.domain == "example.test" { Route::Local(address.to_string()) } else { Route::Relay })
     }
 
+    fn sent_as(&self, _: &Address) -> Option<Address> {
+        None
+    }
+
     fn chain(&self, recipient: &Address, _: &Route) -> Vec<Arc<dyn Plugin>> {
         if recipient.local.starts_with("p-") { vec![self.plugin.clone()] } else { Vec::new() }
     }
