@@ -6,6 +6,7 @@ pub mod connect;
 pub mod content;
 pub mod conversation;
 pub mod courier;
+mod delivery;
 pub mod plan;
 pub mod reencode;
 pub mod route;

@@ -2,7 +2,8 @@
 //!
 //! Owns which parts are encoded and how (RFC 2045). Text becomes quoted-printable, all else base64; what needs no change is not
 //! touched. Refuses to look into what is signed or encrypted (RFC 1847 section 2.1), and to know who wants it. Fails with
-//! [`Unconvertible`]; what comes out was read again and has the same parts with the same octets.
+//! [`Unconvertible`]: also where two readers may find different parts, for our parser takes a boundary anywhere in a line for a
+//! delimiter. What comes out was read again and has the same parts with the same octets.
 //!
 //! An author's DKIM signature does not survive this, as RFC 6376 section 5.3 warns: the other choice would be not to deliver
 //! at all to a server without 8BITMIME. Our own is made of what comes out.
@@ -13,7 +14,7 @@ mod tests;
 use std::ops::Range;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use mail_parser::{HeaderName, HeaderValue, MessageParser, MessagePart, PartType};
+use mail_parser::{ContentType, HeaderName, HeaderValue, MessageParser, MessagePart, PartType};
 
 /// Octets of a message that is converted: it is in memory a few times over.
 pub const MOST: u64 = 16 << 20;
@@ -23,6 +24,12 @@ const TYPES: usize = 500;
 const LINE: usize = 998;
 /// Octets that one line of base64 stands for: 76 characters (RFC 2045 section 6.8).
 const BASE64: usize = 57;
+
+/// Octets that are searched for boundaries, those of nested parts once for each: a message as large as may be, as deep as
+/// no real one.
+const SEARCHED: usize = 512 << 20;
+/// Why one whose delimiters are doubtful is left alone.
+const NOT_APART: Unconvertible = Unconvertible::Malformed("its parts can not be told apart");
 
 /// What the message is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +60,7 @@ pub enum Unconvertible {
 impl Form {
     /// It has this form already.
     fn holds(self, octets: &[u8]) -> bool {
-        let ascii = self == Self::Lines || !octets.iter().any(|octet| *octet > 127 || *octet == 0);
+        let ascii = self == Self::Lines || octets.iter().all(|octet| in_seven_bits(*octet));
         ascii && is_lines(octets)
     }
 
@@ -63,6 +70,11 @@ impl Form {
             Self::SevenBit => "7bit",
         }
     }
+}
+
+/// RFC 2045 section 2.7.
+fn in_seven_bits(octet: u8) -> bool {
+    matches!(octet, 1..=127)
 }
 
 /// No CR or LF but in CRLF, and no line of more than 998 octets.
@@ -92,7 +104,7 @@ pub fn reencode(message: &[u8], form: Form) -> Result<Vec<u8>, Unconvertible> {
         return Err(Unconvertible::Malformed("it has too many parts"));
     }
     let parts = parse(message)?;
-    let mut work = Work { message, form, changes: Vec::new(), seen: Vec::new() };
+    let mut work = Work::new(message, form);
     work.message(&parts)?;
     let encoded = work.done()?;
     if !form.holds(&encoded) {
@@ -100,7 +112,7 @@ pub fn reencode(message: &[u8], form: Form) -> Result<Vec<u8>, Unconvertible> {
     }
     let again = parse(&encoded)?;
     if leaves(message, &parts) != leaves(&encoded, &again) {
-        return Err(Unconvertible::Malformed("its parts can not be told apart"));
+        return Err(NOT_APART);
     }
     Ok(encoded)
 }
@@ -156,10 +168,14 @@ fn octets(message: &[u8], from: u32, to: u32) -> &[u8] {
     message.get(from as usize..to as usize).unwrap_or_default()
 }
 
+fn content_type<'a>(part: &'a MessagePart<'_>) -> Option<&'a ContentType<'a>> {
+    let value = part.headers.iter().rev().find(|field| field.name == HeaderName::ContentType)?;
+    if let HeaderValue::ContentType(kind) = &value.value { Some(kind) } else { None }
+}
+
 /// `text/plain`, in small letters.
 fn kind(part: &MessagePart<'_>) -> Option<String> {
-    let value = part.headers.iter().rev().find(|field| field.name == HeaderName::ContentType)?;
-    let HeaderValue::ContentType(kind) = &value.value else { return None };
+    let kind = content_type(part)?;
     Some(format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or_default()).to_ascii_lowercase())
 }
 
@@ -233,9 +249,15 @@ struct Work<'a> {
     changes: Vec<(Range<usize>, Vec<u8>)>,
     /// Headers, leaves and what is sealed.
     seen: Vec<Range<usize>>,
+    /// Octets that were searched for boundaries.
+    searched: usize,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
+    fn new(message: &'a [u8], form: Form) -> Self {
+        Self { message, form, changes: Vec::new(), seen: Vec::new(), searched: 0 }
+    }
+
     /// A message's parts; the first one is the message itself.
     fn message(&mut self, parts: &[MessagePart<'_>]) -> Result<(), Unconvertible> {
         let root = parts.first().ok_or(Unconvertible::Malformed("it has no parts"))?;
@@ -257,10 +279,9 @@ impl Work<'_> {
             PartType::Multipart(children) => {
                 self.header(header)?;
                 self.container(part)?;
-                for child in children.iter().filter_map(|child| parts.get(*child as usize)) {
-                    self.part(parts, child, false)?;
-                }
-                Ok(())
+                let children: Vec<_> = children.iter().filter_map(|child| parts.get(*child as usize)).collect();
+                self.delimited(part, &children)?;
+                children.into_iter().try_for_each(|child| self.part(parts, child, false))
             }
             PartType::Message(inner) if is_open(self.message, part) => {
                 self.header(header)?;
@@ -293,6 +314,38 @@ impl Work<'_> {
                 self.encode(part, root, encoding)
             }
         }
+    }
+
+    /// Whoever reads it by RFC 2046 section 5.1.1 finds these children: each header follows a line that is a delimiter, and the
+    /// boundary stands nowhere else before the last one.
+    fn delimited(&mut self, part: &MessagePart<'_>, children: &[&MessagePart<'_>]) -> Result<(), Unconvertible> {
+        let boundary = content_type(part).and_then(|kind| kind.attribute("boundary")).ok_or(NOT_APART)?;
+        let delimiter = [b"--", boundary.as_bytes()].concat();
+        let (start, end) = (part.offset_body as usize, part.offset_end as usize);
+        self.searched += end.saturating_sub(start);
+        if self.searched > SEARCHED {
+            return Err(Unconvertible::Malformed("it is nested too deeply"));
+        }
+        let mut headers = children.iter().map(|child| child.offset_header as usize);
+        let mut expected = headers.next();
+        let done = children.last().map_or(start, |child| child.offset_end as usize);
+        let mut from = start;
+        while let Some(at) = self.message.get(from..end).and_then(|octets| find(octets, &delimiter)) {
+            let at = from + at;
+            from = at + delimiter.len();
+            let rest = self.message.get(from..end).unwrap_or_default();
+            let (closes, rest) = rest.strip_prefix(b"--").map_or((false, rest), |rest| (true, rest));
+            let padding = rest.iter().take_while(|octet| matches!(octet, b' ' | b'\t')).count();
+            let rest = rest.get(padding..).unwrap_or_default();
+            let whole = self.message.get(..at).is_some_and(|before| before.ends_with(b"\r\n"))
+                && (rest.is_empty() || rest.starts_with(b"\r\n"));
+            match (whole, closes) {
+                (true, true) if expected.is_none() && at >= done => return Ok(()),
+                (true, false) if expected == Some((end - rest.len() + 2).min(end)) => expected = headers.next(),
+                _ => return Err(NOT_APART),
+            }
+        }
+        if expected.is_none() { Ok(()) } else { Err(NOT_APART) }
     }
 
     /// A header that stays as it is, or nearly.
@@ -395,14 +448,21 @@ impl Work<'_> {
         let mut changes = Vec::new();
         let all = self.message.len();
         for range in self.seen.iter().cloned().chain(std::iter::once(all..all)) {
-            if let Some(gap) = self.message.get(at..range.start) {
-                let marks = gap.iter().enumerate().filter(|(_, octet)| **octet > 127 || **octet == 0);
-                changes.extend(marks.map(|(offset, _)| (at + offset..at + offset + 1, b"?".to_vec())));
+            let gap = self.message.get(at..range.start).unwrap_or_default();
+            // One change for all of it: there may be millions.
+            if gap.iter().any(|octet| !in_seven_bits(*octet)) {
+                let marked = gap.iter().map(|octet| if in_seven_bits(*octet) { *octet } else { b'?' });
+                changes.push((at..range.start, marked.collect()));
             }
             at = at.max(range.end);
         }
         self.changes.append(&mut changes);
     }
+}
+
+/// Where a boundary's delimiter is.
+fn find(octets: &[u8], delimiter: &[u8]) -> Option<usize> {
+    octets.windows(delimiter.len()).position(|window| window.starts_with(b"--") && window == delimiter)
 }
 
 /// Text in lines, however long they are.

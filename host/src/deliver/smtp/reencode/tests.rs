@@ -351,6 +351,52 @@ fn what_is_not_touched() {
     }
 }
 
+/// Delimiters that are none to others, and those that only others see.
+#[test]
+fn parts_of_which_there_is_one_reading() {
+    let inner = "Content-Type: multipart/mixed; boundary=c\r\n\r\n";
+    let within = |boundary: &str, body: &str| {
+        format!("MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=\"{boundary}\"\r\n\r\n{body}")
+    };
+    for (message, apart) in [
+        (within("b", "--b\r\n\r\ngrün\r\n--b--\r\n"), true),
+        (within("b", "before\r\n--b \t\r\n\r\ngrün\r\n\r\n--b\r\nX: y\r\n\r\nja\r\n--b-- \r\nafter --b\r\n"), true),
+        (within("b", &format!("--b\r\n{inner}--c\r\n\r\ngrün\r\n--c--\r\n--b\r\n\r\nja\r\n--b--\r\n")), true),
+        // It was cut off.
+        (within("b", "--b\r\n\r\ngrün\r\n"), true),
+        // In a line, at its front, longer than the boundary.
+        (within("b", "--b\r\n\r\ngrün --b\r\nX: y\r\n\r\ngrün\r\n--b--\r\n"), false),
+        (within("b", "before --b\r\n\r\ngrün\r\n--b--\r\n"), false),
+        (within("b", "--b\r\n\r\ngrün --b-- ja\r\n--b--\r\n"), false),
+        (within("b", "--b\r\n\r\ngrün\r\n--bx: y\r\n\r\ngrün\r\n--b--\r\n"), false),
+        (within("b", "--b\r\n\r\ngrün\r\n---b\r\n\r\ngrün\r\n--b--\r\n"), false),
+        // The outer one's, in what the inner one is taken for.
+        (within("b", &format!("--b\r\n{inner}--c\r\n\r\ngrün\r\n--b\r\n\r\nja\r\n--c--\r\n--b--\r\n")), false),
+        (within("b", &format!("--b\r\n{inner}--c\r\n\r\ngrün\r\n--b--\r\n--c--\r\n--b--\r\n")), false),
+        (within("b", &format!("--b\r\n{inner}--c\r\n\r\ngrün\r\n--b--\r\n")), false),
+    ] {
+        match reencode(message.as_bytes(), Form::SevenBit) {
+            Ok(found) => assert!(apart && found.is_ascii(), "{message}"),
+            Err(error) => assert!(!apart && error == NOT_APART, "{error}: {message}"),
+        }
+    }
+}
+
+/// What nobody is shown costs what it is long, not a piece of memory for each octet.
+#[test]
+fn much_between_the_parts() {
+    let much = format!("{}\r\n", "\u{e4}".repeat(400)).repeat(5000);
+    let head = "Subject: x\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n";
+    let message = format!("{head}{much}--b\r\n\r\ny\r\n--b--\r\n{much}");
+    let parts = parse(message.as_bytes()).unwrap();
+    let mut work = Work::new(message.as_bytes(), Form::SevenBit);
+    work.message(&parts).unwrap();
+    work.between();
+    assert_eq!(work.changes.len(), 2);
+    let found = reencode(message.as_bytes(), Form::SevenBit).unwrap();
+    assert!(found == message.replace('\u{e4}', "??").into_bytes());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
