@@ -171,6 +171,10 @@ fn outbound(config: &Config) -> String {
         true => writeln!(text, "  not signed; `hermetic dkim new DOMAIN` makes a key"),
         false => writeln!(text, "  signed for {}", signed.join(", ")),
     };
+    if let Some(from) = &config.tls_reports.from {
+        let who = config.tls_reports.organization.as_ref().unwrap_or(&config.name);
+        let _ = writeln!(text, "  TLS is counted; domains that want to know are told daily, by {who} <{from}>");
+    }
     text
 }
 

@@ -4,11 +4,16 @@
 use crate::{
     config::Queue,
     store::{Envelope, Timestamp},
+    tlsrpt,
 };
 
 /// When a message is given up.
 pub(super) fn expiry(queue: &Queue, envelope: &Envelope) -> Timestamp {
-    let too_old = envelope.begins().saturating_add(queue.expire.saturating_mul(1000));
+    let expire = match envelope.listener == tlsrpt::LISTENER {
+        true => queue.expire.min(tlsrpt::TRIED_FOR),
+        false => queue.expire,
+    };
+    let too_old = envelope.begins().saturating_add(expire.saturating_mul(1000));
     envelope.returns_at().map_or(too_old, |at| at.min(too_old))
 }
 

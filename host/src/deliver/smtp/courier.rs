@@ -7,7 +7,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Weak,
+        Arc, OnceLock, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -24,6 +24,7 @@ use crate::{
     dns::Resolver,
     engine::client::{ClientEngine, Reply},
     store::{Body, Lease},
+    tlsrpt::Counts,
     transport::{http::Client, trust::Roots},
 };
 
@@ -122,7 +123,7 @@ impl Said {
 pub struct Courier {
     pub(super) engine: Arc<dyn ClientEngine>,
     pub(super) resolver: Resolver,
-    policies: Policies,
+    pub(super) policies: Policies,
     means: ArcSwap<Means>,
     all: Arc<Semaphore>,
     /// One message is re-encoded at a time.
@@ -130,6 +131,8 @@ pub struct Courier {
     destinations: Mutex<HashMap<String, Weak<Semaphore>>>,
     kept: Arc<Mutex<HashMap<String, Vec<Numbered>>>>,
     number: AtomicU64,
+    /// Who counts how TLS went.
+    counts: OnceLock<Arc<Counts>>,
 }
 
 /// One that is kept, with what it is found by when its time is over.
@@ -161,7 +164,30 @@ impl Courier {
             destinations: Mutex::default(),
             kept: Arc::default(),
             number: AtomicU64::new(0),
+            counts: OnceLock::new(),
         })
+    }
+
+    /// From now on it is counted how TLS goes. The first call counts.
+    pub fn count_with(&self, counts: Arc<Counts>) {
+        let _ = self.counts.set(counts);
+    }
+
+    /// Who counts, if somebody wants to know.
+    pub(super) fn counts(&self) -> Option<&Counts> {
+        self.counts.get().map(|counts| &**counts).filter(|counts| counts.wanted())
+    }
+
+    /// Who asks the DNS.
+    #[must_use]
+    pub fn resolver(&self) -> &Resolver {
+        &self.resolver
+    }
+
+    /// Who sends HTTP requests now.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.means.load().client.clone()
     }
 
     /// Other keys and roots count from now on.
@@ -252,10 +278,6 @@ impl Courier {
             }
         });
     }
-}
-
-fn unreadable(error: &dyn std::error::Error) -> Sent {
-    Sent::Later { status: (3, 0), text: error.to_string(), said: None }
 }
 
 fn unreadable(error: &dyn std::error::Error) -> Sent {

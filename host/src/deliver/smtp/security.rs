@@ -9,6 +9,7 @@ use super::sts::{Mode, Policy};
 use crate::{
     config::outbound::Security,
     dns::{Answer, NoAnswer, Resolver, Tlsa},
+    tlsrpt::ResultType,
     transport::trust::{Trust, usable},
 };
 
@@ -57,6 +58,8 @@ pub struct Unprotected {
     pub permanent: bool,
     /// Which rule failed, and for which host.
     pub text: String,
+    /// The same for the domain's report, where it is the domain's rule.
+    pub result: Option<ResultType>,
 }
 
 /// A host of a destination.
@@ -125,6 +128,7 @@ fn decide(
                     status: (7, 5),
                     permanent: false,
                     text: format!("DANE is asked for, and no secure TLSA record is published for {host}"),
+                    result: Some(ResultType::DaneRequired),
                 });
             }
             None => sts(subject)?,
@@ -143,6 +147,7 @@ fn decide(
                 "REQUIRETLS: neither a signature nor a policy proves that {host} takes mail for {}",
                 subject.domain
             ),
+            result: None,
         });
     }
     Ok(match found {
@@ -163,6 +168,7 @@ fn sts(subject: &Subject<'_>) -> Result<Protection, Unprotected> {
             status: (7, 5),
             permanent: false,
             text: format!("MTA-STS: the policy of {} does not name {host}", subject.domain),
+            result: Some(ResultType::ValidationFailure),
         }),
         Some(policy) if policy.mode == Mode::Testing => {
             if !policy.names(host) {
@@ -199,6 +205,7 @@ fn dane(subject: &Subject<'_>, tlsa: Option<Result<Answer<Tlsa>, NoAnswer>>) -> 
             status: (7, 5),
             permanent: false,
             text: format!("DANE: the TLSA records of {host}: {error}"),
+            result: Some(ResultType::DnssecInvalid),
         }),
     }
 }
