@@ -100,7 +100,7 @@ pub enum Submitter {
     Mailbox(String),
 }
 
-/// HOLDFOR= or HOLDUNTIL=. RFC 4865 section 4.
+/// HOLDFOR= or HOLDUNTIL=. RFC 4865 section 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Hold {
     /// So many seconds: 1 to 999999999.

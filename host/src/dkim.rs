@@ -26,7 +26,8 @@ use crate::{
 
 /// The fields that a signature covers (RFC 6376 section 5.4.1), each once more than it is there: nobody can add another From, or
 /// a Reply-To where there was none, without breaking it (section 8.15). So those that mailing lists and gateways add on their
-/// way are not among them.
+/// way (List-*, Sender, Resent-*) are not among them. Reply-To is, though some lists set it: whoever could do so unnoticed would
+/// get the answers, and such a list signs in its own name.
 const FIELDS: [&str; 12] = [
     "From",
     "Reply-To",

@@ -465,6 +465,14 @@ fn build(features: &[&str]) -> PathBuf {
     let cargo = |features: &[&str]| {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace"));
+        // What cargo tells this test about its package. Build scripts that look at it (ring's) would run again, and all that
+        // depends on them would be compiled again: now, and once more by whoever builds next.
+        for (name, _) in std::env::vars_os() {
+            let told = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_EXE_"];
+            if name.to_str().is_some_and(|name| told.iter().any(|prefix| name.starts_with(prefix))) {
+                cargo.env_remove(name);
+            }
+        }
         // Cargo builds the binary for the tests of its package. For the whole workspace, its dependencies have the features
         // that they have in `cargo test --workspace` and are not all compiled once more.
         cargo.args(["test", "--no-run", "--quiet", "--locked", "--workspace", "--test", "serve"]);

@@ -117,7 +117,7 @@ impl Session {
         }
     }
 
-    /// RFC 4865 section 3: for submission, and only for those who are known.
+    /// RFC 4865 section 3: for submission; and only for those who are known (section 6).
     pub(super) fn offers_hold(&self) -> bool {
         self.options.limits.hold_for > 0 && self.state.login && !self.is_lmtp()
     }

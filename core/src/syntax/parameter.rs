@@ -82,7 +82,7 @@ pub(super) fn mail(text: &str) -> Result<MailParameters, SyntaxError> {
             "RET" => once("RET", &mut found.ret, value.and_then(ret))?,
             "ENVID" => once("ENVID", &mut found.envid, value.and_then(envid))?,
             "AUTH" => once("AUTH", &mut found.auth, value.and_then(auth))?,
-            // One slot: there is one of the two at most (RFC 4865 section 4).
+            // One slot: there is one of the two at most (RFC 4865 section 4.2).
             "HOLDFOR" => once("HOLDFOR", &mut found.hold, value.and_then(hold_for))?,
             "HOLDUNTIL" => once("HOLDUNTIL", &mut found.hold, value.and_then(date::read).map(Hold::Until))?,
             "BY" => once("BY", &mut found.deliver_by, value.and_then(deliver_by))?,
@@ -158,7 +158,7 @@ fn nine_digits(value: &str) -> Option<u32> {
     digits.then(|| value.parse().ok()).flatten()
 }
 
-/// `1*9DIGIT` above 0. RFC 4865 section 4.
+/// `1*9DIGIT` above 0. RFC 4865 section 3.
 fn hold_for(value: &str) -> Option<Hold> {
     nine_digits(value).filter(|seconds| *seconds > 0).map(Hold::For)
 }
@@ -183,7 +183,7 @@ fn deliver_by(value: &str) -> Option<DeliverBy> {
     (mode == ByMode::Notify || seconds > 0).then_some(DeliverBy { seconds, mode, trace })
 }
 
-/// `[ "-" ] DIGIT`. RFC 6710 section 4.2 has no `-0`; it is 0 here.
+/// `[ "-" ] DIGIT`. RFC 6710 section 7 has no `-0`; it is 0 here.
 fn priority(value: &str) -> Option<i8> {
     let (negative, digit) = match value.strip_prefix('-') {
         Some(digit) => (true, digit),

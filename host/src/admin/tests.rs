@@ -42,6 +42,9 @@ impl Rules for House {
     fn place(&self, _: &Address) -> Result<Route, String> {
         Ok(Route::Relay)
     }
+    fn sent_as(&self, _: &Address) -> Option<Address> {
+        None
+    }
     fn chain(&self, _: &Address, _: &Route) -> Vec<Arc<dyn Plugin>> {
         vec![Fake::make(&Log::default(), "curious", &[Hook::Report], |_, _| Verdict::Proceed)]
     }

@@ -149,8 +149,8 @@ pub struct Recipient {
     pub notify: Option<Vec<String>>,
     /// The original recipient, with its type.
     pub orcpt: Option<String>,
-    /// In whose name it goes to another server, if not in the sender's.
-    pub sent_as: Option<String>,
+    /// It is a copy that is sent on to another server: in a name of ours, if there is one when it goes (`srs.domain`).
+    pub sent_on: bool,
     /// Changes of the header in this recipient's copy.
     pub edits: usize,
     /// Whoever is to be told that it is late has been.
@@ -216,7 +216,7 @@ impl Recipient {
                 named.into_iter().filter(|(_, wanted)| *wanted).map(|(name, _)| name.to_owned()).collect()
             }),
             orcpt: entry.orcpt.as_ref().map(|(kind, address)| format!("{kind};{address}")),
-            sent_as: entry.reverse_path.as_ref().map(ToString::to_string),
+            sent_on: entry.sent_on,
             edits: entry.edits.len(),
             late: detail.late,
             entry: Entry::new(detail.listed.clone(), on_hold),

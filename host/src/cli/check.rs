@@ -9,7 +9,7 @@ use crate::{
     },
     dkim::Signers,
     dns::Resolver,
-    policy::auth::Users,
+    policy::{auth::Users, srs::Srs},
     transport::{tls, trust::Roots},
 };
 
@@ -56,6 +56,9 @@ fn unreadable(config: &Config) -> Vec<String> {
     }
     // It asks nobody yet.
     if let Err(error) = Resolver::new(&config.dns) {
+        errors.push(error.to_string());
+    }
+    if let Err(error) = Srs::inspect(config) {
         errors.push(error.to_string());
     }
     for path in config.destinations.iter().filter_map(|one| one.password_file.as_ref()) {
@@ -406,6 +409,11 @@ mod tests {
         fs::write(folder.path().join("k"), pair.signing_key.serialize_pem()).unwrap();
         let shown = report(Some(&file)).unwrap();
         assert!(shown.contains(&format!("the certificate in {here}/c, for a.example, until ")), "{shown}");
+        fs::write(&file, format!("{good}[srs]\ndomain = \"a.example\"\nsecrets = \"s\"\n")).unwrap();
+        assert!(report(Some(&file)).is_ok() && !folder.path().join("s").exists(), "it will be made");
+        fs::write(folder.path().join("s"), "short\n").unwrap();
+        let error = report(Some(&file)).unwrap_err().join("\n");
+        assert!(error.starts_with("srs.secrets: ") && error.lines().count() == 1, "{error}");
         fs::write(&file, format!("nmae = \"x\"\n{good}[limit]\n")).unwrap();
         assert_eq!(
             report(Some(&file)).unwrap_err().join("\n"),

@@ -1,4 +1,7 @@
 //! Where operators reach the running server: `[admin]`.
+//!
+//! Owns the form of `admin.listen`, and that nobody but this machine can be let in by it. Refuses to listen. Fails with what is
+//! wrong and how to mend it.
 
 use std::path::Path;
 

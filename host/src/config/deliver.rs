@@ -1,11 +1,11 @@
 //! Where the mail of a domain's mailboxes ends: in Maildirs, or with a store of mailboxes that takes it by LMTP.
 //!
-//! Owns the form of `domain.deliver`, and what such a store is told of whom a message is for. Fails with what is wrong and how
-//! to mend it.
+//! Owns the form of `domain.deliver`, and what such a store is told of whom a message is for. Refuses to connect. Fails with what
+//! is wrong and how to mend it.
 
 use super::{
     Config, Domain, Endpoint, domain,
-    mailboxes::without_detail,
+    mailboxes::{names_a_host, without_detail},
     outbound::{NamedHost, named_host},
 };
 
@@ -53,13 +53,14 @@ impl Config {
     }
 
     /// Whom the server behind [`Config::lmtp`] is given a message for, as local part and domain: the canonical mailbox, with the
-    /// detail (RFC 5233) of the address that led to it. None: the mailbox is no longer configured, or is not delivered so.
+    /// detail (RFC 5233) of the address that led to it, unless that names another host, which the server might obey. None: the mailbox is no longer configured, or is not delivered so.
     #[must_use]
     pub fn lmtp_recipient(&self, mailbox: &str, local: &str, at: &str) -> Option<(String, String)> {
         let (target, name) = self.mailbox(mailbox)?;
         self.lmtp(&target.name)?;
         let given = domain::canonical(at).and_then(|at| self.domains.iter().find(|one| one.name == at));
         let detail = given.and_then(|given| given.detail(local)).filter(|_| !target.subaddress.is_empty());
+        let detail = detail.filter(|detail| !names_a_host(detail));
         let name = match detail {
             Some(detail) => format!("{name}{}{detail}", target.subaddress),
             None => name.to_owned(),
@@ -135,6 +136,10 @@ mod tests {
             ("anna@example.org", "abuse+x", "example.org", Some("anna+x@example.org")),
             ("anna@example.org", "whoever+x", "example.org", Some("anna@example.org")),
             ("anna@example.org", "anna+", "example.org", Some("anna+@example.org")),
+            ("anna@example.org", "anna+x%evil.example", "example.org", Some("anna@example.org")),
+            ("anna@example.org", "anna+evil.example!x", "example.org", Some("anna@example.org")),
+            ("anna@example.org", "abuse+x@evil.example", "example.org", Some("anna@example.org")),
+            ("anna@example.org", "anna+a b", "example.org", Some("anna+a b@example.org")),
             ("anna@example.org", "postmaster", "", Some("anna@example.org")),
             ("bert@minus.example", "bert-x", "minus.example", Some("bert-x@minus.example")),
             ("anna@example.org", "bert-x", "minus.example", Some("anna+x@example.org")),

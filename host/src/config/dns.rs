@@ -1,4 +1,6 @@
-//! Which name servers are asked, and how long.
+//! Which name servers are asked, and how long: `[dns]`.
+//!
+//! Owns the keys and their bounds. Refuses to ask, and to read the file with the keys. Fails with findings.
 
 use std::{net::SocketAddr, path::PathBuf};
 

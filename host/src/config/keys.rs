@@ -423,7 +423,7 @@ pub const TABLES: &[Table] = &[
             absent(
                 "trust-anchors",
                 r#""/etc/hermetic/private-root.key""#,
-                "A file of DNSKEY records, to begin with instead of the keys of the real root; or beside those, if none of them is for the root, so that a private domain can be signed. Read at the start.",
+                "A file of DNSKEY records, to begin with instead of the keys of the real root; or beside those, if none of them is for the root, so that a private domain can be signed. Keys that were revoked, or that `unbound` has marked as not valid, do not count. Read at the start.",
             ),
             key("timeout", "10", "Seconds for one question with all attempts."),
             key("cache", "10_000", "Answers that are kept for as long as they say, at most a day."),

@@ -192,7 +192,7 @@ pub fn without_detail<'a>(local: &'a str, mark: &str) -> &'a str {
 
 /// The routes of old mail systems inside a local part. RFC 5321 section 5.1 leaves them to the host that owns the
 /// domain; obeying them is how relays came to be open.
-fn names_a_host(local: &str) -> bool {
+pub(super) fn names_a_host(local: &str) -> bool {
     local.contains(['%', '!', '@'])
 }
 

@@ -47,7 +47,7 @@ impl Default for Outbound {
 }
 
 /// What protects mail on its way to a destination.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Security {
     /// What the destination publishes (DANE, MTA-STS), else TLS where it is offered.
@@ -66,7 +66,7 @@ pub enum Security {
 }
 
 /// Which protocol is spoken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "RFC 5321 and RFC 2033")]
 pub enum Protocol {
@@ -148,7 +148,7 @@ impl Destination {
 }
 
 /// A host that the operator named.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum NamedHost {
     /// A name and a port.
     Name(String, u16),
@@ -247,7 +247,21 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
             error("rate", problem);
         }
     }
+    let places = config.destinations.iter().enumerate();
+    found.extend(places.flat_map(|(index, one)| one.domains.iter().filter_map(move |name| idle(config, index, name))));
     found
+}
+
+/// Mail for a domain of ours goes where the domain says.
+fn idle(config: &Config, index: usize, name: &str) -> Option<Finding> {
+    let domain = config.domains.iter().find(|domain| domain.name == name)?;
+    let where_to = match config.lmtp(&domain.name) {
+        Some(host) => format!("its mail goes by LMTP to {host}, as `domain.deliver` says"),
+        None => "its mail stays here".into(),
+    };
+    let path = vec!["destination".into(), index.to_string(), "domains".into()];
+    let text = format!("{name} is a [[domain]] of ours and {where_to}; this [[destination]] has no effect on it");
+    Some(Finding { error: false, path, text })
 }
 
 #[cfg(test)]
@@ -306,6 +320,14 @@ mod tests {
             ("[[destination]]\ndomains = [\"*\"]\nrate = \"100\"", "is no rate"),
             ("[[destination]]\ndomains = [\"*\"]\ninitial-connections = 0", "0 connections take no mail away"),
             ("[[destination]]\ndomains = [\"*\"]\nmessages-per-connection = 0", "is no use"),
+            (
+                "[[destination]]\ndomains = [\"*\", \"a.example\"]\n[[domain]]\nname = \"a.example\"\nmailboxes = [\"*\"]\ndeliver = \"lmtp:[::1]:24\"",
+                "destination.domains: a.example is a [[domain]] of ours and its mail goes by LMTP to [::1]:24",
+            ),
+            (
+                "[[destination]]\ndomains = [\"a.example\"]\n[[domain]]\nname = \"a.example\"\nmailboxes = [\"*\"]",
+                "its mail stays here",
+            ),
             ("[outbound]\nport = 0", "outbound.port: 0 is too little"),
             ("[outbound]\nsource = [\"192.0.2.1\", \"192.0.2.2\"]", "two addresses of a family"),
         ] {

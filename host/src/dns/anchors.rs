@@ -1,7 +1,7 @@
 //! The keys with which the checking of signatures begins.
 //!
-//! Owns what an operator's file means beside the keys of the real root. Refuses to fetch or renew keys. Fails with what
-//! is wrong in the file.
+//! Owns what an operator's file means beside the keys of the real root, and which of its keys count where whoever renews them
+//! (RFC 5011) has noted what is known of each. Refuses to fetch or renew keys. Fails with what is wrong in the file.
 
 use std::{fs, path::Path};
 
@@ -21,9 +21,13 @@ pub(super) fn read(file: &Path) -> Result<TrustAnchors, String> {
 fn parse(text: &str) -> Result<TrustAnchors, String> {
     let form = "write DNSKEY records, such as `example.org. IN DNSKEY 257 3 13 mdsswUyr3DPW...`";
     // The parser says nothing of a file without records, nor of which line it does not like.
-    let lines = || text.lines().map(|line| line.split(';').next().unwrap_or_default()).filter(|l| !l.trim().is_empty());
-    if lines().next().is_none() {
-        return Err(format!("there is no key; {form}"));
+    let record = |line| str::split(line, ';').next().unwrap_or_default();
+    let all = || text.lines().filter(|line| !record(line).trim().is_empty());
+    let lines = || all().filter(|line| counts(line)).map(record);
+    match (all().next(), lines().next()) {
+        (None, _) => return Err(format!("there is no key; {form}")),
+        (_, None) => return Err("all keys are revoked, removed or not valid yet; put one there that counts".into()),
+        _ => {}
     }
     let whole = lines().collect::<Vec<_>>().join("\n") + "\n";
     let mut anchors: TrustAnchors = whole.parse().map_err(|error| format!("{error}; {form}"))?;
@@ -36,6 +40,20 @@ fn parse(text: &str) -> Result<TrustAnchors, String> {
     Ok(anchors)
 }
 
+/// The bit of a key that was taken back by its owner (RFC 5011 section 3).
+const REVOKED: u16 = 0x80;
+
+/// A key is trusted unless it was taken back, or `unbound` has noted behind it that it is not valid: of the states of RFC 5011
+/// section 4.2 (in its file 0: start, 1: add pending, 2: valid, 3: missing, 4: revoked, 5: removed) those who are valid count,
+/// and those who only were not seen of late.
+fn counts(line: &str) -> bool {
+    let (record, comment) = line.split_once(';').unwrap_or((line, ""));
+    let state = comment.split_once("state=").and_then(|(_, rest)| rest.trim_start().chars().next());
+    let mut words = record.split_ascii_whitespace().skip_while(|word| !word.eq_ignore_ascii_case("DNSKEY")).skip(1);
+    let flags = words.next().and_then(|flags| flags.parse::<u16>().ok()).unwrap_or_default();
+    state.is_none_or(|state| matches!(state, '2' | '3')) && flags & REVOKED == 0
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
@@ -43,6 +61,11 @@ mod tests {
 
     const KEY: &str =
         "257 3 13 mdsswUyr3DPW132mOi8V9xESWE8jTo0dxCjjnopKl+GqJxpVXckHAeF+KkxLbxILfDLUT0rAK9iUzy1L53eKGQ==";
+
+    /// Another one for each number.
+    fn key(number: u8) -> String {
+        KEY.replacen("mdss", &format!("mds{number}"), 1)
+    }
 
     #[test]
     fn what_a_file_means() {
@@ -54,6 +77,15 @@ mod tests {
                 ),
                 Ok(1),
             ),
+            (
+                [0, 1, 2, 3, 4, 5]
+                    .map(|state| format!(". IN DNSKEY {} ;{{id = 1}} ;;state={state} [ X ]\n", key(state)))
+                    .concat(),
+                Ok(2),
+            ),
+            (format!(". IN DNSKEY {KEY} ;;state=1 [ ADDPEND ]\n"), Err("revoked, removed or not valid yet")),
+            (format!(". IN DNSKEY {}\n", KEY.replace("257", "385")), Err("revoked, removed or not valid yet")),
+            (format!(". IN DNSKEY {}\n. IN DNSKEY {}\n", KEY.replace("257", "385"), key(7)), Ok(1)),
             (format!("example.org. IN DNSKEY {KEY}"), Ok(2)),
             (format!("example.org. 3600 IN DNSKEY {KEY}\n\n. IN DNSKEY {KEY}\n"), Ok(1)),
             ("; nothing\n\n".into(), Err("there is no key")),

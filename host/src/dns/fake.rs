@@ -273,6 +273,11 @@ impl Server {
         Resolver::new(&self.config()).expect("a resolver")
     }
 
+    /// Looking at signatures, from this key of the root on.
+    pub(crate) fn checking(&self, anchors: TrustAnchors) -> Resolver {
+        Resolver::trusting(&Dns { dnssec: true, ..self.config() }, Some(anchors), None).expect("a resolver")
+    }
+
     pub(crate) fn config(&self) -> Dns {
         Dns { servers: vec![self.address], dnssec: false, timeout: 2, ..Dns::default() }
     }

@@ -220,6 +220,17 @@ impl Resolver {
         }
     }
 
+    /// CNAME: what the name stands for, one step further.
+    ///
+    /// # Errors
+    /// [`NoAnswer`]; that there is nothing where the name is no alias.
+    pub async fn alias(&self, name: &str) -> Result<Answer<String>, NoAnswer> {
+        Ok(self.ask(parse(name)?, RecordType::CNAME).await?.typed(|data| match data {
+            RData::CNAME(target) => Some(answer::text(&target.0)),
+            _ => None,
+        }))
+    }
+
     /// TXT, the strings of each record joined.
     ///
     /// # Errors

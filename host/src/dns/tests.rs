@@ -41,6 +41,8 @@ async fn answers_of_every_kind() {
     assert_eq!(resolver.addresses("münchen.example").await.unwrap().name, "xn--mnchen-3ya.example");
     let alias = resolver.addresses("www.example").await.unwrap();
     assert_eq!((&*alias.name, &*alias.records), ("mx.example.org", &both[..]));
+    assert_eq!(resolver.alias("www.example").await.unwrap().records, ["mx.example.org"]);
+    assert_eq!(resolver.alias("mx.example.org").await, Err(NoAnswer::NotFound { exists: true, secure: false }));
     assert_eq!(resolver.txt("text.example").await.unwrap().records, [b"one and two"]);
     assert_eq!(resolver.ptr(both[0]).await.unwrap().records, ["mx.example.org"]);
     assert_eq!(resolver.ptr("::ffff:192.0.2.1".parse().unwrap()).await.unwrap().records, ["mx.example.org"]);
@@ -115,8 +117,7 @@ async fn signatures_are_checked_from_the_root_on() {
         .alias("out.example", "host.open")
         .signed();
     let server = Server::start(zone).await;
-    let config = Dns { dnssec: true, ..server.config() };
-    let resolver = Resolver::trusting(&config, Some(anchors), None).unwrap();
+    let resolver = server.checking(anchors);
     let secure = |name: &'static str| {
         let resolver = resolver.clone();
         async move { resolver.mx(name).await.map(|answer| answer.secure) }
@@ -129,6 +130,7 @@ async fn signatures_are_checked_from_the_root_on() {
     assert_eq!(secure("nobody.example").await, Err(NoAnswer::NotFound { exists: false, secure: true }));
     assert_eq!(secure("four.example").await, Err(NoAnswer::NotFound { exists: true, secure: true }));
     assert_eq!(secure("nobody.open").await, Err(NoAnswer::NotFound { exists: false, secure: false }));
+    assert!(resolver.alias("out.example").await.unwrap().secure, "its first step is signed");
     assert!(resolver.addresses("www.example").await.unwrap().secure);
     assert!(resolver.tlsa("_25._tcp.mx.example.org").await.unwrap().secure);
     server.asked();
@@ -136,6 +138,5 @@ async fn signatures_are_checked_from_the_root_on() {
     assert!(server.asked().is_empty(), "what is not there is remembered with its proof");
     // Keys of somebody else.
     let (_, others) = Zone::default().signed();
-    let resolver = Resolver::trusting(&config, Some(others), None).unwrap();
-    assert_eq!(resolver.mx("example.org").await, Err(NoAnswer::Bogus));
+    assert_eq!(server.checking(others).mx("example.org").await, Err(NoAnswer::Bogus));
 }

@@ -118,9 +118,9 @@ fn is_name(text: &str) -> bool {
         && text.bytes().all(|octet| octet.is_ascii_alphanumeric() || b".-_:[]".contains(&octet))
 }
 
-/// An address for people and for `To`.
+/// An address for people and for `To`: its domain with U-labels or A-labels, as it came, so that people know it again.
 pub(super) fn shown(address: &Address, utf8: bool) -> String {
-    words(&address.to_string(), utf8)
+    words(&plain(address, utf8), utf8)
 }
 
 /// An address: RFC 6533 section 3 writes what is not ASCII, where only ASCII may be, as `\x{E4}`. One that is longer than any

@@ -138,7 +138,7 @@ impl Notice<'_> {
             received_at: self.now,
             size: message.len() as u64,
             eight_bit,
-            // RFC 6710 section 4.4: what is told of a message is as urgent as the message.
+            // RFC 6710 section 4.6: what is told of a message is as urgent as the message.
             wishes: Wishes { priority: self.envelope.wishes.priority, ..Wishes::default() },
             ..Envelope::default()
         }

@@ -192,6 +192,7 @@ fn international() {
     assert_eq!(found.field("Final-Recipient"), Some("utf-8;jürgen+x@münchen.test"));
     assert_eq!(found.field("Original-Recipient"), Some("utf-8;jürgen@münchen.test"));
     assert_eq!(found.field("Diagnostic-Code"), Some("x-hermetic; kein Postfach für jürgen"));
+    assert!(found.words.contains("jürgen+x@münchen.test"), "as it came: {}", found.words);
     assert!(with.envelope(&with.message()).smtputf8 && with.envelope(&with.message()).eight_bit);
     let late = [told(&entry, Action::Delayed(1_700_400_000_000))];
     assert_eq!(read(&notice(&envelope, &late).message()).types[2], "message/global-headers");
@@ -210,6 +211,7 @@ fn international() {
     let entry = NewEntry { recipient: address("a b", "münchen.test"), ..self::entry() };
     let found = read(&notice(&envelope, &[told(&entry, Action::Failed)]).message());
     assert_eq!(found.field("Final-Recipient"), Some("rfc822;\"a b\"@xn--mnchen-3ya.test"));
+    assert!(found.words.contains("\"a b\"@xn--mnchen-3ya.test"), "{}", found.words);
 }
 
 #[test]

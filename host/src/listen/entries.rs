@@ -26,8 +26,6 @@ pub(super) struct Terms {
     pub(super) known_sender: bool,
     /// The client had one reply for all of them, and it was positive.
     pub(super) one_reply: bool,
-    /// In whose name the message is sent on to other servers, if not in its sender's.
-    pub(super) sent_as: Option<Address>,
 }
 
 /// What becomes of a recipient that could not be answered by itself.
@@ -123,7 +121,7 @@ pub(super) fn entries(
             orcpt: recipient.orcpt.as_ref().map(|orcpt| (orcpt.address_type.clone(), orcpt.address.clone())),
             held: None,
             route: route.clone(),
-            reverse_path: None,
+            sent_on: false,
             edits: Vec::new(),
             pending: Pending::Nothing,
             recipient: recipient_address(recipient),
@@ -211,7 +209,7 @@ fn sent_on(entry: &NewEntry, copy: &Copy, by: &str, terms: &Terms, all: &mut Vec
     let for_them = |recipient: &Address, route: &Route| NewEntry {
         recipient: recipient.clone(),
         route: route.clone(),
-        reverse_path: terms.sent_as.clone().filter(|_| *route == Route::Relay),
+        sent_on: *route == Route::Relay,
         held: None,
         ..entry.clone()
     };
@@ -285,7 +283,7 @@ mod tests {
     use crate::engine::types::{ForwardPath, HostName, Mailbox, Notify};
 
     fn terms(one_reply: bool, known_sender: bool) -> Terms {
-        Terms { transaction: "s.1".into(), known_sender, one_reply, sent_as: None }
+        Terms { transaction: "s.1".into(), known_sender, one_reply }
     }
 
     fn recipient(local: &str, domain: &str, notify: Option<Notify>) -> Recipient {
@@ -497,12 +495,9 @@ mod tests {
                 ..Outcome::default()
             };
             let here = Route::Local("anna@example.test".into());
-            let sent_as = Address { local: "SRS0=x".into(), domain: "example.test".into() };
-            let terms = Terms { sent_as: Some(sent_as.clone()), ..terms(false, true) };
-            let found = entries(&[recipient("anna", "example.test", asked)], &[here], &[outcome], &terms);
+            let found = entries(&[recipient("anna", "example.test", asked)], &[here], &[outcome], &terms(false, true));
             for entry in &found {
-                let relayed = entry.route == Route::Relay;
-                assert_eq!(entry.reverse_path, relayed.then(|| sent_as.clone()), "{}", entry.recipient);
+                assert_eq!(entry.sent_on, entry.route == Route::Relay, "{}", entry.recipient);
             }
             let shown: Vec<String> = found
                 .iter()

@@ -26,6 +26,10 @@ impl Rules for Shared {
         self.current.load().policy.place(&address.to_string()).map(|(_, route)| route)
     }
 
+    fn sent_as(&self, sender: &Address) -> Option<Address> {
+        self.current.load().policy.sent_as(sender, now())
+    }
+
     fn chain(&self, recipient: &Address, route: &Route) -> Vec<Arc<dyn Plugin>> {
         let current = self.current.load();
         current.chains.as_ref().map(|chains| chains.plugins(recipient, route)).unwrap_or_default()
@@ -50,8 +54,7 @@ impl Rules for Shared {
         let fate = outcome.fate();
         let envelope = &lease.envelope;
         let known_sender = envelope.identity.is_some() && envelope.reverse_path.is_some();
-        let sent_as = envelope.reverse_path.as_ref().and_then(|sender| current.policy.sent_as(sender, now()));
-        let terms = Terms { transaction: transaction.clone(), known_sender, one_reply: true, sent_as };
+        let terms = Terms { transaction: transaction.clone(), known_sender, one_reply: true };
         let becomes = match &fate {
             Fate::Deferred(..) => Err(fate.describe()),
             _ => Ok(judged_again(entry, &outcome, &terms)),

@@ -89,12 +89,7 @@ impl Transaction {
         }
         let refused = refused.iter().map(|(recipient, outcome)| (*recipient, outcome));
         // At RCPT each recipient hears of its own fate.
-        let terms = Terms {
-            transaction: judging.transaction().to_owned(),
-            known_sender: false,
-            one_reply: false,
-            sent_as: None,
-        };
+        let terms = Terms { transaction: judging.transaction().to_owned(), known_sender: false, one_reply: false };
         if let Some(verdicts) = verdicts(&terms, None, refused, now()) {
             store.record(verdicts);
         }
@@ -176,7 +171,7 @@ impl Transaction {
         let prefix = policy.message(facts, &self.sender, &id, &self.recipients, incoming.header(), message, now)?;
         let mut outcomes = Vec::new();
         let known_sender = facts.identity.is_some() && self.sender.mailbox.is_some();
-        let mut terms = Terms { transaction: String::new(), known_sender, one_reply: false, sent_as: None };
+        let mut terms = Terms { transaction: String::new(), known_sender, one_reply: false };
         if let Some(judging) = self.judging {
             terms.transaction = judging.transaction().to_owned();
             // Until the plugins are done.
@@ -194,9 +189,6 @@ impl Transaction {
             let each = facts.listener.kind == Kind::Lmtp || self.sender.parameters.prdr;
             let fates: Vec<Fate> = outcomes.iter().map(Outcome::fate).collect();
             terms.one_reply = !each && mixed(&fates);
-            if outcomes.iter().any(|outcome| !outcome.copies.is_empty()) {
-                terms.sent_as = self.sender.mailbox.as_ref().and_then(|sender| policy.sent_as(&address(sender), now));
-            }
         }
         let refusals = outcomes.iter().map(|outcome| outcome.fate().refusal()).collect();
         let entries = entries(&self.recipients, &self.routes, &outcomes, &terms);

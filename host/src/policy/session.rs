@@ -88,7 +88,7 @@ fn milliseconds(seconds: u64) -> u64 {
     seconds.saturating_mul(1000)
 }
 
-/// The priority that this client's mail gets where it asks for this one. RFC 6710 section 5: only from those that are
+/// The priority that this client's mail gets where it asks for this one. RFC 6710 section 4.1: only from those that are
 /// trusted with it, and lowering never hurts anybody.
 pub(super) fn priority(config: &Config, facts: &SessionFacts, asked: i8) -> i8 {
     let trusted = || {

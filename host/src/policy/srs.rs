@@ -16,7 +16,10 @@
 //! the letters of Base32 (RFC 4648 section 6), and all that is hashed is in small letters: servers on the way may change
 //! the case of a local part.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use hmac::{Hmac, Mac as _};
@@ -102,9 +105,19 @@ impl Srs {
     /// [`SrsError`].
     pub fn load(config: &Config) -> Result<Option<Self>, SrsError> {
         let Some(domain) = &config.srs.domain else { return Ok(None) };
-        let path = config.srs.secrets.clone().unwrap_or_else(|| config.data.join("srs.secrets"));
-        let secrets = secrets(&path)?;
+        let secrets = secrets(&file(config))?;
         Ok(Some(Self { domain: domain.clone(), only_bounces: config.srs.only_bounces, secrets }))
+    }
+
+    /// The secrets can be used, or will be made.
+    ///
+    /// # Errors
+    /// [`SrsError`].
+    pub fn inspect(config: &Config) -> Result<(), SrsError> {
+        match config.srs.domain {
+            Some(_) if file(config).exists() => secrets(&file(config)).map(drop),
+            _ => Ok(()),
+        }
     }
 
     /// Only what is from nobody may go back.
@@ -236,6 +249,11 @@ fn number(stamp: &str) -> Option<u64> {
         [high, low] => u64::try_from(digit(high)? * 32 + digit(low)?).ok(),
         _ => None,
     }
+}
+
+/// Where they are.
+fn file(config: &Config) -> PathBuf {
+    config.srs.secrets.clone().unwrap_or_else(|| config.data.join("srs.secrets"))
 }
 
 /// Those in the file, one a line; comments begin with `#`.
@@ -383,6 +401,7 @@ mod tests {
         let mut config = Config { data: folder.path().to_owned(), ..Config::default() };
         assert!(Srs::load(&config).unwrap().is_none());
         config.srs.domain = Some("us.test".into());
+        assert!(Srs::inspect(&config).is_ok() && !folder.path().join("srs.secrets").exists(), "looking makes nothing");
         let first = Srs::load(&config).unwrap().unwrap();
         let path = folder.path().join("srs.secrets");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -398,6 +417,7 @@ mod tests {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             let error = Srs::load(&config).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
+            assert_eq!(Srs::inspect(&config).unwrap_err().to_string(), error);
         }
     }
 

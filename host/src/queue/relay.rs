@@ -53,7 +53,7 @@ pub(super) struct Shipment {
 
 /// Who travels with whom.
 pub(super) fn shipments(leases: Vec<Lease>) -> Vec<Shipment> {
-    type Key = (MessageId, bool, String, Vec<Edit>, Option<Address>);
+    type Key = (MessageId, bool, String, Vec<Edit>, bool);
     let mut places: HashMap<Key, usize> = HashMap::new();
     let mut shipments: Vec<Shipment> = Vec::new();
     for lease in leases {
@@ -63,7 +63,7 @@ pub(super) fn shipments(leases: Vec<Lease>) -> Vec<Shipment> {
             Route::Local(mailbox) => (true, domain::of_address(mailbox).unwrap_or(given).to_owned()),
         };
         let entry = &lease.recipient;
-        let key = (lease.entry.message, local, domain.clone(), entry.edits.clone(), entry.reverse_path.clone());
+        let key = (lease.entry.message, local, domain.clone(), entry.edits.clone(), entry.sent_on);
         let place = *places.entry(key).or_insert(shipments.len());
         match shipments.get_mut(place) {
             Some(shipment) => shipment.leases.push(lease),
@@ -135,7 +135,10 @@ impl Shipment {
         let ends = match shared.store.body(first.entry.message).await {
             Ok(body) => {
                 let leases = self.leases.iter().map(|lease| addressed(config, lease)).collect();
-                let shipment = courier::Shipment { leases, body: Arc::new(body) };
+                // Made now, for it counts only so long, and mail may have waited.
+                let sender = first.envelope.reverse_path.as_ref().filter(|_| first.recipient.sent_on && !self.local);
+                let sent_as = sender.and_then(|sender| shared.rules.sent_as(sender));
+                let shipment = courier::Shipment { leases, body: Arc::new(body), sent_as };
                 let (sent, health) = courier.send(config, &shipment).await;
                 turn.ended(health);
                 sent.into_iter().map(|sent| end(sent, self.local)).collect()

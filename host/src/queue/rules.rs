@@ -17,6 +17,9 @@ pub trait Rules: Send + Sync + 'static {
     /// Where mail to this address goes. Fails with why it goes nowhere.
     fn place(&self, address: &Address) -> Result<Route, String>;
 
+    /// In whose name mail of this sender is sent on to another server now; None: in its own.
+    fn sent_as(&self, sender: &Address) -> Option<Address>;
+
     /// A recipient's plugins, in their order.
     fn chain(&self, recipient: &Address, route: &Route) -> Vec<Arc<dyn Plugin>>;
 

@@ -5,8 +5,16 @@
 mod notices;
 mod operators;
 mod plugins;
+mod sent_on;
 
-use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::Path, time::Instant};
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Instant,
+};
 
 use tokio::sync::watch;
 
@@ -27,6 +35,8 @@ type Judge = Box<dyn Fn(&Lease, Message) -> Result<Vec<NewEntry>, String> + Send
 pub(super) struct House {
     chain: Vec<Arc<dyn Plugin>>,
     judge: Option<Judge>,
+    /// Names in which mail was sent on.
+    named: AtomicUsize,
 }
 
 #[async_trait::async_trait]
@@ -37,6 +47,10 @@ impl Rules for House {
             "example.test" => Ok(Route::Local(address.to_string())),
             _ => Ok(Route::Relay),
         }
+    }
+    fn sent_as(&self, sender: &Address) -> Option<Address> {
+        let number = self.named.fetch_add(1, Ordering::Relaxed);
+        Some(Address { local: format!("{}-{number}", sender.local), domain: "us.test".into() })
     }
     fn chain(&self, recipient: &Address, _: &Route) -> Vec<Arc<dyn Plugin>> {
         if recipient.local.starts_with("p-") { self.chain.clone() } else { Vec::new() }

@@ -162,7 +162,7 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// When it was accepted, or is to be released: all other times are counted from here (RFC 4865 section 4).
+    /// When it was accepted, or is to be released: all other times are counted from here (RFC 4865).
     #[must_use]
     pub fn begins(&self) -> Timestamp {
         match self.wishes.hold {
@@ -212,9 +212,10 @@ pub struct NewEntry {
     pub orcpt: Option<(String, String)>,
     /// Where to.
     pub route: Route,
-    /// In whose name it goes to another server, instead of the envelope's. Notices of ours go to that one.
+    /// It is a copy that is sent on to another server: in a name of ours, if there is one when it goes (`srs.domain`). Notices
+    /// of ours go to the envelope's.
     #[serde(default)]
-    pub reverse_path: Option<Address>,
+    pub sent_on: bool,
     /// Held from the start, with the reason; never claimed until released.
     pub held: Option<String>,
     /// Changes of the header in this recipient's copy alone, in their order.
@@ -282,7 +283,7 @@ impl NewEntry {
             notify: None,
             orcpt: None,
             route,
-            reverse_path: None,
+            sent_on: false,
             held: None,
             edits: Vec::new(),
             pending: Pending::Nothing,

@@ -1,7 +1,8 @@
 //! Unix sockets that listen, and their names in the file system.
 //!
 //! Owns what to do with a name that is taken already, and that ours goes with us. Refuses to know who may connect but for the
-//! file's mode.
+//! file's mode. Fails with [`UnixError`]; what is no
+//! socket whose server died is left alone.
 
 use std::{
     fs, io,

@@ -37,6 +37,8 @@ pub(crate) enum Tlsa {
 pub(crate) enum Way {
     /// `mx1.DOMAIN`, `mx2.DOMAIN`, in order.
     Exchangers,
+    /// The same, and each of them is an alias (CNAME) of `host1.DOMAIN`, `host2.DOMAIN`, whose certificates the DNS speaks of.
+    Aliases,
     /// Its own address (RFC 5321 section 5.1).
     Address,
     /// It takes no mail (RFC 7505).
@@ -111,6 +113,8 @@ pub(crate) const CASES: &[Case] = &[
     case("refusing.secure", &[(Refusing, Key)], Waits("mx1.refusing.secure: DANE asks for TLS: the peer refuses: 454")),
     case("forged-tlsa.secure", &[(Postfix, Forged)], Waits("DANE: the TLSA records of mx1.forged-tlsa.secure: the answer is not signed as it should be (DNSSEC)")),
     by("direct.secure", Way::Address, &[(Postfix, Key)], Sealed(Postfix)),
+    by("alias.secure", Way::Aliases, &[(Postfix, Authority)], Sealed(Postfix)),
+    by("alias-stripped.secure", Way::Aliases, &[(Stripped, Key)], Waits("mx1.alias-stripped.secure: DANE asks for TLS: STARTTLS is not offered")),
     by("direct-wrong.secure", Way::Address, &[(Postfix, Wrong)], Waits("direct-wrong.secure: DANE: no TLSA record fits")),
     // Neither, or what does not count.
     case("open.secure", &[(Stranger, Nothing)], Sealed(Stranger)),

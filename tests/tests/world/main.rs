@@ -9,6 +9,7 @@ mod cases;
 mod dkim;
 mod lmtp;
 mod peers;
+mod require_tls;
 
 use std::{
     fs::{self, Permissions},

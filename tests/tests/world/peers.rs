@@ -45,6 +45,7 @@ fn behind(peer: Peer) -> Peer {
 fn names(case: &Case) -> Vec<String> {
     match case.way {
         Way::Exchangers => (1..=case.hosts.len()).map(|number| format!("mx{number}.{}", case.domain)).collect(),
+        Way::Aliases => (1..=case.hosts.len()).map(|number| format!("host{number}.{}", case.domain)).collect(),
         Way::Address => vec![case.domain.to_owned()],
         Way::NullMx | Way::Nowhere => Vec::new(),
     }
@@ -82,6 +83,10 @@ fn zones(port: u16, authority: &Authority, identities: &HashMap<Peer, Identity>)
         for (number, (name, (peer, tlsa))) in names(case).into_iter().zip(case.hosts).enumerate() {
             if case.way == Way::Exchangers {
                 let _ = writeln!(text, "{domain}. IN MX {} {name}.", 10 + number);
+            }
+            if case.way == Way::Aliases {
+                let alias = format!("mx{}.{domain}.", number + 1);
+                let _ = writeln!(text, "{domain}. IN MX {} {alias}\n{alias} IN CNAME {name}.", 10 + number);
             }
             let _ = writeln!(text, "{name}. IN A {}", at(place(*peer), port).ip());
             let identity = &identities[&behind(*peer)];

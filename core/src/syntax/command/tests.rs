@@ -233,7 +233,7 @@ fn mail_parameters() {
     }
 }
 
-/// RFC 4865 section 4, RFC 2852 section 4, RFC 6710 section 4.
+/// RFC 4865 section 3, RFC 2852 section 4, RFC 6710 section 7.
 #[test]
 fn when_mail_is_to_go() {
     let none = MailParameters::default;

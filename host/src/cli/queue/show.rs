@@ -73,7 +73,9 @@ fn print_recipient(out: &mut dyn Write, recipient: &Recipient) -> io::Result<()>
         more.push(format!("notify {wanted}"));
     }
     more.extend(recipient.orcpt.iter().map(|orcpt| format!("originally {}", safe(orcpt))));
-    more.extend(recipient.sent_as.iter().map(|name| format!("sent as {name}")));
+    if recipient.sent_on {
+        more.push("sent on by a plugin".into());
+    }
     if recipient.edits > 0 {
         more.push(format!("header changed in {} places", recipient.edits));
     }

@@ -3,11 +3,7 @@
 //! Owns what a failure means for those who have no outcome yet, and what is noted on the way. Refuses to know SMTP, and how
 //! outcomes are shown.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use super::super::reach::Means;
 use super::{
@@ -214,19 +210,19 @@ impl Job<'_> {
         policy: Option<&Policy>,
         notes: &Notes,
     ) -> Result<Conversation, Trouble> {
-        let (whereabouts, address_secure) = match endpoint {
-            Some(Endpoint::Unix(path)) => (Whereabouts::Unix(path.clone()), true),
-            Some(Endpoint::Tcp(address)) => (Whereabouts::Tcp(vec![*address]), true),
+        let (whereabouts, expanded, address_secure) = match endpoint {
+            Some(Endpoint::Unix(path)) => (Whereabouts::Unix(path.clone()), host.name.clone(), true),
+            Some(Endpoint::Tcp(address)) => (Whereabouts::Tcp(vec![*address]), host.name.clone(), true),
             None => {
-                let found: Result<(Vec<SocketAddr>, bool), Unroutable> =
-                    addresses(&self.means.resolver, host, &Own::default()).await;
-                let (found, secure) = found.map_err(|error| unroutable(&error))?;
-                (Whereabouts::Tcp(found), secure)
+                let found = addresses(&self.means.resolver, host, &Own::default()).await;
+                let found = found.map_err(|error| unroutable(&error))?;
+                (Whereabouts::Tcp(found.addresses), found.name, found.secure)
             }
         };
         let subject = Subject {
             domain: if group.domain.is_empty() { &host.name } else { &group.domain },
             host: &host.name,
+            expanded: &expanded,
             port: host.port,
             host_secure: host.secure,
             address_secure,

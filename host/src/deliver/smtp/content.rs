@@ -123,7 +123,7 @@ impl Outgoing {
         self.head.len() as u64 + self.stored()
     }
 
-    /// It says `TLS-Required: No` (RFC 8689 section 5).
+    /// It says `TLS-Required: No` (RFC 8689 section 3).
     #[must_use]
     pub fn tls_optional(&self) -> bool {
         self.tls_optional
@@ -224,7 +224,7 @@ impl Outgoing {
     }
 }
 
-/// RFC 8689 section 5: exactly one field counts.
+/// RFC 8689 section 3: exactly one field counts.
 fn says_tls_optional(top: &[u8]) -> bool {
     let Some(parsed) = MessageParser::new().parse_headers(top) else { return false };
     let is_it = |field: &&mail_parser::Header<'_>| field.name().eq_ignore_ascii_case("TLS-Required");

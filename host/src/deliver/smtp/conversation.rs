@@ -267,7 +267,7 @@ impl Conversation {
         let Some(wire) = self.wire.take() else {
             return Err(HandshakeError::Lost(io::ErrorKind::NotConnected.into()).into());
         };
-        let shaking = handshake(wire, secrets.name, secrets.trust, secrets.roots);
+        let shaking = handshake(wire, secrets.trust.server_name(secrets.name), secrets.trust, secrets.roots);
         let late = || HandshakeError::Lost(io::Error::new(io::ErrorKind::TimedOut, "no answer in time"));
         let stream = timeout(secrets.limit, shaking).await.map_err(|_| late())??;
         let agreed = agreed(&stream);

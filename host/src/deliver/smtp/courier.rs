@@ -17,13 +17,19 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{content::Outgoing, conversation::Conversation, delivery::Delivery, plan::Plan, sts::Policies};
+use super::{
+    content::Outgoing,
+    conversation::Conversation,
+    delivery::Delivery,
+    plan::{Link, Plan, Target},
+    sts::{Policies, Policy},
+};
 use crate::{
     config::{Config, domain},
     dkim::Signers,
     dns::Resolver,
     engine::client::{ClientEngine, Reply},
-    store::{Body, Lease},
+    store::{Address, Body, Lease},
     tlsrpt::Counts,
     transport::{http::Client, trust::Roots},
 };
@@ -49,6 +55,8 @@ pub struct Shipment {
     pub leases: Vec<Lease>,
     /// The message.
     pub body: Arc<Body>,
+    /// In whose name it goes, if not in the sender's.
+    pub sent_as: Option<Address>,
 }
 
 /// What became of a recipient.
@@ -119,20 +127,44 @@ impl Said {
     }
 }
 
+/// KiB for messages that were re-encoded and are being sent, of all deliveries: a few of the largest ([`super::reencode::MOST`], which
+/// become three times as large at most and a little), or hundreds of usual ones.
+const ROOM: u32 = 128 << 10;
+
 /// Takes mail to other servers.
 pub struct Courier {
     pub(super) engine: Arc<dyn ClientEngine>,
     pub(super) resolver: Resolver,
     pub(super) policies: Policies,
-    means: ArcSwap<Means>,
+    means: ArcSwap<InForce>,
     all: Arc<Semaphore>,
     /// One message is re-encoded at a time.
     pub(super) converting: Semaphore,
+    /// KiB for messages that were re-encoded, until they are sent.
+    room: Arc<Semaphore>,
     destinations: Mutex<HashMap<String, Weak<Semaphore>>>,
-    kept: Arc<Mutex<HashMap<String, Vec<Numbered>>>>,
+    kept: Arc<Mutex<HashMap<Key, Vec<Numbered>>>>,
+    /// Counts what is kept, and the means that were in force.
     number: AtomicU64,
     /// Who counts how TLS went.
     counts: OnceLock<Arc<Counts>>,
+}
+
+/// The means that count now.
+pub(super) struct InForce {
+    pub(super) number: u64,
+    pub(super) means: Means,
+}
+
+/// All that a connection was made under. A message for which any of it is different does not get that connection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) link: Link,
+    pub(super) policy: Option<Policy>,
+    pub(super) require_tls: bool,
+    pub(super) tls_optional: bool,
+    /// [`InForce::number`].
+    pub(super) means: u64,
 }
 
 /// One that is kept, with what it is found by when its time is over.
@@ -144,7 +176,7 @@ struct Numbered {
 /// A session and what is to be known of it.
 pub(super) struct Kept {
     pub(super) conversation: Conversation,
-    pub(super) host: String,
+    pub(super) target: Target,
     /// Messages that it has carried.
     pub(super) messages: usize,
 }
@@ -158,12 +190,13 @@ impl Courier {
             engine,
             resolver,
             policies: Policies::new(config.data.join("mta-sts"), config.outbound.https_port),
-            means: ArcSwap::from_pointee(means),
+            means: ArcSwap::from_pointee(InForce { number: 0, means }),
             all,
             converting: Semaphore::new(1),
+            room: Arc::new(Semaphore::new(ROOM as usize)),
             destinations: Mutex::default(),
             kept: Arc::default(),
-            number: AtomicU64::new(0),
+            number: AtomicU64::new(1),
             counts: OnceLock::new(),
         })
     }
@@ -187,12 +220,13 @@ impl Courier {
     /// Who sends HTTP requests now.
     #[must_use]
     pub fn client(&self) -> Client {
-        self.means.load().client.clone()
+        self.means.load().means.client.clone()
     }
 
     /// Other keys and roots count from now on.
     pub fn become_these(&self, means: Means) {
-        self.means.store(Arc::new(means));
+        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        self.means.store(Arc::new(InForce { number, means }));
     }
 
     /// What became of each recipient, in their order; and how the destination is.
@@ -207,7 +241,7 @@ impl Courier {
         let plan = Plan::new(config, &domain);
         let means = self.means.load_full();
         let size = first.envelope.size;
-        let signers = if plan.local { Signers::default() } else { means.signers.clone() };
+        let signers = if plan.local { Signers::default() } else { means.means.signers.clone() };
         let message = match Outgoing::new(&shipment.body, size, &first.recipient.edits, &signers) {
             Ok(message) => message,
             Err(error) => return all(unreadable(&error)),
@@ -218,7 +252,7 @@ impl Courier {
         };
         let _slot = self.slot(&plan).await;
         let policy = if plan.asks_for_policy() {
-            self.policies.of(&self.resolver, &means.client, &plan.domain).await
+            self.policies.of(&self.resolver, &means.means.client, &plan.domain).await
         } else {
             None
         };
@@ -243,14 +277,28 @@ impl Courier {
         (destination.acquire_owned().await.ok(), Arc::clone(&self.all).acquire_owned().await.ok())
     }
 
-    /// A connection that was kept, if there is one.
-    pub(super) fn again(&self, key: &str) -> Option<Kept> {
+    /// Waits for room for a message of so many octets, beside those of others.
+    pub(super) async fn room(&self, octets: u64) -> Option<OwnedSemaphorePermit> {
+        let wanted = u32::try_from(octets.div_ceil(1024)).unwrap_or(ROOM).min(ROOM);
+        // Never closed, so never refused.
+        Arc::clone(&self.room).acquire_many_owned(wanted).await.ok()
+    }
+
+    /// Smaller than that of any connection that will be kept.
+    pub(super) fn next_number(&self) -> u64 {
+        self.number.load(Ordering::Relaxed)
+    }
+
+    /// A connection that was kept before there was this number, if there is one.
+    pub(super) fn again(&self, key: &Key, before: u64) -> Option<Kept> {
         let mut kept = self.kept.lock();
-        kept.get_mut(key)?.pop().map(|kept| kept.session)
+        let here = kept.get_mut(key)?;
+        let place = here.iter().rposition(|one| one.number < before)?;
+        Some(here.swap_remove(place).session)
     }
 
     /// Keeps a connection for a moment.
-    pub(super) fn keep(&self, key: &str, session: Kept, most: usize) {
+    pub(super) fn keep(&self, key: &Key, session: Kept, most: usize) {
         if !session.conversation.is_open() {
             return;
         }
@@ -259,8 +307,8 @@ impl Courier {
             return;
         }
         let number = self.number.fetch_add(1, Ordering::Relaxed);
-        self.kept.lock().entry(key.to_owned()).or_default().push(Numbered { number, session });
-        let (kept, key) = (Arc::clone(&self.kept), key.to_owned());
+        self.kept.lock().entry(key.clone()).or_default().push(Numbered { number, session });
+        let (kept, key) = (Arc::clone(&self.kept), key.clone());
         tokio::spawn(async move {
             tokio::time::sleep(KEEP).await;
             let old = {

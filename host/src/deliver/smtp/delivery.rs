@@ -4,12 +4,16 @@
 //! message and how many there may be ([`super::courier`] does), and when something is tried again. Never fails: what happened to
 //! each recipient is a [`Sent`].
 //!
-//! A host that can not be reached, or that ends the session before a transaction, is followed by the next one. What a host
-//! has said of a recipient counts, for now, for all hosts.
+//! A host that can not be reached, that ends the session before a transaction, or that lacks what the message needs, is followed
+//! by the next one. What a host has said of a recipient counts, for now, for all hosts.
 
-use std::{fs, sync::Arc, time::Duration};
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests;
 
-use tokio::task::spawn_blocking;
+use std::{collections::HashSet, fs, sync::Arc, time::Duration};
+
+use tokio::{sync::OwnedSemaphorePermit, task::spawn_blocking};
 use tracing::{debug, info};
 
 use super::{
@@ -17,7 +21,7 @@ use super::{
     content::{ContentError, Facts, Outgoing},
     conversation::{Broken, Conversation, Secrets},
     counted::{About, Way, also},
-    courier::{Courier, Health, Kept, Means, Said, Sent, Shipment},
+    courier::{Courier, Health, InForce, Kept, Key, Said, Sent, Shipment},
     plan::{Plan, Target, Unsuitable, Wish},
     reencode::{Form, Unconvertible},
     route::Unroutable,
@@ -41,15 +45,19 @@ pub(super) struct Delivery<'a> {
     courier: &'a Courier,
     plan: Plan,
     policy: Option<Policy>,
-    means: Arc<Means>,
+    means: Arc<InForce>,
     /// Of this message, in whatever form.
     signers: Signers,
     shipment: &'a Shipment,
     message: Arc<Outgoing>,
     facts: Facts,
-    /// The forms that some server has wanted so far, or why there is none.
-    converted: Vec<(Form, Result<Converted, Unsendable>)>,
+    /// The form that some server wanted last, or why there is none.
+    converted: Option<(Form, Result<Converted, Unsendable>)>,
     sent: Vec<Option<Sent>>,
+    /// By recipient: what the hosts so far come to, if none of them brings an answer.
+    troubles: Vec<Option<Trouble>>,
+    /// Hosts that lack what the message needs for a recipient.
+    unfit: HashSet<(Target, usize)>,
     /// Somebody there spoke of the message.
     met: bool,
     /// A session ended before its time.
@@ -58,7 +66,14 @@ pub(super) struct Delivery<'a> {
     gone: Option<String>,
 }
 
-type Converted = (Arc<Outgoing>, Facts);
+/// The message in another form.
+#[derive(Clone, Debug)]
+struct Converted {
+    message: Arc<Outgoing>,
+    facts: Facts,
+    /// Its place in memory, until the last one is dropped.
+    _room: Option<Arc<OwnedSemaphorePermit>>,
+}
 
 /// Why there is no such form: whether there may be one later, the status and the words.
 #[derive(Clone, Debug)]
@@ -92,7 +107,7 @@ impl<'a> Delivery<'a> {
         courier: &'a Courier,
         plan: Plan,
         policy: Option<Policy>,
-        means: Arc<Means>,
+        means: Arc<InForce>,
         signers: Signers,
         shipment: &'a Shipment,
         message: Outgoing,
@@ -107,8 +122,10 @@ impl<'a> Delivery<'a> {
             shipment,
             message: Arc::new(message),
             facts,
-            converted: Vec::new(),
+            converted: None,
             sent: vec![None; shipment.leases.len()],
+            troubles: vec![None; shipment.leases.len()],
+            unfit: HashSet::new(),
             met: false,
             broken: false,
             gone: None,
@@ -117,20 +134,20 @@ impl<'a> Delivery<'a> {
 
     /// What became of each recipient, in their order; and how the destination is.
     pub(super) async fn run(mut self) -> (Vec<Sent>, Health) {
-        let require_tls = self.require_tls();
-        // What is protected by less is not used again for more.
-        let key = format!("{} {require_tls} {}", self.plan.domain, self.message.tls_optional());
-        // A connection that was kept may have been closed meanwhile; then it is as if there had been none.
-        while let Some(mut session) = self.courier.again(&key) {
-            let before = self.waiting().len();
+        let key = self.key();
+        // A connection that was kept may have been closed meanwhile; then it is as if there had been none. Each is used once,
+        // though it may be kept again.
+        let before = self.courier.next_number();
+        while let Some(mut session) = self.courier.again(&key, before) {
+            let unanswered = self.unanswered();
             self.transactions(&mut session, true).await;
             self.courier.keep(&key, session, self.plan.messages);
-            if self.waiting().len() < before {
+            if self.unanswered() < unanswered {
                 break;
             }
         }
-        if self.waiting().is_empty() {
-            return self.done(Trouble::Later((0, 0), String::new(), None));
+        if self.unanswered() == 0 {
+            return self.done();
         }
         let targets = match self.plan.targets(&self.courier.resolver).await {
             Ok(targets) => targets,
@@ -138,59 +155,102 @@ impl<'a> Delivery<'a> {
                 if let Unroutable::Later { text, .. } = &error {
                     self.gone = Some(text.clone());
                 }
-                return self.done(unroutable(error));
+                let everybody: Vec<usize> = (0..self.sent.len()).collect();
+                self.trouble(&everybody, &unroutable(error));
+                return self.done();
             }
         };
-        let mut trouble = None;
         for target in targets {
-            for _ in 0..SESSIONS {
-                let before = self.waiting().len();
-                match self.open(&target).await {
-                    Ok(conversation) => {
-                        let mut session = Kept { conversation, host: target.name().to_owned(), messages: 0 };
-                        self.transactions(&mut session, false).await;
-                        self.courier.keep(&key, session, self.plan.messages);
-                    }
-                    Err(why) => {
-                        trouble = Some(why.beside(trouble));
-                        break;
-                    }
-                }
-                let waiting = self.waiting().len();
-                if waiting == 0 || waiting == before {
-                    break;
-                }
-            }
-            if self.waiting().is_empty() {
+            self.at(&target, &key).await;
+            if self.unanswered() == 0 {
                 break;
             }
         }
-        let nobody = || Trouble::Later((4, 4), format!("no host takes mail for {}", self.plan.domain), None);
-        let trouble = trouble.unwrap_or_else(nobody);
-        self.done(trouble)
+        self.done()
+    }
+
+    /// What a connection of this message's is found by.
+    fn key(&self) -> Key {
+        Key {
+            link: self.plan.link(),
+            policy: self.policy.clone(),
+            require_tls: self.require_tls(),
+            tls_optional: self.message.tls_optional(),
+            means: self.means.number,
+        }
+    }
+
+    /// As many sessions with this host as bring somebody further.
+    async fn at(&mut self, target: &Target, key: &Key) {
+        for _ in 0..SESSIONS {
+            let waiting = self.waiting(target);
+            if waiting.is_empty() {
+                return;
+            }
+            match self.open(target).await {
+                Ok(conversation) => {
+                    let mut session = Kept { conversation, target: target.clone(), messages: 0 };
+                    self.transactions(&mut session, false).await;
+                    self.courier.keep(key, session, self.plan.messages);
+                }
+                Err(why) => return self.trouble(&waiting, &why),
+            }
+            if self.waiting(target).len() == waiting.len() {
+                break;
+            }
+        }
+        let waiting = self.waiting(target);
+        self.trouble(&waiting, &self.nobody());
+    }
+
+    /// This host brings them no answer.
+    fn trouble(&mut self, recipients: &[usize], why: &Trouble) {
+        for index in recipients {
+            if let Some(trouble) = self.troubles.get_mut(*index) {
+                *trouble = Some(why.clone().beside(trouble.take()));
+            }
+        }
+    }
+
+    /// This host lacks what the message needs for them.
+    fn lacks(&mut self, host: &Target, recipients: &[usize], why: &Trouble) {
+        self.unfit.extend(recipients.iter().map(|index| (host.clone(), *index)));
+        self.trouble(recipients, why);
+    }
+
+    fn nobody(&self) -> Trouble {
+        Trouble::Later((4, 4), format!("no host takes mail for {}", self.plan.domain), None)
     }
 
     fn require_tls(&self) -> bool {
         !self.plan.local && self.shipment.leases.first().is_some_and(|lease| lease.envelope.require_tls)
     }
 
-    /// Recipients without an answer.
-    fn waiting(&self) -> Vec<usize> {
-        (0..self.sent.len()).filter(|index| self.sent[*index].is_none()).collect()
+    /// Recipients without an answer who may get it from this host.
+    fn waiting(&self, host: &Target) -> Vec<usize> {
+        let open = self.sent.iter().enumerate().filter(|(_, sent)| sent.is_none()).map(|(index, _)| index);
+        open.filter(|index| !self.unfit.contains(&(host.clone(), *index))).collect()
     }
 
-    fn done(self, trouble: Trouble) -> (Vec<Sent>, Health) {
+    /// How many have no answer.
+    fn unanswered(&self) -> usize {
+        self.sent.iter().filter(|sent| sent.is_none()).count()
+    }
+
+    fn done(self) -> (Vec<Sent>, Health) {
+        let nobody = self.nobody();
         let health = match self.gone {
             _ if self.broken => Health::Unwell,
             _ if self.met => Health::Well,
             Some(why) => Health::Gone(why),
             None => Health::Unknown,
         };
-        let rest = match trouble {
+        let rest = |trouble: Option<Trouble>| match trouble.unwrap_or_else(|| nobody.clone()) {
             Trouble::Later(status, text, said) => Sent::Later { status, text, said },
             Trouble::Never(status, text, said) => Sent::Never { status, text, said },
         };
-        (self.sent.into_iter().map(|sent| sent.unwrap_or_else(|| rest.clone())).collect(), health)
+        let sent = self.sent.into_iter().zip(self.troubles);
+        (sent.map(|(sent, trouble)| sent.unwrap_or_else(|| rest(trouble))).collect(), health)
     }
 
     async fn open(&mut self, target: &Target) -> Result<Conversation, Trouble> {
@@ -269,7 +329,8 @@ impl<'a> Delivery<'a> {
         let session = self.courier.engine.client(&options)?;
         let limit = Duration::from_millis(options.limits.handshake_timeout);
         let also = also(self.policy.as_ref(), target.name());
-        let secrets = Secrets { name: target.name(), trust, roots: &self.means.roots, also: also.as_ref(), limit };
+        let secrets =
+            Secrets { name: target.name(), trust, roots: &self.means.means.roots, also: also.as_ref(), limit };
         let mut conversation = Conversation::open(session, wire, &options, &secrets).await?;
         if let Some((login, file)) = &self.plan.login {
             let text = fs::read_to_string(file)
@@ -281,17 +342,24 @@ impl<'a> Delivery<'a> {
 
     /// Transactions in this session, as long as they bring somebody further.
     async fn transactions(&mut self, session: &mut Kept, kept: bool) {
-        let Kept { conversation, host, messages } = session;
+        let Kept { conversation, target, messages } = session;
+        let host = target.name();
         let mut form = None;
-        let (mut message, mut facts) = (Arc::clone(&self.message), self.facts);
+        let mut converted: Option<Converted> = None;
         loop {
-            let waiting = self.waiting();
+            let waiting = self.waiting(target);
             if waiting.is_empty() || !conversation.is_open() || *messages >= self.plan.messages {
                 return;
             }
-            let leases: Vec<&Lease> = waiting.iter().map(|index| &self.shipment.leases[*index]).collect();
-            let transaction =
-                Transaction { require_tls: self.require_tls(), ..transaction(&leases, &facts, self.plan.protocol) };
+            let leases: Vec<&Lease> = waiting.iter().filter_map(|index| self.shipment.leases.get(*index)).collect();
+            let (message, facts) = match &converted {
+                Some(other) => (Arc::clone(&other.message), other.facts),
+                None => (Arc::clone(&self.message), self.facts),
+            };
+            let transaction = Transaction {
+                require_tls: self.require_tls(),
+                ..transaction(&leases, self.shipment.sent_as.as_ref(), &facts, self.plan.protocol)
+            };
             match conversation.deliver(&transaction, &message).await {
                 Ok(outcomes) => {
                     // Nothing but the news that the connection was dead.
@@ -299,18 +367,21 @@ impl<'a> Delivery<'a> {
                         return;
                     }
                     if let Some(other) = wanted(&outcomes, form) {
+                        // Whoever waits for room holds none.
+                        drop((message, converted.take()));
                         match self.reencoded(other).await {
-                            Ok(converted) => {
+                            Ok(made) => {
                                 form = Some(other);
-                                (message, facts) = converted;
+                                converted = Some(made);
                                 continue;
                             }
                             Err(Unsendable { later, status, text }) => {
                                 let (text, said) = (format!("{host}: {text}"), Some(Said::by(host, None)));
-                                return self.everybody(&match later {
-                                    true => Sent::Later { status, text, said },
-                                    false => Sent::Never { status, text, said },
-                                });
+                                return match later {
+                                    true => self.everybody(&Sent::Later { status, text, said }),
+                                    // Another host may take it as it is.
+                                    false => self.lacks(target, &waiting, &Trouble::Never(status, text, said)),
+                                };
                             }
                         }
                     }
@@ -322,7 +393,14 @@ impl<'a> Delivery<'a> {
                         self.met |= !lost;
                         let Some(index) = waiting.get(outcome.recipient as usize) else { continue };
                         match verdict(host, &outcome, self.plan.protocol) {
-                            Verdict::Sent(sent) => self.sent[*index] = Some(sent),
+                            Verdict::Sent(sent) => {
+                                if let Some(place) = self.sent.get_mut(*index) {
+                                    *place = Some(sent);
+                                }
+                            }
+                            Verdict::Unfit(status, text, said) => {
+                                self.lacks(target, &[*index], &Trouble::Never(status, text, Some(said)));
+                            }
                             Verdict::Again => {}
                         }
                     }
@@ -332,30 +410,35 @@ impl<'a> Delivery<'a> {
                     return self.everybody(&Sent::Later { status: (3, 0), text, said: None });
                 }
             }
-            if self.waiting().len() == waiting.len() {
+            if self.waiting(target).len() == waiting.len() {
                 return;
             }
         }
     }
 
-    /// The message in another form; made once, however many servers want it.
+    /// The message in another form; made once, if several servers in a row want it.
     async fn reencoded(&mut self, form: Form) -> Result<Converted, Unsendable> {
-        if let Some((_, made)) = self.converted.iter().find(|(made, _)| *made == form) {
+        if let Some((_, made)) = self.converted.as_ref().filter(|(made, _)| *made == form) {
             return made.clone();
         }
+        self.converted = None;
         // In memory a few times over: one after the other.
         let _turn = self.courier.converting.acquire().await;
         let (message, signers) = (Arc::clone(&self.message), self.signers.clone());
         let made = spawn_blocking(move || {
             let converted = message.reencoded(form, &signers)?;
             let facts = converted.facts()?;
-            Ok::<Converted, ContentError>((Arc::new(converted), facts))
+            Ok::<_, ContentError>((Arc::new(converted), facts))
         });
         let made = match made.await {
-            Ok(made) => made.map_err(|error| unsendable(&error)),
+            Ok(Ok((message, facts))) => {
+                let room = self.courier.room(facts.size).await.map(Arc::new);
+                Ok(Converted { message, facts, _room: room })
+            }
+            Ok(Err(error)) => Err(unsendable(&error)),
             Err(error) => Err(Unsendable { later: true, status: (3, 0), text: error.to_string() }),
         };
-        self.converted.push((form, made.clone()));
+        self.converted = Some((form, made.clone()));
         made
     }
 
@@ -366,7 +449,7 @@ impl<'a> Delivery<'a> {
     }
 }
 
-/// RFC 3463 section 3.7: conversion required but not supported; RFC 6531 section 3.7.4.2 for fields.
+/// RFC 3463 section 3.7: conversion required but not supported; RFC 6531 section 4.2 for fields.
 fn unsendable(error: &ContentError) -> Unsendable {
     let (later, status) = match error {
         ContentError::Io(_) | ContentError::Dkim(_) => (true, (3, 0)),
@@ -414,27 +497,5 @@ fn unroutable(error: Unroutable) -> Trouble {
     match error {
         Unroutable::Later { status, text } => Trouble::Later(status, text, None),
         Unroutable::Never { status, text } => Trouble::Never(status, text, None),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mail_is_given_up_only_if_no_host_may_take_it_later() {
-        let later = |n| Trouble::Later((4, n), String::new(), None);
-        let never = |n| Trouble::Never((4, n), String::new(), None);
-        for (hosts, expected) in [
-            (vec![later(1)], later(1)),
-            (vec![never(4)], never(4)),
-            (vec![later(2), never(4)], later(2)),
-            (vec![never(4), later(2)], later(2)),
-            (vec![never(6), never(4)], never(4)),
-            (vec![later(1), later(2), never(4)], later(2)),
-        ] {
-            let all = hosts.iter().cloned().fold(None, |earlier, this| Some(this.beside(earlier)));
-            assert_eq!(all, Some(expected), "{hosts:?}");
-        }
     }
 }

@@ -8,6 +8,8 @@ pub mod conversation;
 mod counted;
 pub mod courier;
 mod delivery;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod plan;
 pub mod reencode;
 pub mod route;

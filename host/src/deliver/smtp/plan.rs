@@ -1,6 +1,6 @@
 //! What the configuration says of a destination.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{
     connect::Whereabouts,
@@ -30,7 +30,7 @@ pub struct Plan {
     /// EHLO keywords that count as not offered.
     pub ignore: Vec<String>,
     /// Who logs in, and the file with the password.
-    pub login: Option<(String, std::path::PathBuf)>,
+    pub login: Option<(String, PathBuf)>,
     /// Connections at a time, at most.
     pub connections: usize,
     /// Connections at a time until more is known of it.
@@ -51,8 +51,24 @@ pub struct Plan {
     own: Own,
 }
 
+/// What a connection is made under: one of another is not used for it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Link {
+    domain: String,
+    hello: String,
+    protocol: Protocol,
+    implicit_tls: bool,
+    ignore: Vec<String>,
+    login: Option<(String, PathBuf)>,
+    local: bool,
+    source: Vec<IpAddr>,
+    tls: Security,
+    named: Vec<NamedHost>,
+    port: u16,
+}
+
 /// A host, as it is tried.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
     host: Host,
     socket: Option<Endpoint>,
@@ -136,6 +152,32 @@ impl Plan {
         }
     }
 
+    /// What its connections are made under.
+    #[must_use]
+    pub fn link(&self) -> Link {
+        // All of a plan by name, so that whoever adds to it comes by here.
+        let Self {
+            domain,
+            hello,
+            protocol,
+            implicit_tls,
+            ignore,
+            login,
+            local,
+            source,
+            tls,
+            named,
+            port,
+            connections: _,
+            initial: _,
+            rate: _,
+            messages: _,
+            connect_timeout: _,
+            own: _,
+        } = self.clone();
+        Link { domain, hello, protocol, implicit_tls, ignore, login, local, source, tls, named, port }
+    }
+
     /// Does it matter what the domain publishes over HTTPS?
     #[must_use]
     pub fn asks_for_policy(&self) -> bool {
@@ -183,21 +225,22 @@ impl Plan {
         target: &Target,
         wish: Wish<'_>,
     ) -> Result<(Whereabouts, Protection), Unsuitable> {
-        let (whereabouts, address_secure) = match &target.socket {
+        let (whereabouts, expanded, address_secure) = match &target.socket {
             // On this machine, by the operator's word: nobody listens.
             Some(Endpoint::Unix(path)) => return Ok((Whereabouts::Unix(path.clone()), Protection::None)),
-            Some(Endpoint::Tcp(address)) => (Whereabouts::Tcp(vec![*address]), true),
+            Some(Endpoint::Tcp(address)) => (Whereabouts::Tcp(vec![*address]), target.host.name.clone(), true),
             None => {
                 // Where the operator sends mail is the operator's business, be it ourselves.
                 let nobody = Own::default();
                 let own = if self.named.is_empty() { &self.own } else { &nobody };
-                let (found, secure) = addresses(resolver, &target.host, own).await?;
-                (Whereabouts::Tcp(found), secure)
+                let found = addresses(resolver, &target.host, own).await?;
+                (Whereabouts::Tcp(found.addresses), found.name, found.secure)
             }
         };
         let subject = Subject {
             domain: &self.domain,
             host: &target.host.name,
+            expanded: &expanded,
             port: target.host.port,
             host_secure: target.host.secure,
             address_secure,

@@ -15,7 +15,7 @@ const HOSTS: usize = 16;
 const ADDRESSES: usize = 8;
 
 /// A host that takes mail.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Host {
     /// Its name, or `[192.0.2.1]`.
     pub name: String,
@@ -143,22 +143,30 @@ fn ours(domain: &str) -> Unroutable {
     Unroutable::never(4, 6, text)
 }
 
-/// Where a host is, and whether signatures prove it. IPv6 and IPv4 take turns (RFC 8305 section 4).
+/// Where a host is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// In the order in which they are to be tried.
+    pub addresses: Vec<SocketAddr>,
+    /// The host's name behind all aliases (CNAME).
+    pub name: String,
+    /// Signatures prove all of it.
+    pub secure: bool,
+}
+
+/// Where a host is. IPv6 and IPv4 take turns (RFC 8305 section 4).
 ///
 /// # Errors
 /// [`Unroutable`]: of this host alone, others may be better.
-pub async fn addresses(resolver: &Resolver, host: &Host, own: &Own) -> Result<(Vec<SocketAddr>, bool), Unroutable> {
+pub async fn addresses(resolver: &Resolver, host: &Host, own: &Own) -> Result<Located, Unroutable> {
     if let Some(address) = host.address {
-        return Ok((vec![SocketAddr::new(address, host.port)], true));
+        let addresses = vec![SocketAddr::new(address, host.port)];
+        return Ok(Located { addresses, name: host.name.clone(), secure: true });
     }
     located(host, resolver.addresses(&host.name).await, own)
 }
 
-fn located(
-    host: &Host,
-    answer: Result<Answer<IpAddr>, NoAnswer>,
-    own: &Own,
-) -> Result<(Vec<SocketAddr>, bool), Unroutable> {
+fn located(host: &Host, answer: Result<Answer<IpAddr>, NoAnswer>, own: &Own) -> Result<Located, Unroutable> {
     let name = &host.name;
     let answer = match answer {
         Ok(answer) => answer,
@@ -186,7 +194,7 @@ fn located(
         addresses.extend(two.into_iter().flatten().map(|ip| SocketAddr::new(ip, host.port)));
     }
     addresses.truncate(ADDRESSES);
-    Ok((addresses, answer.secure))
+    Ok(Located { addresses, name: answer.name, secure: answer.secure })
 }
 
 /// RFC 5321 section 4.1.3.
@@ -260,8 +268,9 @@ mod tests {
         };
         let host = Host { name: "a.example".into(), address: None, port: 25, secure: true };
         let find = |answer| located(&host, answer, &own());
-        let (found, secure) = find(at(&["192.0.2.1", "192.0.2.2", "2001:db8::1"])).unwrap();
-        assert!(secure && found.len() == 3 && found[0].is_ipv6() && found[1].is_ipv4(), "{found:?}");
+        let there = find(at(&["192.0.2.1", "192.0.2.2", "2001:db8::1"])).unwrap();
+        let found = there.addresses;
+        assert!(there.secure && found.len() == 3 && found[0].is_ipv6() && found[1].is_ipv4(), "{found:?}");
         for (answer, expected) in [
             (at(&["192.0.2.1", "192.0.2.9"]), "this server"),
             (at(&["127.0.0.1"]), "this server"),

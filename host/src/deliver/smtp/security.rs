@@ -69,6 +69,8 @@ pub struct Subject<'a> {
     pub domain: &'a str,
     /// The host's name.
     pub host: &'a str,
+    /// Its name behind all aliases (CNAME).
+    pub expanded: &'a str,
     /// Its TCP port.
     pub port: u16,
     /// Signatures prove that it takes the domain's mail.
@@ -79,7 +81,7 @@ pub struct Subject<'a> {
     pub named: bool,
     /// The message was sent with REQUIRETLS.
     pub require_tls: bool,
-    /// It says `TLS-Required: No` (RFC 8689 section 5): better sent openly than not at all.
+    /// It says `TLS-Required: No` (RFC 8689 section 4.2.2): better sent openly than not at all.
     pub tls_optional: bool,
     /// The MTA-STS policy of the domain.
     pub policy: Option<&'a Policy>,
@@ -96,22 +98,52 @@ pub async fn protection(
 ) -> Result<Protection, Unprotected> {
     let dane = matches!(wanted, Security::Published | Security::Dane);
     // Without a secure way to the name there is no DANE (RFC 7672 section 2.2.1), so there is no need to ask.
-    let tlsa = if dane && subject.host_secure && subject.address_secure && !subject.host.starts_with('[') {
-        Some(resolver.tlsa(&format!("_{}._tcp.{}", subject.port, subject.host)).await)
+    let tlsa = if dane && subject.host_secure && !subject.host.starts_with('[') {
+        published(resolver, subject).await
     } else {
         None
     };
     decide(wanted, subject, tlsa)
 }
 
-fn decide(
-    wanted: Security,
-    subject: &Subject<'_>,
-    tlsa: Option<Result<Answer<Tlsa>, NoAnswer>>,
-) -> Result<Protection, Unprotected> {
+/// What is said of a host's certificate, and the name that it is said of (the TLSA base domain).
+type Published = (String, Result<Answer<Tlsa>, NoAnswer>);
+
+/// RFC 7672 section 2.2.2: of a host that is an alias the name behind it is asked first and then its own, if signatures prove
+/// the whole way; its own alone if they prove the first step and not the rest. None: there is no need to ask.
+async fn published(resolver: &Resolver, subject: &Subject<'_>) -> Option<Published> {
+    let (own, expanded) = (subject.host, subject.expanded);
+    let is_alias = !own.trim_end_matches('.').eq_ignore_ascii_case(expanded.trim_end_matches('.'));
+    let first = match (subject.address_secure, is_alias) {
+        (true, true) => Some(expanded),
+        (true, false) => None,
+        (false, true) => match resolver.alias(own).await {
+            Ok(answer) if answer.secure => None,
+            Ok(_) | Err(NoAnswer::NotFound { .. } | NoAnswer::Invalid(_)) => return None,
+            // As below: nobody is to switch DANE off by breaking a look-up.
+            Err(error @ (NoAnswer::Bogus | NoAnswer::Temporary(_))) => return Some((own.to_owned(), Err(error))),
+        },
+        (false, false) => return None,
+    };
+    let ask = async |base: &str| resolver.tlsa(&format!("_{}._tcp.{base}", subject.port)).await;
+    if let Some(base) = first {
+        let found = ask(base).await;
+        let nothing = match &found {
+            Ok(answer) => !answer.secure,
+            Err(NoAnswer::NotFound { .. } | NoAnswer::Invalid(_)) => true,
+            Err(NoAnswer::Bogus | NoAnswer::Temporary(_)) => false,
+        };
+        if !nothing {
+            return Some((base.to_owned(), found));
+        }
+    }
+    Some((own.to_owned(), ask(own).await))
+}
+
+fn decide(wanted: Security, subject: &Subject<'_>, tlsa: Option<Published>) -> Result<Protection, Unprotected> {
     let host = subject.host;
     let verified = |rule| Protection::Required(Trust::Roots(vec![host.to_owned()]), rule);
-    // RFC 8689 section 5: what the operator asks for still counts, and REQUIRETLS counts more.
+    // RFC 8689 section 4.2.2; what the operator asks for still counts, and REQUIRETLS counts more (section 4.1).
     let wanted = match wanted {
         Security::Published if subject.tls_optional && !subject.require_tls => Security::Opportunistic,
         other => other,
@@ -181,30 +213,32 @@ fn sts(subject: &Subject<'_>) -> Result<Protection, Unprotected> {
 }
 
 /// What the domain's TLSA records ask for; None: nothing.
-fn dane(subject: &Subject<'_>, tlsa: Option<Result<Answer<Tlsa>, NoAnswer>>) -> Result<Option<Trust>, Unprotected> {
-    let host = subject.host;
+fn dane(subject: &Subject<'_>, tlsa: Option<Published>) -> Result<Option<Trust>, Unprotected> {
+    let Some((base, tlsa)) = tlsa else { return Ok(None) };
     match tlsa {
-        None | Some(Err(NoAnswer::NotFound { .. } | NoAnswer::Invalid(_))) => Ok(None),
-        Some(Ok(answer)) if !answer.secure => Ok(None),
-        Some(Ok(answer)) => {
+        Err(NoAnswer::NotFound { .. } | NoAnswer::Invalid(_)) => Ok(None),
+        Ok(answer) if !answer.secure => Ok(None),
+        Ok(answer) => {
             let records: Vec<Tlsa> = answer.records.into_iter().filter(usable).collect();
             // RFC 7672 section 2.2: records that nobody can use still say that there is TLS.
             Ok(Some(if records.is_empty() {
                 Trust::Anything
             } else {
-                // Section 3.2.2: the host, and the domain that led to it.
-                let mut names = vec![host.to_owned()];
-                if !subject.domain.eq_ignore_ascii_case(host) && !subject.domain.starts_with('[') {
+                // Section 3.2.2: the name that has the records, and the domain that led to it.
+                let mut names = vec![base];
+                if !names.iter().any(|base| subject.domain.eq_ignore_ascii_case(base))
+                    && !subject.domain.starts_with('[')
+                {
                     names.push(subject.domain.to_owned());
                 }
                 Trust::Dane(records, names)
             }))
         }
         // Section 2.1.1: whoever can break the look-up could otherwise switch TLS off.
-        Some(Err(error @ (NoAnswer::Bogus | NoAnswer::Temporary(_)))) => Err(Unprotected {
+        Err(error @ (NoAnswer::Bogus | NoAnswer::Temporary(_))) => Err(Unprotected {
             status: (7, 5),
             permanent: false,
-            text: format!("DANE: the TLSA records of {host}: {error}"),
+            text: format!("DANE: the TLSA records of {base}: {error}"),
             result: Some(ResultType::DnssecInvalid),
         }),
     }
@@ -219,15 +253,86 @@ mod tests {
         Tlsa { usage, selector: 1, matching: 1, data: vec![7; 32] }
     }
 
-    fn answer(secure: bool, usages: &[u8]) -> Option<Result<Answer<Tlsa>, NoAnswer>> {
+    fn answer(secure: bool, usages: &[u8]) -> Option<Published> {
         let records = usages.iter().map(|usage| record(*usage)).collect();
-        Some(Ok(Answer { name: "_25._tcp.mx.example".into(), records, secure }))
+        Some(("mx.example".into(), Ok(Answer { name: "_25._tcp.mx.example".into(), records, secure })))
+    }
+
+    fn none(error: NoAnswer) -> Option<Published> {
+        Some(("mx.example".into(), Err(error)))
+    }
+
+    /// RFC 7672 section 2.2.2.
+    #[tokio::test]
+    async fn an_alias_has_two_names() {
+        use hickory_resolver::proto::rr::{RData, rdata::TLSA};
+        let tlsa = || RData::TLSA(TLSA::new(3.into(), 1.into(), 1.into(), vec![7; 32]));
+        let (zone, anchors) = crate::dns::fake::Zone::default()
+            .unsigned("open")
+            .address("real.example", "192.0.2.1")
+            .with("_25._tcp.real.example", tlsa())
+            .address("bare.example", "192.0.2.2")
+            .address("forged.example", "192.0.2.3")
+            .with("_25._tcp.forged.example", tlsa())
+            .forged("_25._tcp.forged.example", true)
+            .address("host.open", "192.0.2.4")
+            .alias("one.example", "real.example")
+            .with("_25._tcp.one.example", tlsa())
+            .alias("two.example", "bare.example")
+            .with("_25._tcp.two.example", tlsa())
+            .alias("three.example", "bare.example")
+            .alias("four.example", "forged.example")
+            .with("_25._tcp.four.example", tlsa())
+            .alias("five.example", "host.open")
+            .with("_25._tcp.five.example", tlsa())
+            .alias("six.open", "real.example")
+            .signed();
+        let server = crate::dns::fake::Server::start(zone).await;
+        let resolver = server.checking(anchors);
+        for (host, expected) in [
+            ("real.example", "real.example far.example"),
+            ("one.example", "real.example far.example"),
+            ("two.example", "two.example far.example"),
+            ("three.example", "opportunistic"),
+            ("four.example", "DANE: the TLSA records of forged.example: the answer is not signed"),
+            ("five.example", "five.example far.example"),
+            ("host.open", "opportunistic"),
+            ("six.open", "opportunistic"),
+        ] {
+            let found = resolver.addresses(host).await.unwrap();
+            let subject = Subject {
+                domain: "far.example",
+                host,
+                expanded: &found.name,
+                port: 25,
+                host_secure: true,
+                address_secure: found.secure,
+                named: false,
+                require_tls: false,
+                tls_optional: false,
+                policy: None,
+            };
+            let said = match protection(&resolver, Security::Published, &subject).await {
+                Ok(Protection::Required(trust @ Trust::Dane(..), Rule::Dane)) => {
+                    let Trust::Dane(_, names) = &trust else { panic!("{trust:?}") };
+                    assert_eq!(trust.server_name(host), names[0]);
+                    names.join(" ")
+                }
+                Ok(Protection::Opportunistic) => "opportunistic".into(),
+                Ok(other) => panic!("{other:?}"),
+                Err(error) => error.to_string(),
+            };
+            assert!(said.starts_with(expected), "{host}: {said}");
+        }
+        // Where nothing is signed nobody is bothered (section 2.2.2 again).
+        let asked = server.asked();
+        assert!(asked.iter().all(|one| !one.starts_with("TLSA") || !one.contains("open")), "{asked:?}");
     }
 
     #[test]
     fn the_rules() {
         use Security::{Dane, Encrypted, None as No, Opportunistic, Published, Verified};
-        let nothing = || Some(Err(NoAnswer::NotFound { exists: true, secure: true }));
+        let nothing = || none(NoAnswer::NotFound { exists: true, secure: true });
         let policy = |mode| Policy { mode, mx: vec!["mx.example".into()], max_age: 1 };
         let other = Policy { mode: Mode::Enforce, mx: vec!["mx2.example".into()], max_age: 1 };
         let check = |wanted, secure, require_tls, tlsa, expected: &str| {
@@ -236,6 +341,7 @@ mod tests {
                 policy: None,
                 domain: "far.example",
                 host: "mx.example",
+                expanded: "mx.example",
                 port: 25,
                 host_secure: secure,
                 address_secure: secure,
@@ -260,6 +366,7 @@ mod tests {
             let subject = Subject {
                 domain: "far.example",
                 host: "mx.example",
+                expanded: "mx.example",
                 port: 25,
                 host_secure: false,
                 address_secure: false,
@@ -289,14 +396,8 @@ mod tests {
         check(Published, true, false, answer(true, &[0, 3, 2]), "dane 2 mx.example far.example");
         check(Published, true, false, answer(true, &[0, 1]), "anything, DANE");
         check(Published, true, false, answer(false, &[3]), "opportunistic");
-        check(
-            Published,
-            true,
-            false,
-            Some(Err(NoAnswer::Bogus)),
-            "4.7.5 DANE: the TLSA records of mx.example: the answer",
-        );
-        check(Published, true, false, Some(Err(NoAnswer::Temporary("no".into()))), "4.7.5 DANE");
+        check(Published, true, false, none(NoAnswer::Bogus), "4.7.5 DANE: the TLSA records of mx.example: the answer");
+        check(Published, true, false, none(NoAnswer::Temporary("no".into())), "4.7.5 DANE");
         check(Dane, true, false, answer(true, &[3]), "dane 1");
         check(Dane, true, false, nothing(), "4.7.5 DANE is asked for");
         check(Dane, false, false, None, "4.7.5 DANE is asked for");

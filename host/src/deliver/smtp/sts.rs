@@ -36,7 +36,7 @@ const PAUSE: u64 = 300;
 const DOMAINS: usize = 10_000;
 
 /// What a policy asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// Nothing is sent otherwise.
@@ -48,7 +48,7 @@ pub enum Mode {
 }
 
 /// A policy (section 3.2).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Policy {
     /// What it asks for.
     pub mode: Mode,

@@ -1,4 +1,7 @@
 //! Between the queue's words and the engine's: an entry as a transaction, an outcome as an answer.
+//!
+//! Owns what each word means in the other's. Refuses to know which host is next and how octets get there. Can not fail: every
+//! outcome is an answer, or a reason to go on.
 
 use super::{
     content::Facts,
@@ -37,12 +40,16 @@ pub(super) fn options(plan: &Plan, tls: TlsUse) -> Options {
     }
 }
 
-/// A message for these recipients.
-pub(super) fn transaction(leases: &[&Lease], facts: &Facts, protocol: outbound::Protocol) -> Transaction {
+/// A message for these recipients. `sent_as`: in whose name, if not in the sender's.
+pub(super) fn transaction(
+    leases: &[&Lease],
+    sent_as: Option<&store::Address>,
+    facts: &Facts,
+    protocol: outbound::Protocol,
+) -> Transaction {
     let envelope = leases.first().map(|lease| &*lease.envelope);
-    let own = leases.first().and_then(|lease| lease.recipient.reverse_path.as_ref());
     Transaction {
-        sender: own.or(envelope.and_then(|envelope| envelope.reverse_path.as_ref())).map(mailbox),
+        sender: sent_as.or(envelope.and_then(|envelope| envelope.reverse_path.as_ref())).map(mailbox),
         recipients: leases.iter().map(|lease| recipient(lease)).collect(),
         content: ContentFacts {
             size: facts.size,
@@ -107,6 +114,8 @@ fn mailbox(address: &store::Address) -> Mailbox {
 /// What an outcome means for a recipient.
 pub(super) enum Verdict {
     Sent(Sent),
+    /// This server offers less than the message needs: never by it, but perhaps by another of the domain.
+    Unfit((u16, u16), String, Said),
     /// It was not tried.
     Again,
 }
@@ -119,6 +128,9 @@ pub(super) fn verdict(host: &str, outcome: &Outcome, protocol: outbound::Protoco
         Some(reply) => format!("{host} said: {reply}"),
         None => format!("{host}: {}", why(outcome.cause)),
     };
+    if outcome.fate == Fate::Permanent && lacks(outcome.cause) {
+        return Verdict::Unfit(status, text, by);
+    }
     let said = Some(by);
     Verdict::Sent(match outcome.fate {
         Fate::Accepted => {
@@ -131,6 +143,20 @@ pub(super) fn verdict(host: &str, outcome: &Outcome, protocol: outbound::Protoco
         Fate::Permanent => Sent::Never { status, text, said },
         Fate::Unsent => return Verdict::Again,
     })
+}
+
+/// It is about what the server says of itself, and no answer to this message.
+fn lacks(cause: Cause) -> bool {
+    match cause {
+        Cause::TooLarge
+        | Cause::EightBit
+        | Cause::NotLines
+        | Cause::Utf8Address
+        | Cause::Utf8Header
+        | Cause::RequireTls
+        | Cause::DeliverBy => true,
+        Cause::Reply | Cause::Limit | Cause::BadReply | Cause::TimedOut | Cause::Lost | Cause::Abandoned => false,
+    }
 }
 
 /// The form that this server wants the content in, if it takes none of it as it is. Then nothing of it was sent.

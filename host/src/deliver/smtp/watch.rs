@@ -1,4 +1,6 @@
 //! What a session tells somebody who watches it: `hermetic send`, for its transcript.
+//!
+//! Owns what there is to see. Refuses to change anything of the session. Can not fail.
 
 use crate::engine::types::Event;
 

@@ -12,7 +12,7 @@ use crate::{
 /// A plugin with these hooks.
 fn plugin(hooks: &[Hook], answer: impl Fn(&Asked<'_>) -> Verdict + Send + Sync + 'static) -> House {
     let fake = Fake::make(&Log::default(), "courier", hooks, move |asked, _| answer(asked));
-    House { chain: vec![fake], judge: None }
+    House { chain: vec![fake], ..House::default() }
 }
 
 fn retry(text: &str) -> Verdict {
@@ -162,7 +162,7 @@ impl Phase for StuckPhase {
 async fn a_stuck_plugin() {
     let (let_go, free) = watch::channel(false);
     let stuck = Arc::new(Stuck { free, calls: Mutex::default() });
-    let rig = Rig::new().with(House { chain: vec![stuck.clone()], judge: None });
+    let rig = Rig::new().with(House { chain: vec![stuck.clone()], ..House::default() });
     rig.change(|config| {
         let table = "[[plugin]]\nname = \"stuck\"\nfile = \"x\"\nlimits = { instances = 6 }\n";
         config.plugins = toml::from_str::<Config>(table).unwrap().plugins;
@@ -218,6 +218,7 @@ async fn judged_again() {
                 _ => Ok(vec![]),
             }
         })),
+        ..House::default()
     });
     rig.configure(|queue| {
         queue.retry_first = 1;

@@ -252,27 +252,36 @@ fn wishes_from_text(text: Option<String>) -> rusqlite::Result<Wishes> {
 #[serde(untagged)]
 enum Changes<'a> {
     Edits(Cow<'a, [Edit]>),
-    More { edits: Cow<'a, [Edit]>, reverse_path: Cow<'a, Address> },
+    More {
+        edits: Cow<'a, [Edit]>,
+        sent_on: bool,
+    },
+    /// Of an earlier version, which made the name when the copy was accepted.
+    Named {
+        edits: Cow<'a, [Edit]>,
+        reverse_path: Address,
+    },
 }
 
 /// None for none, which is what almost every entry has.
 fn changes_to_text(entry: &NewEntry) -> rusqlite::Result<Option<String>> {
     let edits = Cow::Borrowed(entry.edits.as_slice());
-    let changes = match &entry.reverse_path {
-        Some(path) => Some(Changes::More { edits, reverse_path: Cow::Borrowed(path) }),
-        None => (!edits.is_empty()).then_some(Changes::Edits(edits)),
+    let changes = match entry.sent_on {
+        true => Some(Changes::More { edits, sent_on: true }),
+        false => (!edits.is_empty()).then_some(Changes::Edits(edits)),
     };
     let text = changes.map(|changes| serde_json::to_string(&changes)).transpose();
     text.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
 
-fn changes_from_text(text: Option<String>) -> rusqlite::Result<(Vec<Edit>, Option<Address>)> {
-    let Some(text) = text else { return Ok((Vec::new(), None)) };
+fn changes_from_text(text: Option<String>) -> rusqlite::Result<(Vec<Edit>, bool)> {
+    let Some(text) = text else { return Ok((Vec::new(), false)) };
     let changes = serde_json::from_str(&text)
         .map_err(|error| rusqlite::Error::FromSqlConversionFailure(7, rusqlite::types::Type::Text, Box::new(error)))?;
     Ok(match changes {
-        Changes::Edits(edits) => (edits.into_owned(), None),
-        Changes::More { edits, reverse_path } => (edits.into_owned(), Some(reverse_path.into_owned())),
+        Changes::Edits(edits) => (edits.into_owned(), false),
+        Changes::More { edits, sent_on } => (edits.into_owned(), sent_on),
+        Changes::Named { edits, reverse_path: _ } => (edits.into_owned(), true),
     })
 }
 
@@ -387,7 +396,7 @@ fn read_envelope(row: &Row<'_>) -> rusqlite::Result<Stored> {
 
 fn read_entry(row: &Row<'_>) -> rusqlite::Result<NewEntry> {
     let orcpt: (Option<String>, Option<String>) = (row.get(4)?, row.get(5)?);
-    let (edits, reverse_path) = changes_from_text(row.get(7)?)?;
+    let (edits, sent_on) = changes_from_text(row.get(7)?)?;
     Ok(NewEntry {
         recipient: Address { local: row.get(1)?, domain: row.get(2)? },
         notify: row.get::<_, Option<i64>>(3)?.map(|bits| Notify {
@@ -397,7 +406,7 @@ fn read_entry(row: &Row<'_>) -> rusqlite::Result<NewEntry> {
         }),
         orcpt: orcpt.0.zip(orcpt.1),
         route: row.get::<_, Option<String>>(6)?.map_or(Route::Relay, Route::Local),
-        reverse_path,
+        sent_on,
         held: None,
         edits,
         pending: pending_from_text(row.get(8)?)?,
@@ -480,7 +489,7 @@ mod tests {
             notify,
             orcpt,
             route,
-            reverse_path: None,
+            sent_on: false,
             held: None,
             edits: vec![],
             pending: Pending::Nothing,
@@ -494,12 +503,8 @@ mod tests {
             Edit::Remove(1),
         ];
         let entries = vec![
-            NewEntry { reverse_path: Some(address("SRS0=x", "y.test")), ..entry(None, None, Route::Relay) },
-            NewEntry {
-                reverse_path: Some(address("SRS0=x", "y.test")),
-                edits: edits.clone(),
-                ..entry(None, None, Route::Relay)
-            },
+            NewEntry { sent_on: true, ..entry(None, None, Route::Relay) },
+            NewEntry { sent_on: true, edits: edits.clone(), ..entry(None, None, Route::Relay) },
             NewEntry { edits, ..entry(None, None, Route::Local("x@y.test".into())) },
             NewEntry {
                 pending: again,
@@ -535,5 +540,13 @@ mod tests {
                 assert_eq!(&found.entry, entry);
             }
         }
+    }
+
+    /// What an earlier version wrote of a copy that is sent on.
+    #[test]
+    fn a_name_of_its_own_means_that_it_is_sent_on() {
+        let text = r#"{"edits":[],"reverse_path":{"local":"SRS0=x","domain":"y.test"}}"#;
+        assert_eq!(changes_from_text(Some(text.into())).unwrap(), (vec![], true));
+        assert_eq!(changes_from_text(Some("[]".into())).unwrap(), (vec![], false));
     }
 }

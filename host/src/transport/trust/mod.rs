@@ -35,8 +35,19 @@ pub enum Trust {
     /// By the roots, for one of these names: MTA-STS (RFC 8461 section 4.1), REQUIRETLS, smart hosts.
     Roots(Vec<String>),
     /// By records of the DNS that are secure, at least one of which can be used (RFC 7672). The names count for usage
-    /// DANE-TA only (section 3.2.3): the server's, and that of the mail's domain.
+    /// DANE-TA only (section 3.2.3): the one that has the records, and that of the mail's domain.
     Dane(Vec<Tlsa>, Vec<String>),
+}
+
+impl Trust {
+    /// Whom the server is asked to be, by SNI: the name that has the records, where there are some (RFC 7672 section 8.1).
+    #[must_use]
+    pub fn server_name<'a>(&'a self, host: &'a str) -> &'a str {
+        match self {
+            Self::Dane(_, names) => names.first().map_or(host, String::as_str),
+            Self::Anything | Self::Roots(_) => host,
+        }
+    }
 }
 
 /// Why there is no TLS.
