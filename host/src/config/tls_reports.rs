@@ -38,8 +38,8 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     match parts.map(|(_, name)| (name, domain::strict(name))) {
         Some((_, Some(name))) => {
             let signs = |key: &str| *name == *key || name.strip_suffix(key).is_some_and(|rest| rest.ends_with('.'));
-            let keys = config.dkim.iter().filter_map(|one| domain::strict(&one.domain));
-            if !keys.into_iter().any(|key| signs(&key)) {
+            let mut keys = config.dkim.iter().filter_map(|one| domain::strict(&one.domain));
+            if !keys.any(|key| signs(&key)) {
                 error(
                     "from",
                     format!(

@@ -8,7 +8,7 @@
 //! wrong. What was begun of sending is never forgotten: see [`Reporter`].
 
 pub mod book;
-mod counts;
+pub mod counts;
 mod record;
 pub mod report;
 mod reporter;

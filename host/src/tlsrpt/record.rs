@@ -81,8 +81,9 @@ mod tests {
 
     #[test]
     fn records() {
-        for (records, expected) in [
-            (&["v=TLSRPTv1; rua=mailto:reports@example.com"][..], Some(&["mailto:reports@example.com"][..])),
+        type Case<'a> = (&'a [&'a str], Option<&'a [&'a str]>);
+        let cases: &[Case<'_>] = &[
+            (&["v=TLSRPTv1; rua=mailto:reports@example.com"], Some(&["mailto:reports@example.com"])),
             (&["other", "v=TLSRPTv1;rua=https://r.example/v1?key=41"], Some(&["https://r.example/v1?key=41"])),
             (
                 &[
@@ -101,7 +102,8 @@ mod tests {
             (&["rua=mailto:a@b.example;v=TLSRPTv1"], None),
             (&["v=TLSRPTv10;rua=mailto:a@b.example"], None),
             (&[], None),
-        ] {
+        ];
+        for (records, expected) in cases {
             let records: Vec<_> = records.iter().map(|record| record.as_bytes().to_vec()).collect();
             let expected = expected.map(|uris| uris.iter().map(ToString::to_string).collect());
             assert_eq!(read(&records), expected, "{records:?}");
