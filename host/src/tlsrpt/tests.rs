@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, io::Read as _, path::Path, sync::Arc};
 
 use flate2::read::GzDecoder;
+use hyper::Request;
 use mail_parser::{MessageParser, MimeHeaders as _};
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -16,7 +17,7 @@ use crate::{
     dns::{Resolver, Told},
     observe::Metrics,
     store::{Address, Content, EntryId, Filter, Listed, MessageId, Route, Store, sqlite::SqliteStore},
-    transport::http::{Client, HttpError, Response},
+    transport::http::{Client, HttpError, Pieces, Response},
 };
 
 /// A day, and moments of the next one.
@@ -61,9 +62,9 @@ impl Rig {
         counts.want(true);
         let posts = Posts::default();
         let seen = posts.clone();
-        let client = Client::told(Arc::new(move |tls, request| {
+        let client = Client::told(Arc::new(move |tls: bool, request: &Request<Pieces>| {
             assert!(tls && request.method() == "POST");
-            let field = |name| request.headers().get(name).unwrap().to_str().unwrap();
+            let field = |name: &'static str| request.headers().get(name).unwrap().to_str().unwrap();
             assert_eq!(field("content-type"), "application/tlsrpt+gzip");
             seen.lock().push((format!("{}{}", field("host"), request.uri()), Vec::new()));
             let status = status()?;
@@ -163,7 +164,8 @@ async fn a_day_ends() {
     let text = String::from_utf8(octets.clone()).unwrap();
     assert!(text.lines().all(|line| line.len() < 998) && text.is_ascii());
     let message = MessageParser::new().parse(&octets).unwrap();
-    let field = |name: &str| message.header_raw(name).unwrap_or_else(|| panic!("{name}: {text}")).trim().to_owned();
+    let field =
+        |name: &'static str| message.header_raw(name).unwrap_or_else(|| panic!("{name}: {text}")).trim().to_owned();
     assert_eq!(field("TLS-Report-Domain"), "mail.example");
     assert_eq!(field("TLS-Report-Submitter"), "us.example");
     assert_eq!((field("TLS-Required"), field("Auto-Submitted")), ("No".into(), "auto-generated".into()));
