@@ -359,12 +359,14 @@ fn now() -> u64 {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
+    use crate::transport::http::Response;
 
     #[test]
     fn policies_are_read() {
         let good = "version: STSv1\r\nmode: enforce\r\nmx: Mx.Example.org\r\nmx: *.example.net\r\nmax_age: 86400\r\n";
         let policy = Policy::parse(good).unwrap();
         assert_eq!((policy.mode, policy.max_age, policy.mx.len()), (Mode::Enforce, 86_400, 2));
+        assert_eq!(Policy::parse(&policy.lines().join("\r\n")).as_ref(), Ok(&policy));
         for (host, expected) in [
             ("mx.example.org", true),
             ("MX.example.org.", true),
@@ -407,6 +409,43 @@ mod tests {
         check(&["v=STSv1; id=a-b"], None);
         check(&["v=STSv10; id=1"], None);
         check(&[], None);
+    }
+
+    /// RFC 8460 section 4.3.2.2.
+    #[tokio::test]
+    async fn a_fetch_that_fails_has_a_name() {
+        use crate::dns::Told;
+        let names: std::collections::BTreeMap<String, Told> = toml::from_str(
+            "'_mta-sts.far.example' = { txt = ['v=STSv1; id=1;'] }
+             '_mta-sts.nowhere.example' = { txt = ['v=STSv1; id=1;'] }
+             'mta-sts.far.example' = { addresses = ['192.0.2.1'] }",
+        )
+        .unwrap();
+        let resolver = Resolver::told(&names).unwrap();
+        let good = "version: STSv1\nmode: testing\nmx: mx.far.example\nmax_age: 100\n";
+        let answer = |status, kind: &str, body: &str| {
+            let fields = vec![("Content-Type".to_owned(), kind.to_owned())];
+            Some(Response { status, fields, body: body.as_bytes().to_vec() })
+        };
+        for (domain, answer, expected) in [
+            ("far.example", answer(200, "text/plain", good), None),
+            ("far.example", answer(404, "text/plain", good), Some(ResultType::StsPolicyFetchError)),
+            ("far.example", answer(200, "text/html", good), Some(ResultType::StsPolicyInvalid)),
+            ("far.example", answer(200, "text/plain", "mode: enforce"), Some(ResultType::StsPolicyInvalid)),
+            ("far.example", None, Some(ResultType::StsWebpkiInvalid)),
+            ("nowhere.example", answer(200, "text/plain", good), Some(ResultType::StsPolicyFetchError)),
+            ("none.example", None, None),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let policies = Policies::new(folder.path().into(), 443);
+            let told = answer.clone();
+            let client = Client::told(std::sync::Arc::new(move |_: bool, _: &Request<Pieces>| {
+                told.clone().ok_or_else(|| HttpError::Tls(io::Error::other("not its name")))
+            }));
+            let found = policies.of(&resolver, &client, domain).await;
+            assert_eq!(policies.failure(domain), expected, "{domain} {answer:?}");
+            assert_eq!(found.is_some(), expected.is_none() && domain == "far.example");
+        }
     }
 
     #[test]
