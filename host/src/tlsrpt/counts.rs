@@ -151,9 +151,14 @@ pub(super) fn add(tallies: &mut Vec<Tally>, tally: Tally) {
     known.summary.successful = known.summary.successful.saturating_add(tally.summary.successful);
     known.summary.failed = known.summary.failed.saturating_add(tally.summary.failed);
     for detail in tally.failure_details {
-        match known.failure_details.iter_mut().find(|known| known.failure == detail.failure) {
-            Some(known) => known.sessions = known.sessions.saturating_add(detail.sessions),
-            None if known.failure_details.len() < FAILURES => known.failure_details.push(detail),
+        let details = &mut known.failure_details;
+        match details.iter().position(|known| known.failure == detail.failure) {
+            Some(place) => {
+                if let Some(known) = details.get_mut(place) {
+                    known.sessions = known.sessions.saturating_add(detail.sessions);
+                }
+            }
+            None if details.len() < FAILURES => details.push(detail),
             None => {}
         }
     }

@@ -413,8 +413,9 @@ impl Reporter {
             .header(header::USER_AGENT, concat!("hermetic/", env!("CARGO_PKG_VERSION")))
             .header(header::CONTENT_TYPE, MEDIA_TYPE)
             .body(Pieces::new([Bytes::from(packed)]))?;
-        let sent = timeout(POST, (self.ways.client)().send(&addresses, Some(name), request));
-        let response = sent.await.map_err(|_| Trouble::Later("no answer in time".into()))??;
+        let client = (self.ways.client)();
+        let sent = timeout(POST, client.send(&addresses, Some(name), request)).await;
+        let response = sent.map_err(|_| Trouble::Later("no answer in time".into()))??;
         match response.status {
             200..=299 => Ok(State::Done),
             status => Err(Trouble::Later(format!("it answers {status}"))),
