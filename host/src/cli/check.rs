@@ -358,6 +358,15 @@ mod tests {
     }
 
     #[test]
+    fn who_tells_of_tls() {
+        let tls_reports = crate::config::TlsReports { from: Some("t@example.org".into()), ..Default::default() };
+        let config = Config { name: "mx.example.org".into(), tls_reports, ..Config::default() };
+        let shown = outbound(&config);
+        assert!(shown.contains("told daily, by mx.example.org <t@example.org>"), "{shown}");
+        assert!(!outbound(&Config::default()).contains("told daily"));
+    }
+
+    #[test]
     fn who_is_judged() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("h.toml");
