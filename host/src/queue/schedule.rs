@@ -53,6 +53,17 @@ mod tests {
     use super::*;
     use crate::store::{DeliverBy, Hold, Wishes};
 
+    /// RFC 8460 section 5.5.
+    #[test]
+    fn a_tls_report_is_tried_for_a_day() {
+        for (listener, expire, expected) in
+            [("mx", 432_000, 432_000_000), (tlsrpt::LISTENER, 432_000, 86_400_000), (tlsrpt::LISTENER, 60, 60_000)]
+        {
+            let envelope = Envelope { listener: listener.into(), ..Envelope::default() };
+            assert_eq!(expiry(&Queue { expire, ..Queue::default() }, &envelope), expected, "{listener} {expire}");
+        }
+    }
+
     #[test]
     fn times_are_counted_from_the_release() {
         let queue = Queue { expire: 1000, delay_warning: 100, ..Queue::default() };
