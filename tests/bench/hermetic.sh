@@ -1,4 +1,5 @@
-# The server as a peer of the benchmark harness; sourced by the three peers beside it. VARIANT: hold, maildir, discard.
+# The server as a peer of the benchmark harness; sourced by the peers beside it. VARIANT: hold, maildir, discard, or relay: all is
+# sent on to SINK, a port of 127.0.0.1.
 # NATIVE=1: the same server without its sandbox. PLUGINS=5: every recipient is put to a chain of five that do nothing;
 # IDLE_PLUGIN is their component.
 # HERMETIC: the binary. The harness gives PORT, and RUN, an empty folder.
@@ -11,10 +12,8 @@ data = "$RUN/data"
 kind = "mx"
 address = "127.0.0.1:$PORT"
 discard = $([ "$VARIANT" = discard ] && echo true || echo false)
-[[domain]]
-name = "$DOMAIN"
-mailboxes = ["*"]
-maildir = "$RUN/mail/{local}"
+$([ "$VARIANT" = relay ] && printf '[relay]\nnetworks = ["127.0.0.0/8"]\n[[destination]]\ndomains = ["*"]\nhosts = ["127.0.0.1:%s"]\n' "$SINK" ||
+  printf '[[domain]]\nname = "%s"\nmailboxes = ["*"]\nmaildir = "%s/mail/{local}"\n[outbound]\nhold = true\n' "$DOMAIN" "$RUN")
 [limits]
 message-size = $SIZE
 recipients = 2000
@@ -22,8 +21,6 @@ sessions = 12000
 sessions-per-client = 12000
 idle-commands = 100000
 command-timeout = 600
-[outbound]
-hold = true
 [queue]
 hold = $([ "$VARIANT" = hold ] && echo true || echo false)
 [observe]
@@ -45,8 +42,13 @@ X
   wait
 }
 # No folder of files is its queue: measure.py counts the Maildir instead. An empty one has the harness print "until delivered".
-queue() { [ "$VARIANT" = maildir ] && echo "$RUN/nothing"; }
+queue() { case $VARIANT in maildir | relay) echo "$RUN/nothing" ;; esac; }
 # One recipient is b, of many each has a number before it.
-mail() { [ "$VARIANT" = maildir ] && printf "$RUN/mail/%s/new\n" b $(seq -f '%gb' 50); }
+mail() {
+  case $VARIANT in
+    maildir) printf "$RUN/mail/%s/new\n" b $(seq -f '%gb' 50) ;;
+    relay) echo "$RUN/sink" ;;
+  esac
+}
 version() { "$HERMETIC" --version; }
 . "$(dirname "$0")/../lib/common.sh"; $verb

@@ -9,13 +9,14 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use hermetic_tests::server::{Rig, Server, binary};
+use hermetic_tests::server::{Rig, Server, binary, free_port};
 use hermetic_tests::session::Session;
 use serde_json::Value;
 
 /// What a command wrote, and whether it did what it should.
 struct Done {
     well: bool,
+    code: Option<i32>,
     out: String,
     err: String,
 }
@@ -33,13 +34,22 @@ fn queue(server: &Server, arguments: &[&str]) -> Done {
         .output()
         .expect("it starts");
     let text = |octets| String::from_utf8_lossy(octets).into_owned();
-    Done { well: done.status.success(), out: text(&done.stdout), err: text(&done.stderr) }
+    Done { well: done.status.success(), code: done.status.code(), out: text(&done.stdout), err: text(&done.stderr) }
 }
 
 fn well(server: &Server, arguments: &[&str]) -> String {
     let done = queue(server, arguments);
     assert!(done.well, "{arguments:?}: {}{}", done.out, done.err);
     done.out
+}
+
+/// Its exit code where nobody reads what it writes.
+fn unread(server: &Server, arguments: &[&str]) -> Option<i32> {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = Command::new(binary(&[]));
+    command.arg("queue").args(arguments).arg("--config").arg(server.config()).stdin(Stdio::null()).stdout(writer);
+    command.status().expect("it starts").code()
 }
 
 fn lines(text: &str) -> Vec<Value> {
@@ -153,6 +163,34 @@ fn an_operator_sees_and_changes_the_queue() {
     assert_eq!(mbox.matches("\n>From a line").count(), 9_999, "the first is no line of its own");
     assert!(mbox.starts_with("From anna@example.test ") && mbox.contains("\n\nFrom carl@example.test "));
 
+    // Named by its id it is the same message, from the same sender and of the same day.
+    let one = server.folder().join("one.mbox").display().to_string();
+    assert_eq!(well(&server, &["export", &second, "--mbox", &one]), "1 message written.\n");
+    let one = fs::read_to_string(one).expect("a file");
+    assert!(one.starts_with("From carl@example.test ") && mbox.ends_with(&one), "{one}");
+    let parts =
+        |entry: std::io::Result<fs::DirEntry>| entry.expect("an entry").path().extension() == Some("part".as_ref());
+    assert!(![&folder, server.folder()].iter().any(|folder| fs::read_dir(folder).expect("a folder").any(parts)));
+
+    // What makes no sense is told from what can not be done.
+    for (arguments, code) in [
+        (&["list", "--limit", "0"][..], 2),
+        (&["list", "--after", "x"], 2),
+        (&["list", "--message", "x"], 2),
+        (&["hold", "x", "--reason", "odd"], 2),
+        (&["hold", &first, "--reason", " "], 2),
+        (&["hold", "--reason", "odd"], 2),
+        (&["drop", "--all", "--reason", "odd"], 2),
+        (&["export", &first, "--json"], 2),
+        (&["export", "--all"], 2),
+        (&["export", "--all", "--to", &to], 1),
+        (&["release", "01M8756VKN000395ZBJ89VS1ZC"], 1),
+        (&["why", "01M8756VKN000395ZBJ89VS1ZC"], 1),
+    ] {
+        let done = queue(&server, arguments);
+        assert_eq!(done.code, Some(code), "{arguments:?}: {}{}", done.out, done.err);
+    }
+
     // Held: a retry does not let it go, a release does.
     let hold = ["hold", "--message", &first, "--reason", "looks odd"];
     let out = queue(&server, &hold);
@@ -225,6 +263,10 @@ fn the_api_wants_its_token_and_bounces_tell_the_sender() {
 
     let id = send(&server, "anna@example.test", &["b@far.test"], "Subject: back\r\n\r\nbody");
     wait_for(&server, "an attempt", || server.log().contains(" deferred"));
+    // Nobody reads what came of it: it is done all the same, and says so. What only shows something is content with that.
+    assert_eq!(unread(&server, &["hold", &id, "--reason", "odd"]), Some(1));
+    assert_eq!(lines(&well(&server, &["list", "--state", "held", "--json"])).len(), 1);
+    assert_eq!(unread(&server, &["list"]), Some(0));
     let out = well(&server, &["drop", &id, "--reason", "no such mail", "--bounce"]);
     assert!(out.contains(": dropped"), "{out}");
     wait_for(&server, "a notice", || server.maildir("anna").messages().len() == 1);
@@ -235,4 +277,14 @@ fn the_api_wants_its_token_and_bounces_tell_the_sender() {
     wait_for(&server, "an empty queue", || well(&server, &["list"]) == "The queue is empty.\n");
     let log = server.log();
     assert!(log.contains("queue changed operation=\"bounce\"") && log.contains("by=\"anna (uid "), "{log}");
+}
+
+/// On a port, too, the server's user is known, and is shown the token.
+#[test]
+fn the_api_on_a_port() {
+    let tables = format!("[admin]\nlisten = \"127.0.0.1:{}\"\n", free_port());
+    let server = Rig::new().listener("mx", "").tables(&tables).start();
+    assert_eq!(well(&server, &["list"]), "The queue is empty.\n");
+    let done = queue(&server, &["release", "01M8756VKN000395ZBJ89VS1ZC"]);
+    assert!(done.code == Some(1) && done.out.contains("not in the queue"), "{}{}", done.out, done.err);
 }

@@ -206,6 +206,82 @@ fn fifty_sessions_deliver_beside_every_misdeed_and_nothing_is_left_of_it() {
     assert!(!log.contains("rests for"), "a plugin rested, so not every misdeed was done each time");
 }
 
+/// What plugins do after 250: while the queue has them deliver, and when they are told what became of a recipient.
+const LATE: [(&str, &str, &str); 8] = [
+    ("trap-delivery", "trap", "delivery"),
+    ("spin-delivery", "spin", "delivery"),
+    ("hog-delivery", "hog", "delivery"),
+    ("recurse-delivery", "recurse", "delivery"),
+    ("flood-delivery", "flood", "delivery"),
+    ("trap-report", "trap", "report"),
+    ("spin-report", "spin", "report"),
+    ("hog-report", "hog", "report"),
+];
+
+/// Who fails to deliver is asked again, and its mail waits with the reason; who can not be told of a fate changes none.
+#[test]
+fn who_misbehaves_in_the_queue_holds_up_its_own_recipients_only() {
+    let file = hostile();
+    let mut tables = String::from("[queue]\nretry-first = 1\nretry-most = 1\n");
+    for (name, deed, hook) in LATE {
+        // With `delivery` a plugin delivers all that it has; so only those have it that misbehave there.
+        let delivery = hook == "delivery";
+        let _ = write!(
+            tables,
+            "[[plugin]]\nname = {name:?}\nfile = {file:?}\nsettings = {{ deed = {deed:?}, hook = {hook:?} }}\n\
+             grants = {{ edit = true, forwarding = [\"*\"], quarantine = true, keyvalue = 1000000, delivery = {delivery} }}\n\
+             limits = {{ memory = {HOARD}, deadline = 100 }}\n\
+             [[route]]\nrecipients = [\"{name}@example.test\"]\nplugins = [{name:?}]\n"
+        );
+    }
+    let server = Rig::new().listener("mx", "").tables(&tables).start();
+    let (late, early): (Vec<_>, Vec<_>) = LATE.iter().partition(|(_, _, hook)| *hook == "delivery");
+    let failed = |server: &Server| {
+        let queue = server.queue();
+        let count = |name: &str| {
+            let to = format!("{name}@example.test");
+            let entry = queue.iter().find(|entry| entry["recipient"] == *to);
+            entry.and_then(|entry| entry["attempts"].as_u64()).unwrap_or_default()
+        };
+        late.iter().map(|(name, ..)| count(name)).min().unwrap_or_default()
+    };
+    let ledger = Ledger::with_pauses(PAUSE);
+    let message = ledger.clients_send_while(OTHERS, server.port("mx"), || {
+        let message = message();
+        let mut session = Session::open(server.port("mx")).expect("a session");
+        session.command("EHLO a.test").expect("a reply");
+        let names = ["eva"].into_iter().chain(LATE.iter().map(|(name, ..)| *name)).chain(["frida"]);
+        let to: Vec<_> = names.map(|name| format!("{name}@example.test")).collect();
+        let reply = session.send("a@far.test", &to, &message).expect("a reply");
+        assert_eq!(reply.code, 250, "{reply:?}");
+        let end = Instant::now() + Duration::from_secs(60);
+        while failed(&server) < 2 {
+            assert!(Instant::now() < end, "not all were asked again: {:#?}", server.queue());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        message
+    });
+    assert_eq!(ledger.unanswered(), 0, "a session broke, or a message was not answered 250");
+    let end = Instant::now() + SETTLE;
+    while server.queue().len() > late.len() {
+        assert!(Instant::now() < end, "more waits than what is delivered badly: {:#?}", server.queue());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    for entry in server.queue() {
+        let name = entry["recipient"].as_str().and_then(|to| to.split('@').next()).unwrap_or_default().to_owned();
+        let reason = entry["reason"].as_str().unwrap_or_default();
+        assert!(late.iter().any(|(late, ..)| *late == name) && reason.contains(&name), "{entry:#}");
+    }
+    for name in ["eva", "frida"].iter().chain(early.iter().map(|(name, ..)| name)) {
+        assert_same(&server.maildir(name).one(&message.token), &message);
+    }
+    for (name, ..) in &late {
+        assert_eq!(server.maildir(name).messages().len(), 0, "{name} delivered something");
+    }
+    ledger.judge(&server).unwrap_or_else(|why| panic!("{why}"));
+    assert!(!server.log().contains("panicked"), "the server itself stumbled");
+}
+
 /// Key-values have a database of their own, so a flood waits for itself. The bounds are wide: what they catch is a 250 that
 /// waits for the flood's writes.
 #[test]

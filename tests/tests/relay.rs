@@ -71,6 +71,24 @@ fn wait_for(what: &str, servers: [&Server; 2], mut so: impl FnMut() -> bool) {
     }
 }
 
+/// What is held because nothing is to leave goes when it may, without another start.
+#[test]
+fn what_was_held_goes_once_mail_may_leave() {
+    let far = far();
+    let tables = format!(
+        "[relay]\nnetworks = [\"127.0.0.0/8\"]\n[outbound]\nhold = true\n\
+         [[destination]]\ndomains = [\"far.test\"]\nhosts = [\"127.0.0.1:{}\"]\n",
+        far.port("mx")
+    );
+    let near = Rig::new().listener("mx", "").tables(&tables).start();
+    send(&near, "", &["berta@far.test"], "Subject: held\r\n\r\n");
+    wait_for("it is held", [&near, &far], || near.queue().iter().any(|line| line["state"] == "held"));
+    let config = fs::read_to_string(near.config()).expect("the configuration");
+    fs::write(near.config(), config.replace("hold = true", "hold = false")).expect("written");
+    assert!(near.reload().contains("reloaded"), "{}", near.log());
+    wait_for("it goes", [&near, &far], || messages(far.data()).len() == 1 && near.queue().is_empty());
+}
+
 #[test]
 fn mail_reaches_another_server_and_refusals_come_back() {
     let far = far();

@@ -1,4 +1,6 @@
 //! The same as [`convert`] for the probing part: values of `wit/engine` to values of the core and back, one to one.
+//!
+//! Owns that translation. Refuses to judge: what does not read as a name is the core's to refuse. Can not fail.
 
 use super::convert;
 use super::convert_client::{host, mailbox};

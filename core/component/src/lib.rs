@@ -1,8 +1,9 @@
 //! The core as a WebAssembly component: `wit/engine` on the outside, [`hermetic_core`] on the inside, nothing between.
 //!
-//! Owns the translation of values in [`convert`], [`convert_client`] and [`convert_probe`]; here is the receiving side, in
-//! [`outbound`] the sending one, in [`probing`] the part that tests servers. An instance holds one session of one of them. Refuses to know SMTP, and imports nothing: what runs this component
-//! can only feed it octets, time and answers. It fails by a trap, which ends the one session that lives in it.
+//! Owns the translation of values in [`convert`], [`convert_client`] and [`convert_probe`]; here is the receiving side,
+//! in [`outbound`] the sending one, in [`probing`] the part that tests servers. An instance holds one session of one of
+//! them. Refuses to know SMTP, and imports nothing: what runs this component can only feed it octets, time and answers.
+//! It fails by a trap, which ends the one session that lives in it.
 
 mod convert;
 mod convert_client;

@@ -1,4 +1,7 @@
 //! The probing part of the component: [`hermetic_core::probe`] behind `wit/engine/probe.wit`.
+//!
+//! Owns the session's place in the instance. Refuses to know what is tried, and to be frozen. Fails with the core's
+//! `Misuse`.
 
 use core::cell::RefCell;
 

@@ -1,4 +1,7 @@
 //! Whether a server does what it offers. The RFC of each extension; RFC 5321 section 4.1.1.11.
+//!
+//! Owns a parameter or a command for each extension, and the verdicts. Refuses to send a message: nothing goes beyond
+//! MAIL, and BDAT where it is out of place. Fails with [`Stop`] once the session has ended or a reply was late.
 
 use alloc::{format, string::String, vec::Vec};
 
@@ -25,9 +28,9 @@ pub(super) async fn extensions(talk: &Talk, plan: &Plan) -> Result<(), Stop> {
     const RULE: &str = "RFC 5321 section 2.2";
     let offer = talk.enter(plan).await?;
     let offers = |name: &str| offer.extensions.iter().any(|extension| extension.keyword == name);
-    let heard = talk.ask("MAIL FROM:<>").await;
+    let heard = talk.reply("MAIL FROM:<>").await?;
     if heard.code() != 250 {
-        return Err(Stop(format!("MAIL: {}", heard.words())));
+        return Err(Stop::at("MAIL", &heard));
     }
     let mut lies: Vec<String> = Vec::new();
     let mut kept: Vec<&str> = Vec::new();
@@ -42,7 +45,7 @@ pub(super) async fn extensions(talk: &Talk, plan: &Plan) -> Result<(), Stop> {
     reset(talk).await?;
     if offers("CHUNKING") {
         // Out of place, and known all the same.
-        let heard = talk.ask("BDAT 0 LAST").await;
+        let heard = talk.reply("BDAT 0 LAST").await?;
         if matches!(heard.code(), 500 | 502) {
             lies.push(format!("CHUNKING ({})", heard.words()));
         } else {
@@ -62,6 +65,9 @@ pub(super) async fn extensions(talk: &Talk, plan: &Plan) -> Result<(), Stop> {
     let rule = "RFC 5321 section 4.1.1.11";
     match heard.code() {
         250 => talk.found("unknown-parameter", Verdict::Warn, rule, "It takes a parameter that it does not offer."),
+        400..=499 => {
+            talk.found("unknown-parameter", Verdict::Untested, rule, format!("It can not be told: {}.", heard.words()));
+        }
         _ => {
             let text = format!("A parameter that is not offered is refused ({}).", heard.words());
             talk.found("unknown-parameter", Verdict::Pass, rule, text);
@@ -97,6 +103,5 @@ async fn mail(talk: &Talk, parameter: &str) -> Result<Heard, Stop> {
 }
 
 async fn reset(talk: &Talk) -> Result<(), Stop> {
-    let heard = talk.ask("RSET").await;
-    if heard.is_last() { Err(Stop(format!("RSET: {}", heard.words()))) } else { Ok(()) }
+    talk.reply("RSET").await.map(drop)
 }

@@ -1,4 +1,6 @@
-//! What was found out.
+//! What was found out: a verdict, the rule, a sentence.
+//!
+//! Owns these forms. Refuses to judge: that is each experiment's. Can not fail.
 
 use alloc::string::String;
 

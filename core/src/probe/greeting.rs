@@ -1,4 +1,7 @@
 //! The beginning of a session, and its end. RFC 5321 sections 3.1, 4.1.4, 4.2 and 4.3; RFC 4954.
+//!
+//! Owns the verdicts on greeting, EHLO, QUIT, and on those who skip a part of that; and whether a password would be
+//! taken in the clear. Refuses to say one. Fails with [`Stop`] where the answer may be about us, or none came in time.
 
 use alloc::{format, string::String};
 
@@ -25,16 +28,14 @@ pub(super) async fn greeting(talk: &Talk, plan: &Plan) -> Result<(), Stop> {
             return Ok(());
         }
     }
-    let offer = match talk.hello(&plan.hello_name).await {
-        Ok(offer) => offer,
-        // It does not know the command; all else may be about us.
-        Err(Stop(why)) if why.starts_with("EHLO: 50") => {
-            let text = format!("It has no extensions at all: {why}.");
-            talk.found("capabilities", Verdict::Fail, "RFC 5321 section 2.2.1", text);
-            return Ok(());
-        }
-        Err(stop) => return Err(stop),
-    };
+    let heard = talk.ask(&format!("EHLO {}", plan.hello_name)).await;
+    // It does not know the command; all else may be about us.
+    if matches!(heard.code(), 500..=509) {
+        let text = format!("It has no extensions at all; to EHLO it says: {}.", heard.words());
+        talk.found("capabilities", Verdict::Fail, "RFC 5321 section 2.2.1", text);
+        return Ok(());
+    }
+    let offer = talk.offer(&heard)?;
     let offered = offer.extensions.iter().map(|extension| match &*extension.parameters {
         "" => extension.keyword.clone(),
         parameters => format!("{} {parameters}", extension.keyword),
@@ -46,15 +47,15 @@ pub(super) async fn greeting(talk: &Talk, plan: &Plan) -> Result<(), Stop> {
     if !talk.is_in_tls() {
         login(talk, &offer.mechanisms).await;
     }
-    let before = talk.quit().await;
-    if !before.is_empty() {
-        talk.found(
-            "quit",
-            Verdict::Fail,
-            "RFC 5321 section 4.1.1.10",
-            format!("{} replies came that belong to no command.", before.len()),
-        );
+    if talk.is_over() {
+        return Ok(());
     }
+    let (verdict, text) = match talk.quit().await {
+        Ok(0) => return Ok(()),
+        Ok(before) => (Verdict::Fail, format!("{before} replies came that belong to no command.")),
+        Err(Stop(why)) => (Verdict::Untested, format!("How the session ends: {why}.")),
+    };
+    talk.found("quit", verdict, "RFC 5321 section 4.1.1.10", text);
     Ok(())
 }
 
@@ -73,8 +74,11 @@ async fn login(talk: &Talk, mechanisms: &[String]) {
         let text = "It does not offer AUTH PLAIN without TLS, and takes it all the same.";
         return talk.found("auth-plaintext", Verdict::Fail, RULE, text);
     }
-    let text = format!("No password is taken without TLS ({}).", heard.words());
-    talk.found("auth-plaintext", Verdict::Pass, RULE, text);
+    let (verdict, text) = match heard.code() {
+        400.. if !heard.is_last() => (Verdict::Pass, format!("No password is taken without TLS ({}).", heard.words())),
+        _ => (Verdict::Untested, format!("Whether a password is taken without TLS: {}.", heard.words())),
+    };
+    talk.found("auth-plaintext", verdict, RULE, text);
 }
 
 /// EHLO before the greeting.
@@ -83,7 +87,8 @@ pub(super) async fn haste(talk: &Talk, plan: &Plan) -> Result<(), Stop> {
     talk.say(format!("EHLO {}\r\n", plan.hello_name).as_bytes());
     let first = talk.hear().await;
     let (verdict, text) = match first {
-        Heard::Garbage(_) | Heard::Silence => (
+        Heard::Silence => return Err(Stop(first.words())),
+        Heard::Garbage(_) => (
             Verdict::Fail,
             format!("A client that speaks before the greeting brings it out of step: {}.", first.words()),
         ),
@@ -98,7 +103,11 @@ pub(super) async fn haste(talk: &Talk, plan: &Plan) -> Result<(), Stop> {
             Heard::Reply(_) | Heard::Gone => {
                 (Verdict::Pass, "It turns a client away that speaks before the greeting.".into())
             }
-            second => (Verdict::Fail, format!("What a client said before the greeting is lost: {}.", second.words())),
+            Heard::Silence => return Err(Stop(Heard::Silence.words())),
+            second => (
+                Verdict::Fail,
+                format!("A client that speaks before the greeting brings it out of step: {}.", second.words()),
+            ),
         },
     };
     talk.found("early-talker", verdict, RULE, text);
@@ -109,10 +118,11 @@ pub(super) async fn haste(talk: &Talk, plan: &Plan) -> Result<(), Stop> {
 pub(super) async fn nameless(talk: &Talk, _: &Plan) -> Result<(), Stop> {
     const RULE: &str = "RFC 5321 section 4.1.4";
     talk.greeted().await?;
-    let heard = talk.ask("MAIL FROM:<>").await;
+    let heard = talk.reply("MAIL FROM:<>").await?;
     let (verdict, text) = match heard.code() {
         250 => (Verdict::Warn, "It takes MAIL from a client that has not said hello.".into()),
-        400.. => (Verdict::Pass, format!("MAIL is not taken before a hello ({}).", heard.words())),
+        400..=499 => return Err(Stop::at("MAIL", &heard)),
+        500.. => (Verdict::Pass, format!("MAIL is not taken before a hello ({}).", heard.words())),
         _ => (Verdict::Fail, format!("MAIL before a hello: {}.", heard.words())),
     };
     talk.found("hello-required", verdict, RULE, text);

@@ -1,4 +1,6 @@
 //! Every bound of a probe, in one place.
+//!
+//! Owns their names and defaults. Refuses to count: whoever is bound does that. Can not fail.
 
 /// All bounds. Times in milliseconds, sizes in octets.
 #[derive(Clone, Debug, PartialEq, Eq)]

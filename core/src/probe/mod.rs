@@ -2,7 +2,7 @@
 //!
 //! Owns what is tried ([`Experiment`]), the words for it and the verdict on the answer. Refuses to know who the server is,
 //! and everything that is no SMTP: TLS versions, certificates, the DNS. A server that says nothing, or nonsense, is a
-//! [`Finding`] as any other; the only error is the embedder's [`Misuse`].
+//! [`Finding`] as any other; it fails only with the embedder's [`Misuse`].
 //!
 //! [`crate::client`] can not do this, because its job is to be correct. Here octets are sent as they are; but they are
 //! fixed text, and names and addresses that [`Session::start`] has read by the grammar that reads a peer's commands. So

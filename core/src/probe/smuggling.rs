@@ -3,6 +3,9 @@
 //! Where two servers do not agree on the end, what one of them takes for content is a message to the other. Here it is a
 //! NOOP: a server that sees an end before it carries the NOOP out, and answers once too often. So no second message ever
 //! comes about. The recipient gets one, whole or cut short.
+//!
+//! Owns the wrong ends and the verdict. Refuses to take silence, nonsense or a connection that ends for an answer: then
+//! it fails with [`Stop`], and the end is untested.
 
 use alloc::{format, vec::Vec};
 
@@ -57,14 +60,14 @@ pub(super) async fn smuggling(talk: &Talk, plan: &Plan, end: EndOfData) -> Resul
     let recipient = plan.recipient.as_deref().unwrap_or_default();
     talk.enter(plan).await?;
     for command in [format!("MAIL FROM:<{}>", plan.sender), format!("RCPT TO:<{recipient}>")] {
-        let heard = talk.ask(&command).await;
+        let heard = talk.reply(&command).await?;
         if !heard.is_good() {
             return Err(Stop(format!("{command}: {}", heard.words())));
         }
     }
-    let heard = talk.ask("DATA").await;
+    let heard = talk.reply("DATA").await?;
     if heard.code() != 354 {
-        return Err(Stop(format!("DATA: {}", heard.words())));
+        return Err(Stop::at("DATA", &heard));
     }
     let shown = end.octets().escape_ascii();
     let mut content = Vec::from(format!(
@@ -79,36 +82,48 @@ pub(super) async fn smuggling(talk: &Talk, plan: &Plan, end: EndOfData) -> Resul
         let text = format!("It takes {shown} for the end of the content{why}: messages can be smuggled in.");
         talk.found(check, Verdict::Fail, RULE, text);
     };
+    let refused = |heard: &Heard| {
+        talk.found(check, Verdict::Pass, RULE, format!("It refuses {shown} ({}).", heard.words()));
+    };
     match early {
         // As it should be: it waits for more.
         Heard::Silence => {}
-        Heard::Reply(ref said) if said.code != 421 => {
+        Heard::Reply(ref said) if said.code == 421 => {
+            refused(&early);
+            return Ok(());
+        }
+        Heard::Reply(_) => {
             // Refused in the middle, and then?
-            let words = early.words();
             let heard = talk.ask("QUIT").await;
-            if heard.code() == 221 || early.is_good() {
-                fault(&format!(" ({words})"));
-            } else {
-                talk.found(check, Verdict::Pass, RULE, format!("It refuses {shown} ({words})."));
+            match heard {
+                _ if early.is_good() || heard.code() == 221 => fault(&format!(" ({})", early.words())),
+                Heard::Reply(ref said) if said.code == 421 => refused(&early),
+                Heard::Gone => refused(&early),
+                _ => return Err(Stop(format!("it says {}, and to QUIT: {}", early.words(), heard.words()))),
             }
             return Ok(());
         }
-        Heard::Garbage(_) => return Err(Stop(early.words())),
-        Heard::Reply(_) | Heard::Gone => {
-            talk.found(check, Verdict::Pass, RULE, format!("It refuses {shown} ({}).", early.words()));
-            return Ok(());
-        }
+        Heard::Garbage(_) | Heard::Gone => return Err(Stop(early.words())),
     }
     talk.say(b"NOOP smuggled\r\n\r\n.\r\n");
     let heard = talk.hear().await;
-    let more = if heard.is_last() { 0 } else { talk.quit().await.len() };
+    if heard.code() == 421 {
+        refused(&heard);
+        return Ok(());
+    }
+    if heard.is_last() {
+        return Err(Stop(format!("the message: {}", heard.words())));
+    }
+    let more = talk.quit().await?;
     match heard.code() {
         _ if more > 0 => fault(", and what follows for commands"),
-        0 | 421 => talk.found(check, Verdict::Pass, RULE, format!("It refuses {shown} ({}).", heard.words())),
-        400.. => {
-            talk.found(check, Verdict::Pass, RULE, format!("A message with {shown} is refused ({}).", heard.words()))
+        200..=299 => {
+            talk.found(check, Verdict::Pass, RULE, format!("{shown} ends no message; it was taken as a part of one."));
         }
-        _ => talk.found(check, Verdict::Pass, RULE, format!("{shown} ends no message; it was taken as a part of one.")),
+        400.. => {
+            talk.found(check, Verdict::Pass, RULE, format!("A message with {shown} is refused ({}).", heard.words()));
+        }
+        _ => return Err(Stop(format!("the message: {}", heard.words()))),
     }
     Ok(())
 }

@@ -1,7 +1,9 @@
 //! What an experiment says and hears with.
 //!
-//! Owns the octets in both directions, the time, and what was found so far; the session's calls put in at one end what the
-//! script takes out at the other. Refuses to know what is tried. A peer's silence, nonsense and end are values ([`Heard`]).
+//! Owns the octets in both directions, the time, and what was found so far; the session's calls put in at one end what
+//! the script takes out at the other. Refuses to know what is tried, and to take a late reply for that to a later
+//! command. A peer's silence, nonsense and end are values ([`Heard`]); it fails with [`Stop`] where the caller wants a
+//! session that goes on.
 
 use alloc::{format, rc::Rc, string::String, vec::Vec};
 use core::{cell::RefCell, future::poll_fn, mem, task::Poll};
@@ -65,6 +67,14 @@ impl Heard {
 /// The session is over before the experiment is, for this reason.
 pub(super) struct Stop(pub(super) String);
 
+impl Stop {
+    /// What came of this command.
+    pub(super) fn at(command: &str, heard: &Heard) -> Self {
+        let verb = command.split(' ').next().unwrap_or(command);
+        Self(format!("{verb}: {}", heard.words()))
+    }
+}
+
 /// Both ends of it; a clone is the same one.
 #[derive(Clone)]
 pub(super) struct Talk(Rc<RefCell<Inner>>);
@@ -78,6 +88,9 @@ struct Inner {
     received: u64,
     /// The stream is of no use any more.
     fault: Option<ReplyFault>,
+    /// A reply did not come in time. What comes now may be that one, so nothing is a reply to what is asked from now
+    /// on.
+    late: bool,
     gone: bool,
     tls: bool,
     handshake: bool,
@@ -94,6 +107,7 @@ impl Talk {
             input: Vec::new(),
             received: 0,
             fault: None,
+            late: false,
             gone: false,
             tls,
             handshake: false,
@@ -143,6 +157,12 @@ impl Talk {
         self.0.borrow_mut().step.findings.push(Finding { check, verdict, rule, text: text.into() });
     }
 
+    /// Nothing that is asked from now on has a reply: the connection has ended, or what comes can not be understood.
+    pub(super) fn is_over(&self) -> bool {
+        let inner = self.0.borrow();
+        inner.gone || inner.late || inner.fault.is_some()
+    }
+
     pub(super) fn is_in_tls(&self) -> bool {
         self.0.borrow().tls
     }
@@ -165,10 +185,23 @@ impl Talk {
         self.hear().await
     }
 
-    /// The next reply.
+    /// The reply to a command, behind which the session goes on.
+    pub(super) async fn reply(&self, command: &str) -> Result<Heard, Stop> {
+        let heard = self.ask(command).await;
+        if heard.is_last() { Err(Stop::at(command, &heard)) } else { Ok(heard) }
+    }
+
+    /// The next reply. Once one has not come in time there is none any more.
     pub(super) async fn hear(&self) -> Heard {
+        if self.0.borrow().late {
+            return Heard::Silence;
+        }
         let most = self.0.borrow().limits.reply_timeout;
-        self.hear_within(most).await
+        let heard = self.hear_within(most).await;
+        if matches!(heard, Heard::Silence) {
+            self.0.borrow_mut().late = true;
+        }
+        heard
     }
 
     /// What should not come, if it does all the same.
@@ -221,7 +254,12 @@ impl Talk {
     /// EHLO and what is offered.
     pub(super) async fn hello(&self, name: &str) -> Result<Offer, Stop> {
         let heard = self.ask(&format!("EHLO {name}")).await;
-        match &heard {
+        self.offer(&heard)
+    }
+
+    /// What a reply to EHLO offers.
+    pub(super) fn offer(&self, heard: &Heard) -> Result<Offer, Stop> {
+        match heard {
             Heard::Reply(said) if said.code == 250 => {
                 let offer = Offer::read(&said.lines, &[]);
                 let mut inner = self.0.borrow_mut();
@@ -230,7 +268,7 @@ impl Talk {
                 inner.step.hello = Some(Hello { name, tls, extensions });
                 Ok(offer)
             }
-            _ => Err(Stop(format!("EHLO: {}", heard.words()))),
+            _ => Err(Stop::at("EHLO", heard)),
         }
     }
 
@@ -243,7 +281,7 @@ impl Talk {
         }
         let heard = self.ask("STARTTLS").await;
         if heard.code() != 220 {
-            return Err(Stop(format!("STARTTLS: {}", heard.words())));
+            return Err(Stop::at("STARTTLS", &heard));
         }
         if self.has_more() || !self.shake_hands().await {
             return Err(Stop("the TLS handshake failed".into()));
@@ -251,16 +289,29 @@ impl Talk {
         self.hello(&plan.hello_name).await
     }
 
-    /// Says goodbye, and how many replies come instead of that to it.
-    pub(super) async fn quit(&self) -> Vec<Heard> {
+    /// Says goodbye: how many replies come before the last one, late ones among them, and the last one.
+    pub(super) async fn goodbye(&self) -> (usize, Heard) {
+        self.0.borrow_mut().late = false;
         self.say(b"QUIT\r\n");
-        let mut before = Vec::new();
+        let mut before = 0;
         loop {
             let heard = self.hear().await;
             if heard.is_last() {
-                return before;
+                return (before, heard);
             }
-            before.push(heard);
+            before += 1;
+        }
+    }
+
+    /// Says goodbye: how many replies come that belong to no command. Nobody knows that where the session does not end
+    /// as it should, or where a reply was late.
+    pub(super) async fn quit(&self) -> Result<usize, Stop> {
+        let late = self.0.borrow().late;
+        let (before, last) = self.goodbye().await;
+        match last {
+            _ if late => Err(Stop("a reply did not come in time".into())),
+            Heard::Silence | Heard::Garbage(_) if before == 0 => Err(Stop::at("QUIT", &last)),
+            _ => Ok(before),
         }
     }
 }

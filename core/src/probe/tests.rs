@@ -1,4 +1,6 @@
 //! Against the server of this very crate, which must have no fault, and against ends and nonsense at every point.
+//!
+//! Owns a server's end of a session without a socket. Refuses to wait: time is a number. Fails as tests do.
 
 use alloc::{format, string::String, vec, vec::Vec};
 
@@ -6,6 +8,8 @@ use super::*;
 use crate::question::{Answer, Question, Refusal, VerifyAnswer};
 use crate::server;
 use crate::step;
+
+mod verdicts;
 
 const ALL: [Experiment; 17] = [
     Experiment::Greeting,

@@ -1,8 +1,12 @@
 //! STARTTLS. RFC 3207.
+//!
+//! Owns the verdicts on the offer, on what is offered behind it, and on what somebody on the line puts behind the
+//! command. Refuses to know ciphers and certificates, which the embedder sees. Fails with [`Stop`] where the session
+//! ends before an answer is there.
 
 use alloc::format;
 
-use super::talk::{Heard, Stop, Talk};
+use super::talk::{Stop, Talk};
 use super::{Plan, Verdict};
 
 /// What is offered once TLS is there. How it is encrypted, and with which certificate, the embedder sees.
@@ -17,7 +21,7 @@ pub(super) async fn start_tls(talk: &Talk, plan: &Plan) -> Result<(), Stop> {
             let _ = talk.quit().await;
             return Ok(());
         }
-        let heard = talk.ask("STARTTLS").await;
+        let heard = talk.reply("STARTTLS").await?;
         if heard.code() != 220 {
             let text = format!("It offers STARTTLS and refuses it: {}.", heard.words());
             talk.found("starttls", Verdict::Fail, RULE, text);
@@ -62,9 +66,13 @@ pub(super) async fn injection(talk: &Talk, plan: &Plan) -> Result<(), Stop> {
     let held = |why: &str| {
         talk.found(CHECK, Verdict::Pass, RULE, format!("What is put behind STARTTLS does not count: {why}."))
     };
-    if heard.code() != 220 {
-        held(&heard.words());
-        return Ok(());
+    match heard.code() {
+        220 => {}
+        500.. => {
+            held(&heard.words());
+            return Ok(());
+        }
+        _ => return Err(Stop::at("STARTTLS", &heard)),
     }
     if talk.has_more() {
         let text = "It answers in the clear to what is put behind STARTTLS.";
@@ -78,11 +86,10 @@ pub(super) async fn injection(talk: &Talk, plan: &Plan) -> Result<(), Stop> {
     // Each command has one reply. One more is that to the command that was injected.
     talk.say(format!("EHLO {}\r\n", plan.hello_name).as_bytes());
     let first = talk.hear().await;
-    let before = match first {
-        Heard::Reply(_) => talk.quit().await.len(),
-        _ => 0,
-    };
-    if before > 0 {
+    if first.is_last() {
+        return Err(Stop::at("EHLO", &first));
+    }
+    if talk.quit().await? > 0 {
         let text = "It carries out inside TLS what somebody on the line has put behind STARTTLS.";
         talk.found(CHECK, Verdict::Fail, RULE, text);
     } else {

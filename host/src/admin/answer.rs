@@ -1,4 +1,7 @@
 //! The body of an answer: octets that are there, or a message that is read while it is sent.
+//!
+//! Owns the length that is announced, and how far is read ahead. Refuses to hold a large message. Fails as the file
+//! does: then the connection breaks, so that nobody takes a part for the whole.
 
 use std::{
     fs::File,

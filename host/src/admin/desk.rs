@@ -25,10 +25,12 @@ use crate::{
 
 /// Entries on one page, at most.
 pub const PAGE: usize = 1000;
-/// Entries that are changed in one transaction, by a filter.
+/// Entries that are changed in one transaction.
 const BATCH: usize = 500;
 /// Ids in one request.
 const NAMED: usize = 1000;
+/// Entries of these.
+const MEANT: usize = 20_000;
 /// Pages that are counted for one answer.
 const COUNTED: usize = 20;
 /// Octets of a message that are looked at for its header.
@@ -114,7 +116,7 @@ impl Desk {
         Ok(wire::Page { entries, next: page.next.map(|next| next.to_string()), on_hold })
     }
 
-    /// How many there are, in a part of the queue that is looked through in a second or so.
+    /// How many there are, in as many pages as one answer is worth.
     pub async fn count(&self, filter: Filter, mut after: Option<EntryId>) -> Result<wire::Count, Trouble> {
         let mut count = 0;
         for _ in 0..COUNTED {
@@ -162,7 +164,8 @@ impl Desk {
         Ok(wire::Why { entries, judged })
     }
 
-    /// Changes entries, and says what came of each. `peer`: who asks, as far as the system knows.
+    /// Changes entries, and says what came of each. `peer`: who asks, as far as the system knows. Where the store
+    /// fails, what was changed in the batches before stays so, and is logged.
     pub async fn change(&self, operation: Operation, wanted: Wanted, peer: &str) -> Result<Came, Trouble> {
         let name = plain(wanted.by.as_deref().unwrap_or_default(), NAME);
         let by = format!("{} ({peer})", if name.is_empty() { "somebody" } else { &name });
@@ -185,10 +188,12 @@ impl Desk {
             _ => return Err(Trouble::Asked("give either `entries` or `filter`, and `after` only with that".into())),
         };
         let job = Job { operation, bounce: wanted.bounce, by, reason };
-        let results = self.all(&job, entries, Duration::from_secs(wanted.wait.min(WAIT))).await?;
+        let end = Instant::now() + Duration::from_secs(wanted.wait.min(WAIT));
         let each =
             |(entry, changed): (EntryId, Changed)| Each { entry: entry.to_string(), result: changed.as_str().into() };
-        came.entries.extend(results.into_iter().map(each));
+        for batch in entries.chunks(BATCH) {
+            came.entries.extend(self.all(&job, batch.to_vec(), end).await?.into_iter().map(each));
+        }
         Ok(came)
     }
 
@@ -209,13 +214,16 @@ impl Desk {
                     None => came.entries.push(Each { entry: id.clone(), result: Changed::Gone.as_str().into() }),
                 },
             }
+            if entries.len() > MEANT {
+                let text = format!("these ids mean more than {MEANT} entries; name fewer, or use the filter `message`");
+                return Err(Trouble::Asked(text));
+            }
         }
         Ok(entries)
     }
 
-    /// What is being worked on is tried again for a while: an attempt seldom takes long.
-    async fn all(&self, job: &Job, entries: Vec<EntryId>, wait: Duration) -> Result<Vec<(EntryId, Changed)>, Trouble> {
-        let end = Instant::now() + wait;
+    /// What is being worked on is tried again until `end`: an attempt seldom takes long.
+    async fn all(&self, job: &Job, entries: Vec<EntryId>, end: Instant) -> Result<Vec<(EntryId, Changed)>, Trouble> {
         let (mut left, mut results) = (entries, Vec::new());
         loop {
             let changed = self.once(job, left).await?;
@@ -275,8 +283,9 @@ impl Desk {
         Ok(results)
     }
 
-    /// Changes, logs and counts.
+    /// Changes in one transaction, logs and counts.
     async fn commit(&self, job: &Job, changes: Vec<(EntryId, Change)>) -> Result<Vec<(EntryId, Changed)>, StoreError> {
+        debug_assert!(changes.len() <= BATCH, "nobody else gets at the store meanwhile");
         let entries: Vec<_> = changes.iter().map(|(entry, _)| *entry).collect();
         if matches!(job.operation, Operation::Retry | Operation::Release) {
             // Before they are due.

@@ -1,6 +1,7 @@
 //! Which request is which operation, and the form of its answer.
 //!
-//! Owns paths, parameters and status codes. `openapi.json` says the same for others; a test compares them.
+//! Owns paths, parameters and status codes. `openapi.json` says the same for others; a test compares them. Refuses
+//! whoever does not show the token, and to know what an operation does. Fails with a status code and a `Problem`.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
-    header::{self, HeaderValue},
+    header::{self, HeaderName, HeaderValue},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -53,7 +54,22 @@ pub(super) const ROUTES: [(Route, &str, &str); 10] = [
 
 /// Why there is no other answer.
 #[derive(Debug)]
-struct Refusal(StatusCode, String);
+struct Refusal {
+    code: StatusCode,
+    problem: String,
+    /// A field that the code wants to have in the answer.
+    field: Option<(HeaderName, HeaderValue)>,
+}
+
+impl Refusal {
+    fn new(code: StatusCode, problem: impl Into<String>) -> Self {
+        Self { code, problem: problem.into(), field: None }
+    }
+
+    fn with(self, name: HeaderName, value: HeaderValue) -> Self {
+        Self { field: Some((name, value)), ..self }
+    }
+}
 
 impl From<Trouble> for Refusal {
     fn from(trouble: Trouble) -> Self {
@@ -62,24 +78,22 @@ impl From<Trouble> for Refusal {
             Trouble::Unknown(_) | Trouble::Store(StoreError::Unknown(_)) => StatusCode::NOT_FOUND,
             Trouble::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
-        Self(code, trouble.to_string())
+        Self::new(code, trouble.to_string())
     }
 }
 
 fn asked(problem: impl Into<String>) -> Refusal {
-    Refusal(StatusCode::BAD_REQUEST, problem.into())
+    Refusal::new(StatusCode::BAD_REQUEST, problem)
 }
 
 /// Answers one request. `peer`: who asks.
 pub(super) async fn answer(request: Request<Incoming>, desk: &Desk, token: &Token, peer: &str) -> Response<Sent> {
     match answered(request, desk, token, peer).await {
         Ok(response) => response,
-        Err(Refusal(code, error)) => {
-            let mut response = json(&Problem { error });
+        Err(Refusal { code, problem, field }) => {
+            let mut response = json(&Problem { error: problem });
             *response.status_mut() = code;
-            if code == StatusCode::UNAUTHORIZED {
-                response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            }
+            response.headers_mut().extend(field);
             response
         }
     }
@@ -97,13 +111,11 @@ async fn answered(
     if route == Route::Document {
         return Ok(typed("application/json", Sent::whole(DOCUMENT)));
     }
-    let shown = parts.headers.get(header::AUTHORIZATION).and_then(|field| field.as_bytes().strip_prefix(b"Bearer "));
-    if !shown.is_some_and(|shown| token.is(shown)) {
+    if !parts.headers.get(header::AUTHORIZATION).is_some_and(|field| shows(token, field.as_bytes())) {
         crate::observe::events::admin_refused(peer);
-        return Err(Refusal(
-            StatusCode::UNAUTHORIZED,
-            "show the token: Authorization: Bearer, and what is in admin/token below the data folder".into(),
-        ));
+        let text = "show the token: Authorization: Bearer, and what is in admin/token below the data folder";
+        let refusal = Refusal::new(StatusCode::UNAUTHORIZED, text);
+        return Err(refusal.with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
     }
     let query = parts.uri.query().unwrap_or_default();
     if !query.is_empty() && !matches!(route, Route::List | Route::Count) {
@@ -131,6 +143,12 @@ async fn answered(
     })
 }
 
+/// Is this the token? The scheme's case does not count (RFC 9110 section 11.1).
+fn shows(token: &Token, field: &[u8]) -> bool {
+    let scheme = field.split_first_chunk::<7>();
+    scheme.is_some_and(|(scheme, shown)| scheme.eq_ignore_ascii_case(b"Bearer ") && token.is(shown))
+}
+
 /// The route, and what stands for `{id}` in its path.
 fn find<'a>(method: &Method, path: &'a str) -> Result<(Route, &'a str), Refusal> {
     let mut allowed = Vec::new();
@@ -143,9 +161,15 @@ fn find<'a>(method: &Method, path: &'a str) -> Result<(Route, &'a str), Refusal>
         }
     }
     if allowed.is_empty() {
-        return Err(Refusal(StatusCode::NOT_FOUND, "there is nothing here; /openapi.json says what there is".into()));
+        return Err(Refusal::new(StatusCode::NOT_FOUND, "there is nothing here; /openapi.json says what there is"));
     }
-    Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, format!("only {}", allowed.join(", "))))
+    let allowed = allowed.join(", ");
+    let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, format!("only {allowed}"));
+    // RFC 9110 section 15.5.6. Verbs are plain text.
+    Err(match HeaderValue::try_from(allowed) {
+        Ok(allowed) => refusal.with(header::ALLOW, allowed),
+        Err(_) => refusal,
+    })
 }
 
 fn matches<'a>(template: &str, path: &'a str) -> Option<&'a str> {
@@ -195,7 +219,7 @@ async fn read<T: DeserializeOwned>(body: Incoming) -> Result<T, Refusal> {
         } else {
             StatusCode::BAD_REQUEST
         };
-        Refusal(code, error.to_string())
+        Refusal::new(code, error.to_string())
     })?;
     serde_json::from_slice(&octets.to_bytes()).map_err(|error| asked(format!("the body: {error}")))
 }

@@ -1,4 +1,7 @@
 //! The socket and its connections: one request each, few at a time.
+//!
+//! Owns who may connect, and who is said to have. Refuses to listen on the network, and to know what is asked. Fails
+//! with [`AdminError`] at the start; later whatever goes wrong is one connection's.
 
 use std::{
     convert::Infallible,
@@ -13,8 +16,7 @@ use std::{
 use hyper::service::service_fn;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, UnixListener},
-    sync::Semaphore,
+    net::{TcpListener, UnixListener, UnixStream},
 };
 
 use super::{
@@ -25,7 +27,7 @@ use super::{
 use crate::{
     config::Endpoint,
     files,
-    observe::http::one_request,
+    observe::http::{each_connection, one_request},
     transport::unix::{self, SocketFile, UnixError},
 };
 
@@ -109,22 +111,17 @@ impl Admin {
 
     /// Serves until the future is dropped.
     pub async fn serve(self) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
-        while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-            let accepted = match &self.listener {
-                Listener::Tcp(tcp) => tcp.accept().await.map(|(stream, from)| {
-                    let shared = self.shared.clone();
-                    tokio::spawn(async move { (connection(stream, shared, network(from)).await, place).1 })
-                }),
-                Listener::Unix(unix, _) => unix.accept().await.map(|(stream, _)| {
-                    let shared = self.shared.clone();
+        match &self.listener {
+            Listener::Tcp(tcp) => {
+                let serve = |(stream, from)| connection(stream, self.shared.clone(), network(from));
+                each_connection(CONNECTIONS, || tcp.accept(), serve).await;
+            }
+            Listener::Unix(unix, _) => {
+                let serve = |(stream, _): (UnixStream, _)| {
                     let peer = stream.peer_cred().map_or_else(|_| "local".into(), |peer| format!("uid {}", peer.uid()));
-                    tokio::spawn(async move { (connection(stream, shared, peer).await, place).1 })
-                }),
-            };
-            if accepted.is_err() {
-                // Out of descriptors, most likely: that passes.
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                    connection(stream, self.shared.clone(), peer)
+                };
+                each_connection(CONNECTIONS, || unix.accept(), serve).await;
             }
         }
     }

@@ -1,4 +1,6 @@
 //! The document and the routes say the same; what is asked over a socket happens in the store.
+//!
+//! Owns a server of this API alone. Refuses to look behind the store. Fails as tests do.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -69,6 +71,7 @@ struct Rig {
 struct Answer {
     code: u16,
     kind: String,
+    allow: String,
     body: Vec<u8>,
 }
 
@@ -153,9 +156,10 @@ async fn read(mut stream: impl tokio::io::AsyncRead + Unpin) -> Answer {
     all.await.expect("the server closes the connection").unwrap();
     let end = octets.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or(octets.len());
     let head = String::from_utf8_lossy(&octets[..end]).into_owned();
-    let kind = head.lines().find_map(|line| line.strip_prefix("content-type: ")).unwrap_or_default();
+    let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().to_owned();
+    let (kind, allow) = (field("content-type: "), field("allow: "));
     let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("{head}"));
-    Answer { code, kind: kind.into(), body: octets.split_off(octets.len().min(end + 4)) }
+    Answer { code, kind, allow, body: octets.split_off(octets.len().min(end + 4)) }
 }
 
 /// As much of JSON Schema as the document uses. Everything in an answer must be described.
@@ -264,9 +268,12 @@ async fn the_document_and_the_routes_agree() {
         if path.contains("{id}") {
             wrong.push((verb, path.replace("{id}", &MessageId::from(7u128).to_string()), &rig.authorization, 404));
         }
+        let template = path;
         for (verb, path, authorization, code) in wrong {
             let answer = rig.ask_as(authorization, verb, &path, body).await;
             assert_eq!(answer.code, code, "{verb} {path}: {}", answer.text());
+            let allowed = if code == 405 { described_verb(&document["paths"][template]) } else { String::new() };
+            assert_eq!(answer.allow, allowed, "{verb} {path}");
             fits(&document, &json!({"$ref": "#/components/schemas/Problem"}), &answer.json(), &case).unwrap();
             let known = described["responses"].get(code.to_string()).is_some();
             assert!(known || [400, 405].contains(&code), "{case}: {code} is not described");
@@ -284,6 +291,26 @@ async fn the_document_and_the_routes_agree() {
             assert_eq!(answer.code, 200, "{case}: {name}: {}", answer.text());
         }
     }
+}
+
+/// What the document has at a path.
+fn described_verb(path: &Value) -> String {
+    path.as_object().unwrap().keys().map(|verb| verb.to_uppercase()).collect::<Vec<_>>().join(", ")
+}
+
+/// However many recipients a message has: each transaction is of bounded size, and so is what one request can mean.
+#[tokio::test]
+async fn messages_with_many_recipients() {
+    let rig = Rig::new().await;
+    let names: Vec<String> = (0..1100).map(|index| format!("u{index}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let id = rig.accept(b"Subject: x\r\n\r\n", &names).await.to_string();
+    let came = rig.change("hold", json!({"entries": [id], "reason": "x"})).await;
+    let came = came["entries"].as_array().unwrap();
+    assert_eq!(came.iter().filter(|each| each["result"] == "done").count(), 1100);
+    let again = json!({"entries": vec![id; 19], "reason": "x"}).to_string();
+    let answer = rig.ask("POST", "/v1/queue/hold", &again).await;
+    assert!(answer.code == 400 && answer.text().contains("more than 20000 entries"), "{}", answer.text());
 }
 
 /// What is asked for in words that make no sense.
@@ -358,6 +385,12 @@ async fn operations() {
     assert_eq!(rig.list(&format!("after={first}.1")).await, ["c@example.test held"]);
     let counted = rig.ask("GET", "/v1/queue/count?reason=ODD", "").await.json();
     assert_eq!(counted, json!({"count": 3, "next": null}));
+
+    // The scheme may be written as one likes.
+    for (scheme, code) in [("bearer", 200), ("BEARER", 200), ("Basic", 401), ("Bearer:", 401)] {
+        let authorization = rig.authorization.replacen("Bearer", scheme, 1);
+        assert_eq!(rig.ask_as(&authorization, "GET", "/v1/queue", "").await.code, code, "{scheme}");
+    }
 
     // Each by its id, and what is no more.
     let came = rig

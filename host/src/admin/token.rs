@@ -1,9 +1,12 @@
 //! The token: who can read its file may see and change the queue.
 //!
-//! Owns the file `admin/token` below the data folder, made by the server and kept over restarts. Fails with [`TokenError`].
+//! Owns the file `admin/token` below the data folder, made by the server and kept over restarts. Refuses a file that
+//! others can read, and to be shown in a log. Fails with [`TokenError`].
 
 use std::{
-    fmt, fs, io,
+    fmt,
+    fs::File,
+    io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
@@ -37,7 +40,10 @@ pub enum TokenError {
 
 /// The secret. Its debug form does not show it.
 #[derive(Clone)]
-pub struct Token(String);
+pub struct Token {
+    text: String,
+    owner: u32,
+}
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,14 +62,16 @@ impl Token {
     pub fn read(data: &Path) -> Result<Self, TokenError> {
         let path = file(data);
         let failed = |error| TokenError::Io { path: path.clone(), error };
-        let found = fs::metadata(&path).map_err(failed)?;
+        let mut file = File::open(&path).map_err(failed)?;
+        let found = file.metadata().map_err(failed)?;
         if found.mode() & 0o077 != 0 {
             return Err(TokenError::Open(path));
         }
-        let text = fs::read_to_string(&path).map_err(failed)?;
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(failed)?;
         let text = text.trim_end();
         match BASE64.decode(text) {
-            Ok(octets) if octets.len() >= OCTETS => Ok(Self(text.to_owned())),
+            Ok(octets) if octets.len() >= OCTETS => Ok(Self { text: text.to_owned(), owner: found.uid() }),
             _ => Err(TokenError::Damaged(path)),
         }
     }
@@ -76,7 +84,7 @@ impl Token {
                 let text = BASE64.encode(rand::random::<[u8; OCTETS]>());
                 files::write_private(&path, format!("{text}\n").as_bytes())
                     .map_err(|error| TokenError::Io { path, error })?;
-                Ok(Self(text))
+                Self::read(data)
             }
             other => other,
         }
@@ -85,20 +93,26 @@ impl Token {
     /// Is it this one? How much of it was right does not show in the time that it takes.
     #[must_use]
     pub fn is(&self, shown: &[u8]) -> bool {
-        self.0.as_bytes().ct_eq(shown).into()
+        self.text.as_bytes().ct_eq(shown).into()
     }
 
     /// The field that shows it: RFC 6750 section 2.1.
     #[must_use]
     pub fn authorization(&self) -> String {
-        format!("Bearer {}", self.0)
+        format!("Bearer {}", self.text)
+    }
+
+    /// The user whose file it is: the server's. Whoever is that, or root, can read it anyway.
+    #[must_use]
+    pub fn owner(&self) -> u32 {
+        self.owner
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::{fs, os::unix::fs::PermissionsExt as _};
 
     use super::*;
 
@@ -108,14 +122,16 @@ mod tests {
         assert!(matches!(Token::read(folder.path()), Err(TokenError::Io { .. })), "reading makes none");
         let made = Token::read_or_make(folder.path()).unwrap();
         let again = Token::read_or_make(folder.path()).unwrap();
-        assert_eq!(made.0, again.0);
-        assert!(made.is(again.0.as_bytes()) && !made.is(b"") && !made.is(&made.0.as_bytes()[1..]));
+        assert_eq!((&made.text, made.owner), (&again.text, rustix::process::getuid().as_raw()));
+        assert!(made.is(again.text.as_bytes()) && !made.is(b"") && !made.is(&made.text.as_bytes()[1..]));
         assert_eq!(format!("{made:?}"), "Token(..)");
         let path = file(folder.path());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        for (mode, text, expected) in
-            [(0o640, made.0.as_str(), "can be read by others"), (0o600, "short\n", "no token"), (0o600, "", "no token")]
-        {
+        for (mode, text, expected) in [
+            (0o640, made.text.as_str(), "can be read by others"),
+            (0o600, "short\n", "no token"),
+            (0o600, "", "no token"),
+        ] {
             fs::write(&path, text).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             let error = Token::read_or_make(folder.path()).unwrap_err().to_string();

@@ -1,14 +1,16 @@
 //! What crosses the admin API, as JSON; what `hermetic queue` prints with `--json` has the same form.
 //!
-//! Owns names and forms, which `openapi.json` describes. Times are milliseconds since the Unix epoch.
+//! Owns names and forms, which `openapi.json` describes. Times are milliseconds since the Unix epoch. What the store
+//! has is taken apart by name, so that nothing new is left out unseen. Refuses fields that it does not know; ids and
+//! states that are none fail with one sentence.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     policy::chain::Record,
     store::{
-        BodyKind, Detail, Details, EntryId, EntryState, Filter, Listed, MessageId, Pending, ReturnContent, Route,
-        Timestamp, Verdicts,
+        BodyKind, Detail, Details, EntryId, EntryState, Envelope, Filter, Listed, MessageId, NewEntry, Notify, Pending,
+        ReturnContent, Timestamp, Verdicts,
     },
 };
 
@@ -44,24 +46,35 @@ impl Entry {
     /// `on_hold`: the whole queue is (`queue.hold`).
     #[must_use]
     pub fn new(listed: Listed, on_hold: bool) -> Self {
-        let (pending, pending_reason) = match listed.pending {
+        let Listed {
+            entry,
+            state,
+            reason,
+            reverse_path,
+            recipient,
+            size,
+            received_at,
+            attempts,
+            next_attempt,
+            pending,
+        } = listed;
+        let (pending, pending_reason) = match pending {
             Pending::Nothing => (None, None),
-            Pending::Rejudge { reason, .. } => (Some("judge".into()), Some(reason)),
+            Pending::Rejudge { transaction: _, reason, asked: _ } => (Some("judge".into()), Some(reason)),
             Pending::Bounce { status, reason } => (Some("bounce".into()), Some(format!("{status} {reason}"))),
             Pending::Expanded => (Some("expanded".into()), None),
         };
-        let waits = on_hold && listed.state == EntryState::Queued.as_str();
-        let reason = listed.reason.or_else(|| waits.then(|| "the queue is on hold (queue.hold)".into()));
+        let waits = on_hold && state == EntryState::Queued.as_str();
         Self {
-            entry: listed.entry,
-            state: listed.state,
-            reason,
-            reverse_path: listed.reverse_path,
-            recipient: listed.recipient,
-            size: listed.size,
-            received_at: listed.received_at,
-            attempts: listed.attempts,
-            next_attempt: listed.next_attempt.filter(|_| !waits),
+            reason: reason.or_else(|| waits.then(|| "the queue is on hold (queue.hold)".into())),
+            next_attempt: next_attempt.filter(|_| !waits),
+            entry,
+            state,
+            reverse_path,
+            recipient,
+            size,
+            received_at,
+            attempts,
             pending,
             pending_reason,
         }
@@ -161,38 +174,60 @@ impl Message {
     /// `header`: what the message begins with.
     #[must_use]
     pub fn new(details: &Details, header: &[u8], on_hold: bool) -> Self {
-        let e = &details.envelope;
+        let Details { id, envelope, entries } = details;
+        let Envelope {
+            reverse_path,
+            body,
+            smtputf8,
+            require_tls,
+            ret,
+            envid,
+            submitter,
+            client,
+            hello,
+            identity,
+            tls,
+            session,
+            listener,
+            received_at,
+            size,
+            // For delivery alone.
+            eight_bit: _,
+            bare_line_ends: _,
+            // As what they come to, below.
+            wishes: _,
+        } = &**envelope;
         Self {
-            id: details.id.to_string(),
-            reverse_path: e.reverse_path.as_ref().map_or_else(|| "<>".into(), ToString::to_string),
-            received_at: e.received_at,
-            size: e.size,
-            body: match e.body {
+            id: id.to_string(),
+            reverse_path: reverse_path.as_ref().map_or_else(|| "<>".into(), ToString::to_string),
+            received_at: *received_at,
+            size: *size,
+            body: match body {
                 BodyKind::SevenBit => "7bit",
                 BodyKind::EightBitMime => "8bitmime",
                 BodyKind::BinaryMime => "binarymime",
             }
             .into(),
-            smtputf8: e.smtputf8,
-            require_tls: e.require_tls,
-            ret: e.ret.map(|ret| match ret {
+            smtputf8: *smtputf8,
+            require_tls: *require_tls,
+            ret: ret.map(|ret| match ret {
                 ReturnContent::Full => "full".into(),
                 ReturnContent::Headers => "hdrs".into(),
             }),
-            envid: e.envid.clone(),
-            submitter: e.submitter.clone(),
-            client: e.client.map(|client| client.to_string()),
-            hello: e.hello.clone(),
-            identity: e.identity.clone(),
-            tls: e.tls.clone(),
-            session: e.session.clone(),
-            listener: e.listener.clone(),
-            not_before: Some(e.begins()).filter(|begins| *begins > e.received_at),
-            deliver_by: e.deadline(),
-            returns: e.returns_at().is_some(),
-            priority: e.priority(),
+            envid: envid.clone(),
+            submitter: submitter.clone(),
+            client: client.map(|client| client.to_string()),
+            hello: hello.clone(),
+            identity: identity.clone(),
+            tls: tls.clone(),
+            session: session.clone(),
+            listener: listener.clone(),
+            not_before: Some(envelope.begins()).filter(|begins| begins > received_at),
+            deliver_by: envelope.deadline(),
+            returns: envelope.returns_at().is_some(),
+            priority: envelope.priority(),
             header: head(header),
-            recipients: details.entries.iter().map(|detail| Recipient::new(detail, on_hold)).collect(),
+            recipients: entries.iter().map(|detail| Recipient::new(detail, on_hold)).collect(),
         }
     }
 }
@@ -205,21 +240,20 @@ fn head(front: &[u8]) -> String {
 
 impl Recipient {
     fn new(detail: &Detail, on_hold: bool) -> Self {
-        let entry = &detail.entry;
+        let Detail { listed, entry, late } = detail;
+        // Recipient, reason and what comes before delivery are listed.
+        let NewEntry { recipient: _, notify, orcpt, route, sent_on, held: _, edits, pending: _ } = entry;
         Self {
-            mailbox: match &entry.route {
-                Route::Local(mailbox) => Some(mailbox.clone()),
-                Route::Relay => None,
-            },
-            notify: entry.notify.map(|notify| {
-                let named = [("success", notify.success), ("failure", notify.failure), ("delay", notify.delay)];
+            mailbox: route.mailbox().map(str::to_owned),
+            notify: notify.map(|Notify { success, failure, delay }| {
+                let named = [("success", success), ("failure", failure), ("delay", delay)];
                 named.into_iter().filter(|(_, wanted)| *wanted).map(|(name, _)| name.to_owned()).collect()
             }),
-            orcpt: entry.orcpt.as_ref().map(|(kind, address)| format!("{kind};{address}")),
-            sent_on: entry.sent_on,
-            edits: entry.edits.len(),
-            late: detail.late,
-            entry: Entry::new(detail.listed.clone(), on_hold),
+            orcpt: orcpt.as_ref().map(|(kind, address)| format!("{kind};{address}")),
+            sent_on: *sent_on,
+            edits: edits.len(),
+            late: *late,
+            entry: Entry::new(listed.clone(), on_hold),
         }
     }
 }
@@ -252,9 +286,9 @@ impl Judged {
     #[must_use]
     pub fn all(found: &[Verdicts]) -> Vec<Self> {
         let one = |verdicts: &Verdicts| {
-            let records: Vec<Record> = serde_json::from_str(&verdicts.judged).unwrap_or_default();
-            let (transaction, message, at) =
-                (verdicts.transaction.clone(), verdicts.message.map(|id| id.to_string()), verdicts.at);
+            let Verdicts { transaction, message, recipients: _, judged, at } = verdicts;
+            let records: Vec<Record> = serde_json::from_str(judged).unwrap_or_default();
+            let (transaction, message, at) = (transaction.clone(), message.map(|id| id.to_string()), *at);
             let judged = move |record| Self { transaction: transaction.clone(), message: message.clone(), at, record };
             records.into_iter().map(judged)
         };
@@ -296,15 +330,16 @@ impl TryFrom<Selection> for Filter {
     type Error = String;
 
     fn try_from(selection: Selection) -> Result<Self, String> {
+        let Selection { state, sender, recipient, domain, message: id, since, before, reason } = selection;
         Ok(Self {
-            states: selection.state.iter().map(|state| state.parse()).collect::<Result<_, _>>()?,
-            sender: selection.sender,
-            recipient: selection.recipient,
-            domain: selection.domain,
-            message: selection.message.as_deref().map(message).transpose()?,
-            since: selection.since,
-            before: selection.before,
-            reason: selection.reason,
+            states: state.iter().map(|state| state.parse()).collect::<Result<_, _>>()?,
+            sender,
+            recipient,
+            domain,
+            message: id.as_deref().map(message).transpose()?,
+            since,
+            before,
+            reason,
         })
     }
 }
@@ -328,7 +363,7 @@ pub fn message_or_entry(id: &str) -> Result<(MessageId, Option<EntryId>), String
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Wanted {
-    /// Ids of entries, or of messages with all of their entries; at most 1000.
+    /// Ids of entries, or of messages with all of their entries; at most 1000, which mean at most 20000 entries.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entries: Option<Vec<String>>,
     /// All of these; an empty one means every entry.

@@ -99,8 +99,9 @@ enum Command {
     User(user::UserCommand),
     /// See what is waiting to be delivered, and try, hold, release, drop or export it.
     ///
-    /// An entry is one recipient of one message, ID.NUMBER; a message's id names all of its entries. What is read comes from the
-    /// running server, or without one from its store; what changes something wants the running server.
+    /// An entry is one recipient of one message, ID.NUMBER; a message's id names all of its entries. What is read comes
+    /// from the running server, or without one from its store; what changes something wants the running server. Exit
+    /// codes: 0 it was done, 1 it could not be done, or an entry was left as it was, 2 the command line is wrong.
     #[command(subcommand)]
     Queue(queue::QueueCommand),
     /// Hand a message to a server, and see what it says.
@@ -168,9 +169,19 @@ pub fn main() -> ExitCode {
             |()| ExitCode::SUCCESS,
         ),
         Command::Send(arguments) => with(file.as_deref(), |config| send::run(&arguments, config, print)),
-        Command::Probe(arguments) => with(file.as_deref(), |config| probe::run(&arguments, config, print)),
+        Command::Probe(arguments) => {
+            with_or(file.as_deref(), probe::UNTESTABLE.into(), |config| probe::run(&arguments, config, print))
+        }
         Command::Why { id, json } => with(file.as_deref(), |config| done(why::why(config, &id, json))),
-        Command::Queue(command) => with(file.as_deref(), |config| done(queue::run(&command, config, file.as_deref()))),
+        Command::Queue(command) => {
+            with(file.as_deref(), |config| match queue::run(&command, config, file.as_deref()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    failed(&error);
+                    error.exit_code().into()
+                }
+            })
+        }
     }
 }
 
@@ -186,9 +197,17 @@ fn load(file: Option<&Path>) -> Result<Loaded, ConfigError> {
 }
 
 fn with(file: Option<&Path>, run: impl FnOnce(&Config) -> ExitCode) -> ExitCode {
+    with_or(file, ExitCode::FAILURE, run)
+}
+
+/// `otherwise`: where there is no configuration that counts.
+fn with_or(file: Option<&Path>, otherwise: ExitCode, run: impl FnOnce(&Config) -> ExitCode) -> ExitCode {
     match load(file) {
         Ok(loaded) => run(&loaded.config),
-        Err(error) => failed(error),
+        Err(error) => {
+            failed(error);
+            otherwise
+        }
     }
 }
 
@@ -227,6 +246,15 @@ fn print(text: &str) -> io::Result<()> {
     }
 }
 
+/// What strangers wrote, without what a terminal would obey.
+fn safe(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { safe.extend(c.escape_default()) } else { safe.push(c) }
+    }
+    safe
+}
+
 /// RFC 3339, UTC, whole seconds.
 fn time(milliseconds: u64) -> String {
     let time = i64::try_from(milliseconds / 1000).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
@@ -243,6 +271,17 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn no_terminal_obeys_what_strangers_wrote() {
+        for (text, expected) in [
+            ("mail.example.org, Grüße", "mail.example.org, Grüße"),
+            ("a\u{1b}[2Jb\r\n\t", "a\\u{1b}[2Jb\\r\\n\\t"),
+            ("\u{9b}\u{7f}\0", "\\u{9b}\\u{7f}\\u{0}"),
+        ] {
+            assert_eq!(safe(text), expected);
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What the commands share that talk to a server: the sealed engine, the DNS, whom to believe; addresses as they are typed.
 //!
-//! Owns how these are set up without a running server. Fails by [`NotReady`], one sentence for the terminal.
+//! Owns how these are set up without a running server, and how an address is read that is typed. Refuses to speak to
+//! anybody. Fails by [`NotReady`], one sentence for the terminal.
 
 use std::{path::PathBuf, time::Duration};
 

@@ -287,7 +287,7 @@ impl Server {
             tokio::select! {
                 () = signals.end.comes() => break,
                 _ = signals.hangup.recv() => self.begin_reload(),
-                fresh = self.reload.ready() => self.end_reload(fresh),
+                fresh = self.reload.ready() => self.end_reload(fresh).await,
                 _ = files.tick() => look(&self.shared),
                 _ = &mut self.queue.task => return Err(ServeError::Queue),
             }
@@ -326,9 +326,18 @@ impl Server {
     }
 
     /// All of the new configuration, or none of it.
-    fn end_reload(&mut self, fresh: Result<Fresh, ServeError>) {
+    async fn end_reload(&mut self, fresh: Result<Fresh, ServeError>) {
         const ALL: &str = "configuration, plugins, users and certificates";
+        let held = self.queue.config.load().outbound.hold;
         let result = fresh.and_then(|fresh| self.put_into_place(fresh));
+        // Only now: what is held from here on is held by the new configuration, or the queue sees to it.
+        let goes = held && !self.queue.config.load().outbound.hold;
+        if goes
+            && self.courier.is_some()
+            && let Err(error) = self.shared.store.release(queue::NEEDS_OUTBOUND).await
+        {
+            events::store_failed(error);
+        }
         self.shared.metrics.reloaded(result.is_ok());
         match result {
             Ok(()) => events::reloaded(ALL),

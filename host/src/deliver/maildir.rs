@@ -65,7 +65,7 @@ impl Maildirs {
     ///
     /// What is `Ok` is on stable storage.
     pub fn deliver(&self, parcels: &[Parcel]) -> Vec<Result<Delivered, DeliverError>> {
-        let earlier = earlier_copies(parcels);
+        let earlier = earlier_copies(parcels.iter().map(|parcel| (&parcel.lease, parcel.maildir.as_path())));
         let written: Vec<_> = parcels
             .iter()
             .map(|parcel| match earlier.get(&parcel.lease.entry) {
@@ -99,6 +99,21 @@ impl Maildirs {
                 }
             })
             .collect()
+    }
+
+    /// Which of these are delivered already, in their order: by an attempt whose record was lost. Nothing is delivered now.
+    /// Blocks, for as long as the disk needs.
+    ///
+    /// What is `Ok(true)` is on stable storage.
+    pub fn delivered(&self, entries: &[(Lease, PathBuf)]) -> Vec<Result<bool, DeliverError>> {
+        let earlier = earlier_copies(entries.iter().map(|(lease, maildir)| (lease, maildir.as_path())));
+        let found = |copy: &PathBuf| {
+            Written::earlier(copy)?.sync()?;
+            let folder = folder_of(copy);
+            durable::folder(&folder).map_err(at(&folder))
+        };
+        let copies = entries.iter().map(|(lease, _)| earlier.get(&lease.entry));
+        copies.map(|copy| copy.map_or(Ok(false), |copy| found(copy).map(|()| true))).collect()
     }
 
     /// One file, whole, in `tmp/`. Nothing of it is synced yet.
@@ -209,12 +224,11 @@ fn stem_of(name: &str) -> Option<&str> {
     name.match_indices('.').nth(1).map(|(end, _)| &name[..end])
 }
 
-/// The copies that earlier attempts made of the unsure entries. Also removes what those left in `tmp/`.
-fn earlier_copies(parcels: &[Parcel]) -> HashMap<EntryId, PathBuf> {
+/// The copies that earlier attempts made of the unsure entries, each in its Maildir. Also removes what those left in `tmp/`.
+fn earlier_copies<'a>(entries: impl Iterator<Item = (&'a Lease, &'a Path)>) -> HashMap<EntryId, PathBuf> {
     let mut wanted: HashMap<&Path, HashMap<String, EntryId>> = HashMap::new();
-    for parcel in parcels.iter().filter(|parcel| parcel.lease.unsure) {
-        let entry = parcel.lease.entry;
-        wanted.entry(&parcel.maildir).or_default().insert(stem(entry), entry);
+    for (lease, maildir) in entries.filter(|(lease, _)| lease.unsure) {
+        wanted.entry(maildir).or_default().insert(stem(lease.entry), lease.entry);
     }
     let mut copies = HashMap::new();
     for (maildir, stems) in wanted {

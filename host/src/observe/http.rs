@@ -34,6 +34,8 @@ use super::Metrics;
 
 /// Connections at a time; further ones wait in the kernel.
 const CONNECTIONS: usize = 16;
+/// Until a connection is accepted after one that could not be.
+const AGAIN: Duration = Duration::from_millis(100);
 /// For the request's head.
 const HEAD: Duration = Duration::from_secs(5);
 /// For a whole connection.
@@ -126,22 +128,37 @@ impl Http {
 
     /// Serves until the future is dropped.
     pub async fn serve(self, metrics: Arc<Metrics>, health: Arc<Health>) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
-        while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-            let Ok((stream, _)) = self.0.accept().await else {
-                // Out of descriptors, most likely: that passes.
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            };
+        let serve = |(stream, _)| {
             let (metrics, health) = (Arc::clone(&metrics), Arc::clone(&health));
-            tokio::spawn(async move {
-                let _place = place;
-                let answer = service_fn(move |request| {
-                    let response = answer(&request, &metrics, &health);
-                    async { Ok::<_, Infallible>(response) }
-                });
-                one_request(stream, answer, BUFFER, CONNECTION).await;
+            let answer = service_fn(move |request| {
+                let response = answer(&request, &metrics, &health);
+                async { Ok::<_, Infallible>(response) }
             });
+            one_request(stream, answer, BUFFER, CONNECTION)
+        };
+        each_connection(CONNECTIONS, || self.0.accept(), serve).await;
+    }
+}
+
+/// Serves what is accepted, so many connections at a time (further ones wait in the kernel), until the future is
+/// dropped.
+pub(crate) async fn each_connection<C, A, S>(at_a_time: usize, accept: impl Fn() -> A, serve: impl Fn(C) -> S)
+where
+    A: Future<Output = io::Result<C>>,
+    S: Future<Output = ()> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(at_a_time));
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        match accept().await {
+            Ok(connection) => {
+                let served = serve(connection);
+                tokio::spawn(async move {
+                    let _place = place;
+                    served.await;
+                });
+            }
+            // Out of descriptors, most likely: that passes.
+            Err(_) => tokio::time::sleep(AGAIN).await,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! How the queue hears of what an operator changed in the store.
 //!
-//! Owns the signal. Refuses to know what was changed: the queue finds that in the store.
+//! Owns the signal. Refuses to know what was changed: the queue finds that in the store. Cannot fail; a signal that nobody hears
+//! yet is kept.
 
 use std::sync::{
     Arc,

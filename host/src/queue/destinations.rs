@@ -15,7 +15,8 @@ use crate::{
     store::{Timestamp, sqlite::now},
 };
 
-/// Messages that wait in memory for each connection that there may be: within their lease they all get their turn.
+/// Messages that wait in memory for each connection that there may be now: the others wait in the store, where operators can
+/// change them. The leases of those that wait go on.
 const WAITING: usize = 4;
 /// If so many are known, those of which nothing is worth knowing are forgotten.
 const KNOWN: usize = 1024;
@@ -24,6 +25,8 @@ const KNOWN: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Destinations {
     known: HashMap<String, Arc<Destination>>,
+    /// If so many are known it is time to forget, if that is more than [`KNOWN`].
+    full: usize,
 }
 
 #[derive(Debug)]
@@ -43,11 +46,13 @@ struct State {
 impl Destinations {
     /// A place where this domain's messages wait for their turn; or when to come back, and why.
     pub(super) fn enter(&mut self, domain: &str, terms: &Terms, now: Timestamp) -> Result<Place, Wait> {
-        if self.known.len() >= KNOWN && !self.known.contains_key(domain) {
+        if self.known.len() >= self.full.max(KNOWN) && !self.known.contains_key(domain) {
             self.known.retain(|_, one| {
                 let state = one.state.lock();
                 state.places > 0 || !state.shape.is_idle(now)
             });
+            // So that it costs little where many have to be kept.
+            self.full = self.known.len().saturating_mul(2);
         }
         let destination = self.known.entry(domain.to_owned()).or_insert_with(|| {
             let state = Mutex::new(State { shape: Shape::new(terms.clone()), places: 0 });
@@ -55,7 +60,7 @@ impl Destinations {
         });
         let mut state = destination.state.lock();
         state.shape.obey(terms);
-        let room = state.places < terms.most.saturating_mul(WAITING + 1);
+        let room = state.places < state.shape.window().saturating_mul(WAITING + 1);
         state.shape.admit(now, room)?;
         state.places += 1;
         Ok(Place { destination: destination.clone() })
@@ -164,7 +169,8 @@ mod tests {
         assert!(!waiting.is_finished(), "one at a time");
         drop(first);
         assert_eq!(waiting.await.unwrap(), Some(true));
-        let held: Vec<_> = (0..10).map(|_| place(&mut all, "a").unwrap()).collect();
+        // One at a time, so five, though it may become two.
+        let held: Vec<_> = (0..5).map(|_| place(&mut all, "a").unwrap()).collect();
         assert!(place(&mut all, "a").unwrap_err().reason.is_none(), "no room");
         assert!(place(&mut all, "b").is_ok(), "another one has room");
         drop(held);
@@ -201,5 +207,23 @@ mod tests {
         }
         assert!(all.known.len() <= KNOWN && all.known.contains_key("kept"), "{}", all.known.len());
         drop(kept);
+    }
+
+    #[tokio::test]
+    async fn what_is_worth_knowing_is_kept_until_it_is_not() {
+        let (_stop, mut stopped) = watch::channel(false);
+        let mut all = Destinations::default();
+        let rated = Terms { rate: Some((60_000.0, 1.0)), ..terms(1) };
+        let begun = now();
+        drop(all.enter("rated", &rated, begun).unwrap());
+        // They are many, and none of them can be reached.
+        for n in 1..4 * KNOWN {
+            let place = all.enter(&format!("d{n}"), &terms(1), begun).unwrap();
+            place.turn(&mut stopped).await.unwrap().unwrap().ended(Health::Gone("refused".into()));
+        }
+        assert!(all.enter("rated", &rated, begun + 1).is_err(), "one a minute, whoever else is known");
+        assert_eq!(all.known.len(), 4 * KNOWN);
+        drop(all.enter("late", &terms(1), now() + 2_000_000).unwrap());
+        assert!(all.known.len() < KNOWN, "{}: nobody has come back to them", all.known.len());
     }
 }

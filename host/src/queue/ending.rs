@@ -56,9 +56,15 @@ pub(super) fn outcome(
     end: End,
     verdicts: Option<Verdicts>,
 ) -> Ended {
-    let attempt = lease.attempts + 1;
+    let tried = match &end {
+        End::Delivered | End::Relayed { .. } | End::Later { .. } | End::Failed { .. } => {
+            lease.recipient.pending == Pending::Nothing
+        }
+        End::Overdue | End::Held(_) | End::Becomes(..) | End::Expanded | End::Postponed(_) => false,
+    };
     let outcome = Outcome { verdicts, ..Outcome::from((lease.clone(), Settlement::Delivered)) };
-    let mut ended = Ended { outcome, word: None };
+    let mut ended = Ended { outcome, tried, word: None };
+    let attempt = ended.attempts();
     let fate = match end {
         End::Delivered => {
             events::delivered(lease.entry, to(&lease), attempt);
@@ -101,7 +107,7 @@ pub(super) fn outcome(
         End::Postponed(wait) => postponed(shared, config, &mut ended, wait),
     };
     if let Some((state, status, text)) = fate {
-        ended.outcome.report = reports::text(shared, &lease, state, status, text);
+        ended.outcome.report = reports::text(shared, &lease, attempt, state, status, text);
     }
     ended
 }
@@ -188,8 +194,8 @@ fn later(shared: &Shared, config: &Arc<Config>, ended: &mut Ended, reason: Strin
 
 /// Given up. The sender is told, or an operator sees it; or, if that is what the sender wanted, nobody.
 fn failed(shared: &Shared, config: &Arc<Config>, ended: &mut Ended, status: &str, reason: &str) {
-    let (entry, attempt) = (ended.outcome.lease.entry, ended.outcome.lease.attempts + 1);
-    events::failed(entry, to(&ended.outcome.lease), attempt, reason);
+    let entry = ended.outcome.lease.entry;
+    events::failed(entry, to(&ended.outcome.lease), ended.attempts(), reason);
     ended.outcome.settlement = Settlement::Failed { status: status.to_owned(), reason: reason.to_owned() };
     match tell(shared, config, ended, Action::Failed, status, reason) {
         None => {}
@@ -232,7 +238,7 @@ fn tell_wanted(
     let lease = &ended.outcome.lease;
     match notices::whom(config, &*shared.rules, lease) {
         Ok(to) => {
-            let attempt = (lease.recipient.pending == Pending::Nothing).then(now);
+            let attempt = ended.tried.then(now);
             let (status, reason) = (status.to_owned(), reason.to_owned());
             ended.word = Some(Word { to, action, status, reason, attempt, said: None });
             None

@@ -1,6 +1,7 @@
 //! What plugins are told of a message that is in the queue.
 //!
-//! Owns the way from the store's words to theirs. What only the session knew, a client's name, is not known any more.
+//! Owns the way from the store's words to theirs. Refuses to know hooks and who runs them. Cannot fail: what only the session
+//! knew, a client's name, is not known any more, and is told as that.
 
 use crate::{
     config::Config,
@@ -35,9 +36,5 @@ pub(super) fn facts(config: &Config, envelope: &Envelope, transaction: String) -
 
 /// The recipient of a hook.
 pub(super) fn forward(recipient: &Address, route: &Route) -> Forward {
-    let mailbox = match route {
-        Route::Local(mailbox) => Some(mailbox.clone()),
-        Route::Relay => None,
-    };
-    Forward { forward_path: recipient.to_string(), mailbox }
+    Forward { forward_path: recipient.to_string(), mailbox: route.mailbox().map(str::to_owned) }
 }

@@ -1,7 +1,7 @@
 //! Work that waits for plugins, each kind in a lane of its own, so that a slow one holds up nobody else's mail.
 //!
 //! Owns how many entries of a lane are worked on at a time, how many wait in memory, and when the others should come back.
-//! Refuses to know what the work is. What finds no place is postponed, never dropped.
+//! Refuses to know what the work is. Cannot fail: what finds no place is postponed, never dropped.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::store::Timestamp;
 
-/// Entries that wait in memory for each one that is worked on: within their lease they all get their turn.
+/// Entries that wait in memory for each one that is worked on. Their leases go on.
 const WAITING: usize = 4;
 /// So far apart those that found no place come back, each for each that is worked on.
 const APART: Duration = Duration::from_millis(500);

@@ -13,6 +13,7 @@ mod destinations;
 mod ending;
 mod facts;
 mod lanes;
+mod leases;
 mod notices;
 mod plugins;
 mod relay;
@@ -34,7 +35,10 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::{
+    sync::watch,
+    task::{JoinSet, spawn_blocking},
+};
 use tracing::{error, warn};
 
 pub use self::{
@@ -55,7 +59,7 @@ const BATCH: usize = 64;
 /// After a batch that was not full, so long is waited for company: folders are synced and entries settled once a batch,
 /// so under load a batch of many costs little more than a batch of one. What comes after a longer silence never waits.
 const GATHER: Duration = Duration::from_millis(50);
-/// So long a task may work on its batch before others may try too. A batch is never near it, unless the disk stalls.
+/// So long after it was last heard of is a task taken for dead, and others may try. Whoever works says so three times as often.
 const LEASE: Duration = Duration::from_secs(900);
 /// The wait after the store itself failed, and between looks at a queue on hold.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -76,6 +80,8 @@ struct Shared {
     /// Takes mail to other servers; without it, it is held.
     courier: Option<Arc<Courier>>,
     bell: Arc<Bell>,
+    /// How long leases last: [`LEASE`].
+    lease: Duration,
 }
 
 /// Delivers until `stop` is true or its sender is gone, then ends what is under way. A changed configuration is obeyed from the next batch on.
@@ -88,9 +94,13 @@ pub async fn run(
     metrics: Arc<Metrics>,
     orders: impl Into<Orders>,
 ) {
-    let Orders { mut stop, bell } = orders.into();
+    let Orders { stop, bell } = orders.into();
     let maildirs = Arc::new(Maildirs::new(&config.load().name));
-    let shared = Arc::new(Shared { store, config, places, rules, metrics, maildirs, courier, bell });
+    let lease = LEASE;
+    deliver(Arc::new(Shared { store, config, places, rules, metrics, maildirs, courier, bell, lease }), stop).await;
+}
+
+async fn deliver(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     let reports = tokio::spawn(reports::run(shared.clone(), stop.clone()));
     let (mut lanes, mut destinations) = (Lanes::default(), Destinations::default());
     let (mut tasks, mut slow) = (JoinSet::new(), JoinSet::new());
@@ -118,23 +128,24 @@ pub async fn run(
         if shared.bell.take_wanted_now() {
             destinations.wake(now());
         }
-        match shared.store.claim(now(), BATCH, LEASE).await {
+        match shared.store.claim(now(), BATCH, shared.lease).await {
             Ok(leases) if leases.is_empty() => {}
             Ok(leases) => {
                 let few = leases.len() < BATCH;
                 let mut batch = Vec::with_capacity(leases.len());
                 let mut relayed = Vec::new();
                 for lease in leases {
-                    if relay::is_overdue(&lease) && !matches!(lease.recipient.pending, Pending::Bounce { .. }) {
+                    // What is only to be told comes too late for nobody.
+                    let told = matches!(lease.recipient.pending, Pending::Bounce { .. } | Pending::Expanded);
+                    if relay::is_overdue(&lease) && !told {
                         batch.push((lease, Some(End::Overdue)));
                         continue;
                     }
-                    if relay::is_for(&shared, &current, &lease) {
-                        relayed.push(lease);
-                        continue;
-                    }
                     let Some(work) = Work::of(&shared, &lease) else {
-                        batch.push((lease, None));
+                        match relay::is_for(&shared, &current, &lease) {
+                            true => relayed.push(lease),
+                            false => batch.push((lease, None)),
+                        }
                         continue;
                     };
                     let (lane, limit) = work.lane(&current);
@@ -142,10 +153,16 @@ pub async fn run(
                         Err(at) => batch.push((lease, Some(End::Postponed(Wait { at, reason: None })))),
                         Ok(place) => {
                             let (shared, current, mut stop) = (shared.clone(), current.clone(), stop.clone());
+                            let rights = leases::rights([&lease]);
                             slow.spawn(async move {
-                                // Without a turn it stays as it was, and the next start finds it.
-                                let Some(_turn) = place.turn(&mut stop).await else { return };
-                                work.attempt(shared, current, lease).await;
+                                let work = async {
+                                    // Without a turn it stays as it was, and the next start finds it.
+                                    let Some(_turn) = place.turn(&mut stop).await else { return };
+                                    if let Some(lease) = leases::holding(&shared, vec![lease]).await.pop() {
+                                        work.attempt(shared.clone(), current, lease).await;
+                                    }
+                                };
+                                leases::kept(&shared, rights, work).await;
                             });
                         }
                     }
@@ -163,9 +180,13 @@ pub async fn run(
                 }
                 if !batch.is_empty() {
                     let (shared, current) = (shared.clone(), current.clone());
+                    let rights = leases::rights(batch.iter().map(|(lease, _)| lease));
                     tasks.spawn(async move {
-                        let ended = attempt(&shared, &current, batch).await;
-                        settle(&shared, &current, ended).await;
+                        let work = async {
+                            let ended = attempt(&shared, &current, batch).await;
+                            settle(&shared, &current, ended).await;
+                        };
+                        leases::kept(&shared, rights, work).await;
                     });
                 }
                 if few {
@@ -193,13 +214,27 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-/// Tries a batch, save for what has ended already; what became of it has yet to be settled.
+/// The Maildir that an entry is delivered to, if it is to be by us.
+fn maildir(shared: &Shared, config: &Config, lease: &Lease) -> Option<PathBuf> {
+    match &lease.recipient.route {
+        Route::Local(mailbox) if !relay::by_lmtp(config, mailbox) => (shared.places)(config, mailbox),
+        Route::Local(_) | Route::Relay => None,
+    }
+}
+
+/// Tries a batch, save for what has ended already; what became of it has yet to be settled. What came too late may have been
+/// delivered in time, if the record of that was lost: its copy is looked for.
 async fn attempt(shared: &Shared, config: &Arc<Config>, batch: Vec<(Lease, Option<End>)>) -> Vec<Ended> {
     let mut ended = Vec::with_capacity(batch.len());
     let mut local = Vec::with_capacity(batch.len());
+    let mut overdue = Vec::new();
     for (lease, end) in batch {
+        let maildir = maildir(shared, config, &lease);
         if let Some(end) = end {
-            ended.push((lease, end));
+            match (end, maildir) {
+                (End::Overdue, Some(maildir)) if lease.unsure => overdue.push((lease, maildir)),
+                (end, _) => ended.push((lease, end)),
+            }
             continue;
         }
         let told = match &lease.recipient.pending {
@@ -211,18 +246,31 @@ async fn attempt(shared: &Shared, config: &Arc<Config>, batch: Vec<(Lease, Optio
             ended.push((lease, end));
             continue;
         }
-        match &lease.recipient.route {
-            Route::Relay => ended.push((lease, End::Held(NEEDS_OUTBOUND.into()))),
-            Route::Local(mailbox) if relay::by_lmtp(config, mailbox) => {
-                ended.push((lease, End::Held(NEEDS_OUTBOUND.into())))
+        if let Some(maildir) = maildir {
+            local.push((lease, maildir));
+            continue;
+        }
+        let end = match &lease.recipient.route {
+            Route::Local(mailbox) if !relay::by_lmtp(config, mailbox) => {
+                End::Later { reason: format!("the mailbox {mailbox} is not configured any more"), after: None }
             }
-            Route::Local(mailbox) => match (shared.places)(config, mailbox) {
-                Some(maildir) => local.push((lease, maildir)),
-                None => {
-                    let reason = format!("the mailbox {mailbox} is not configured any more");
-                    ended.push((lease, End::Later { reason, after: None }));
-                }
-            },
+            Route::Local(_) | Route::Relay => End::Held(NEEDS_OUTBOUND.into()),
+        };
+        ended.push((lease, end));
+    }
+    if !overdue.is_empty() {
+        let maildirs = shared.maildirs.clone();
+        let looked = spawn_blocking(move || {
+            let results = maildirs.delivered(&overdue);
+            overdue.into_iter().zip(results).collect::<Vec<_>>()
+        });
+        match looked.await {
+            Ok(looked) => ended.extend(looked.into_iter().map(|((lease, _), found)| match found {
+                Ok(true) => (lease, End::Delivered),
+                Ok(false) => (lease, End::Overdue),
+                Err(error) => (lease, End::Later { reason: error.to_string(), after: None }),
+            })),
+            Err(error) => error!(%error, "a delivery broke; its entries are tried again when their lease ends"),
         }
     }
     if !local.is_empty() {
@@ -277,7 +325,7 @@ async fn pack(store: &dyn Store, leases: Vec<(Lease, PathBuf)>, ended: &mut Vec<
     parcels
 }
 
-/// Tells the store, again and again until it listens: the lease says for how long that makes sense.
+/// Tells the store, again and again until it listens, for a while.
 ///
 /// What senders are told is stored by the same transaction. The recipients of a message share a notice, and then the store
 /// settles all of them or none: if the lease of one is stale, the others are settled again, each with a notice of its own.
@@ -291,6 +339,9 @@ async fn settle(shared: &Shared, config: &Config, mut ended: Vec<Ended>) {
                 let settled = |outcome: &&Outcome| !refused.contains(&outcome.lease.entry);
                 if outcomes.iter().filter(settled).any(|outcome| outcome.report.is_some()) {
                     shared.bell.reported();
+                }
+                if outcomes.iter().filter(settled).any(|outcome| needs_outbound(&outcome.settlement)) {
+                    release(shared).await;
                 }
                 let shared_notice: HashSet<_> = outcomes.iter().filter_map(|outcome| outcome.told_with).collect();
                 ended.retain(|one| refused.contains(&one.entry()));
@@ -306,6 +357,19 @@ async fn settle(shared: &Shared, config: &Config, mut ended: Vec<Ended>) {
             Err(error) => events::store_failed(error),
         }
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn needs_outbound(settlement: &Settlement) -> bool {
+    matches!(settlement, Settlement::Held { reason } if reason == NEEDS_OUTBOUND)
+}
+
+/// Something was held for want of outbound delivery, perhaps by a configuration that was replaced meanwhile: whoever did that
+/// has released what was held by then, and not this.
+async fn release(shared: &Shared) {
+    let goes = shared.courier.is_some() && !shared.config.load().outbound.hold;
+    if goes && let Err(error) = shared.store.release(NEEDS_OUTBOUND).await {
+        events::store_failed(error);
     }
 }
 

@@ -1,7 +1,8 @@
 //! Who is told what became of a recipient's mail.
 //!
 //! Owns the rules of RFC 3461 and against backscatter, who shares a notice, and how it enters the queue. Refuses to know the
-//! form of a notice ([`crate::dsn`]). Whoever can not or must not be told is named in the reason, for an operator to see.
+//! form of a notice ([`crate::dsn`]). Fails with [`Untold`]: whoever can not or must not be told is named in the reason, for an
+//! operator to see.
 
 use std::collections::HashMap;
 
@@ -67,10 +68,17 @@ pub(super) struct Word {
 #[derive(Clone, Debug)]
 pub(super) struct Ended {
     pub(super) outcome: Outcome,
+    /// It was tried to deliver it.
+    pub(super) tried: bool,
     pub(super) word: Option<Word>,
 }
 
 impl Ended {
+    /// Attempts to deliver it so far.
+    pub(super) fn attempts(&self) -> u32 {
+        self.outcome.lease.attempts + u32::from(self.tried)
+    }
+
     pub(super) fn entry(&self) -> EntryId {
         self.outcome.lease.entry
     }

@@ -1,6 +1,7 @@
 //! Entries that wait for plugins: those that are delivered by one, and those that are judged again.
 //!
-//! Owns one attempt of each. Refuses to know how plugins run. A plugin's failure is an attempt that is made again.
+//! Owns one attempt of each. Refuses to know how plugins run and whose turn it is. Cannot fail: a plugin's failure is an attempt
+//! that is made again.
 
 use std::sync::Arc;
 

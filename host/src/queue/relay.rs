@@ -1,7 +1,7 @@
 //! Entries for other servers, and for mailboxes that a server keeps which takes mail by LMTP.
 //!
-//! Owns which of them travel together, and what a server's words make of each. Refuses to know how mail gets there. Whose
-//! turn it is, [`super::destinations`] says.
+//! Owns which of them travel together, and what a server's words make of each. Refuses to know how mail gets there, and whose
+//! turn it is: [`super::destinations`] says. Cannot fail: what does not get there is an attempt that is made again.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -11,8 +11,7 @@ use super::{
     Shared,
     destinations::{Place, Turn},
     ending::{self, End},
-    plugins::Work,
-    settle,
+    leases, settle,
     shape::Terms,
 };
 use crate::{
@@ -24,13 +23,13 @@ use crate::{
     store::{Address, Edit, Lease, MessageId, Pending, Route, sqlite::now},
 };
 
-/// Is it taken to another server now?
+/// Is it taken to another server now, if no plugin has to do with it?
 pub(super) fn is_for(shared: &Shared, config: &Config, lease: &Lease) -> bool {
     let goes = match &lease.recipient.route {
         Route::Relay => !config.outbound.hold,
         Route::Local(mailbox) => by_lmtp(config, mailbox),
     };
-    shared.courier.is_some() && goes && lease.recipient.pending == Pending::Nothing && Work::of(shared, lease).is_none()
+    shared.courier.is_some() && goes && lease.recipient.pending == Pending::Nothing
 }
 
 /// Is a local mailbox, which is still configured, delivered by LMTP?
@@ -98,20 +97,24 @@ impl Shipment {
         place: Place,
         mut stop: watch::Receiver<bool>,
     ) {
-        match place.turn(&mut stop).await {
-            Some(Ok(turn)) => self.attempt(shared, config, turn, stop).await,
-            Some(Err(wait)) => {
-                let ends = self.leases.iter().map(|_| (End::Postponed(wait.clone()), None)).collect();
-                self.settled(&shared, &config, ends).await;
+        let rights = leases::rights(&self.leases);
+        let work = async {
+            match place.turn(&mut stop).await {
+                Some(Ok(turn)) => self.attempt(&shared, &config, turn, stop).await,
+                Some(Err(wait)) => {
+                    let ends = self.leases.iter().map(|_| (End::Postponed(wait.clone()), None)).collect();
+                    self.settled(&shared, &config, ends).await;
+                }
+                // As it was: the next start finds it.
+                None => {}
             }
-            // As it was: the next start finds it.
-            None => {}
-        }
+        };
+        leases::kept(&shared, rights, work).await;
     }
 
     /// One attempt, with its settlement. When the queue stops, it has as long as sessions have to end; an attempt that is cut
     /// off then is made again after the next start.
-    async fn attempt(self, shared: Arc<Shared>, config: Arc<Config>, turn: Turn, mut stop: watch::Receiver<bool>) {
+    async fn attempt(self, shared: &Arc<Shared>, config: &Arc<Config>, turn: Turn, mut stop: watch::Receiver<bool>) {
         let cut = async {
             // Gone means stopped.
             let _ = stop.wait_for(|stop| *stop).await;
@@ -119,13 +122,14 @@ impl Shipment {
         };
         tokio::select! {
             biased;
-            () = self.made(&shared, &config, turn) => {}
+            () = self.made(shared, config, turn) => {}
             () = cut => {}
         }
     }
 
-    async fn made(self, shared: &Arc<Shared>, config: &Arc<Config>, turn: Turn) {
+    async fn made(mut self, shared: &Arc<Shared>, config: &Arc<Config>, turn: Turn) {
         let Some(courier) = shared.courier.clone() else { return };
+        self.leases = leases::holding(shared, self.leases).await;
         let Some(first) = self.leases.first() else { return };
         // It may have waited for its turn.
         if is_overdue(first) {
@@ -139,7 +143,7 @@ impl Shipment {
                 let sender = first.envelope.reverse_path.as_ref().filter(|_| first.recipient.sent_on && !self.local);
                 let sent_as = sender.and_then(|sender| shared.rules.sent_as(sender));
                 let shipment = courier::Shipment { leases, body: Arc::new(body), sent_as };
-                let (sent, health) = courier.send(config, &shipment).await;
+                let (sent, health) = courier.send(config, &shipment, &**shared).await;
                 turn.ended(health);
                 sent.into_iter().map(|sent| end(sent, self.local)).collect()
             }

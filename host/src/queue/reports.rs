@@ -1,7 +1,7 @@
 //! Plugins with the hook `report` are told what became of their recipients: at least once, after it is stored.
 //!
-//! Owns the outbox's form and its retries. Refuses to know what is reported. A plugin that fails is told again a few
-//! times, then that is logged; no delivery ever waits for a report.
+//! Owns the outbox's form and its retries. Refuses to know what is reported. Cannot fail: a plugin that does is told again a
+//! few times, then that is logged; no delivery ever waits for a report.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -41,10 +41,11 @@ struct Row {
     plugins: Vec<String>,
 }
 
-/// What the plugins of an entry are to be told; None: none of them wants to know.
+/// What the plugins of an entry are to be told, of which so many attempts were made; None: none of them wants to know.
 pub(super) fn text(
     shared: &Shared,
     lease: &Lease,
+    attempts: u32,
     state: State,
     status: Option<String>,
     text: String,
@@ -57,7 +58,7 @@ pub(super) fn text(
         state,
         status,
         text,
-        attempts: lease.attempts + 1,
+        attempts,
         plugins: Vec::new(),
     };
     row.addressed(&*shared.rules)

@@ -1,6 +1,7 @@
 //! What the queue asks of those who know addresses, routes and plugins.
 //!
-//! Owns the questions. Refuses to know who answers. An answer always comes; what can not be decided now is deferred.
+//! Owns the questions. Refuses to know who answers. Cannot fail: an answer always comes, and what can not be decided now is
+//! deferred.
 
 use std::sync::Arc;
 

@@ -1,5 +1,8 @@
 //! When the next attempt is: the wait doubles, with a little chance in it, until the message is too old or the time is over
 //! that its sender gave.
+//!
+//! Owns these times. Refuses to know clocks and chance, which it is told, and what was tried. Cannot fail: times without end are
+//! cut off.
 
 use crate::{
     config::Queue,

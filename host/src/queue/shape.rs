@@ -6,7 +6,8 @@
 //! several times in a row rests, for longer each time; then a single attempt tries it, and the others wait for what that
 //! brings.
 //!
-//! Owns these rules. Refuses to know connections, clocks and tasks: it is a plain value, and what time it is it is told.
+//! Owns these rules. Refuses to know connections, clocks and tasks: it is a plain value, and what time it is it is told. Cannot
+//! fail: who may not go now is told when to come back.
 
 use crate::{deliver::smtp::courier::Health, store::Timestamp};
 
@@ -18,6 +19,8 @@ const APART: u64 = 10;
 const TRYING: u64 = 1000;
 /// Nobody who finds no place is sent away for longer, if there is no rest. Milliseconds.
 const AWAY: u64 = 900_000;
+/// Trouble is remembered for so many of the longest rests: no mail waits for two of them from one attempt to the next.
+const MEMORY: u64 = 2;
 
 /// What the operator says of a destination.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,12 +72,26 @@ pub(super) struct Shape {
     next: f64,
     /// When the last one that was sent away comes back.
     back: Timestamp,
+    /// When the last attempt ended.
+    ended: Timestamp,
 }
 
 impl Shape {
     pub(super) fn new(terms: Terms) -> Self {
-        let window = count(terms.first.clamp(1, terms.most.max(1)));
-        Self { terms, window, active: 0, begun: 0, cut: 0, gone: 0, rests: 0, rest: None, next: 0.0, back: 0 }
+        let empty = Self {
+            terms,
+            window: 1.0,
+            active: 0,
+            begun: 0,
+            cut: 0,
+            gone: 0,
+            rests: 0,
+            rest: None,
+            next: 0.0,
+            back: 0,
+            ended: 0,
+        };
+        Self { window: empty.first(), ..empty }
     }
 
     /// What the operator says now; what was learned stays.
@@ -89,15 +106,23 @@ impl Shape {
         count(self.terms.most.max(1))
     }
 
+    /// The window at first.
+    fn first(&self) -> f64 {
+        count(self.terms.first.clamp(1, self.terms.most.max(1)))
+    }
+
     /// Attempts at a time: one while nobody knows whether the destination is back.
     pub(super) fn window(&self) -> usize {
         let window = self.window as usize;
         if self.rest.is_some() { 1 } else { window.max(1) }
     }
 
-    /// Nothing is known or under way that would be worth keeping.
+    /// Whoever comes next may as well be the first one: nothing is under way, no rate has to be kept and nobody was sent away;
+    /// and there was no trouble, or it was so long ago that all mail that met it has been tried again or given up.
     pub(super) fn is_idle(&self, now: Timestamp) -> bool {
-        self.active == 0 && self.gone == 0 && self.rest.is_none() && self.back < now
+        let trouble = self.gone > 0 || self.rest.is_some() || self.window < self.first();
+        let old = self.ended.saturating_add(self.terms.rest.1.saturating_mul(1000 * MEMORY)) < now;
+        self.active == 0 && self.back < now && self.next <= now as f64 && (old || !trouble)
     }
 
     /// It rests, or the one attempt after a rest is under way: when to look again, and why.
@@ -128,14 +153,17 @@ impl Shape {
             self.next = next + apart;
             return Ok(());
         }
+        // Whoever comes back before its slot, as when its sender is to be told, leaves that empty. So nobody is given a slot
+        // that is far away, or those who are left would all be behind a time at which nobody goes.
         let step = apart.ceil() as u64;
-        Err(Wait { at: self.later(now, step, u64::MAX), reason: Some("as many go there at a time as may".into()) })
+        Err(Wait { at: self.later(now, step, AWAY), reason: Some("as many go there at a time as may".into()) })
     }
 
-    /// One after the other from `from` on, and nobody for longer than `most` from there.
+    /// One after the other from `from` on, and nobody for longer than `most` from there, or than `step` if that is longer.
     fn later(&mut self, from: Timestamp, step: u64, most: u64) -> Timestamp {
-        let next = self.back.max(from).saturating_add(step);
-        self.back = if next > from.saturating_add(most) { from } else { next };
+        let first = from.saturating_add(step);
+        let next = self.back.saturating_add(step).max(first);
+        self.back = if next > from.saturating_add(most) { first } else { next };
         self.back
     }
 
@@ -163,6 +191,7 @@ impl Shape {
     /// The attempt of this number has ended. If the destination is to rest now: until when, and why.
     pub(super) fn ended(&mut self, number: u64, health: Health, now: Timestamp) -> Option<(Timestamp, &str)> {
         self.active = self.active.saturating_sub(1);
+        self.ended = now;
         match health {
             Health::Unknown => {}
             Health::Well => {
@@ -210,6 +239,8 @@ fn count(n: usize) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::{cmp::Reverse, collections::BinaryHeap};
+
     use super::*;
 
     fn terms() -> Terms {
@@ -310,29 +341,67 @@ mod tests {
         assert!(shape.admit(0, true).is_ok() && !shape.is_idle(1));
     }
 
+    /// What was tried at second 1000, and when nothing of that is worth knowing any more.
+    #[test]
+    fn what_was_learned_is_known_as_long_as_it_counts() {
+        let (well, rate) = (Health::Well, Some((60_000.0, 2.0)));
+        for (case, rate, tried, idle) in [
+            ("nothing", None, vec![], 1000),
+            ("it went well", None, vec![well.clone()], 1000),
+            ("one of a rate", rate, vec![well.clone()], 1060),
+            ("two of a rate", rate, vec![well.clone(); 2], 1120),
+            ("one that reached nobody", None, vec![gone()], 2200),
+            ("a rest", None, vec![gone(); 3], 2200),
+            ("after a rest", None, [vec![gone(); 3], vec![well.clone()]].concat(), 2200),
+            ("trouble", None, vec![Health::Unwell], 2200),
+            ("trouble that is over", None, [vec![Health::Unwell], vec![well; 6]].concat(), 1000),
+        ] {
+            let mut shape = Shape::new(Terms { rate, ..terms() });
+            for health in tried {
+                shape.wake(1_000_000);
+                assert_eq!(shape.admit(1_000_000, true), Ok(()), "{case}");
+                let Begin::Now(number) = shape.begin(1_000_000) else { panic!("{case}: {shape:?}") };
+                assert!(!shape.is_idle(u64::MAX), "{case}: it is under way");
+                shape.ended(number, health, 1_000_000);
+            }
+            let second = (1000..9999).find(|second| shape.is_idle(second * 1000 + 1));
+            assert_eq!(second, Some(idle), "{case}: {shape:?}");
+        }
+    }
+
     #[test]
     fn a_rate_is_kept() {
-        // 60 a minute, 3 at once.
-        let mut shape = Shape::new(Terms { rate: Some((1000.0, 3.0)), ..terms() });
-        let start = 1_700_000_000_000;
-        let mut waiting: Vec<u64> = vec![start; 200];
-        let mut sent = Vec::new();
-        while let Some(now) = waiting.iter().min().copied() {
-            let place = waiting.iter().position(|at| *at == now).unwrap_or(0);
-            waiting.swap_remove(place);
-            match shape.admit(now, true) {
-                Ok(()) => sent.push(now - start),
-                Err(wait) => {
-                    assert!(wait.at > now && wait.reason.is_some());
-                    waiting.push(wait.at);
+        // How many messages, milliseconds apart, how many at once; when they are all back, as they are when their senders are
+        // to be told; how much longer than that needs it may take.
+        for (messages, apart, at_once, told, more) in [
+            (200, 1000, 3_u32, None, 60_000),
+            (3000, 60_000, 1, None, 2 * AWAY),
+            (3000, 60_000, 1, Some(14_400_000), 4 * AWAY),
+            (3, 3_600_000, 1, None, 60_000),
+        ] {
+            let case = format!("{messages} each {apart} ms, told at {told:?}");
+            let mut shape = Shape::new(Terms { rate: Some((apart as f64, f64::from(at_once))), ..terms() });
+            let start: Timestamp = 1_700_000_000_000;
+            let told = told.map_or(0, |told| start + told);
+            let mut waiting: BinaryHeap<Reverse<Timestamp>> = (0..messages).map(|_| Reverse(start)).collect();
+            let mut sent = Vec::new();
+            while let Some(Reverse(now)) = waiting.pop() {
+                match shape.admit(now, true) {
+                    Ok(()) => sent.push(now - start),
+                    Err(wait) => {
+                        assert!(wait.at > now && wait.at <= now + apart.max(AWAY) && wait.reason.is_some(), "{case}");
+                        waiting.push(Reverse(if now < told { wait.at.min(told) } else { wait.at }));
+                    }
                 }
             }
+            assert_eq!(sent.len(), messages, "{case}");
+            let most = usize::try_from(60_000 / apart + u64::from(at_once)).unwrap_or(0);
+            for (place, at) in sent.iter().enumerate() {
+                let within = sent[place..].iter().take_while(|later| **later < at + 60_000).count();
+                assert!(within <= most.max(1), "{case}: {within} within a minute of {at}");
+            }
+            let last = sent.last().copied().unwrap_or(0);
+            assert!(last <= messages as u64 * apart + more, "{case}: not much slower than it may be: {last}");
         }
-        assert_eq!(sent.len(), 200);
-        for (place, at) in sent.iter().enumerate() {
-            let within = sent[place..].iter().take_while(|later| **later < at + 60_000).count();
-            assert!(within <= 63, "{within} within a minute of {at}");
-        }
-        assert!(sent[199] <= 260_000, "not much slower than it may be: {}", sent[199]);
     }
 }

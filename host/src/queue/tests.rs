@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod leases;
 mod notices;
 mod operators;
 mod plugins;
@@ -167,6 +168,7 @@ impl Rig {
             maildirs: Arc::new(Maildirs::new("mx.test")),
             courier: None,
             bell: Arc::default(),
+            lease: LEASE,
         }
     }
 
@@ -319,6 +321,41 @@ async fn copies_are_found() {
         assert_eq!(found.len(), 1);
         assert_eq!(found.contains_key(&name), copies == 1, "{folder}: {:?}", found.keys());
         assert_eq!(fs::read_dir(maildir.join("tmp")).into_iter().flatten().count(), 0);
+    }
+}
+
+/// What its sender wanted back after a time that is over was delivered if there is a copy, and has nothing to come back for if
+/// others get it instead.
+#[tokio::test]
+async fn what_is_done_does_not_come_too_late() {
+    use crate::store::{DeliverBy, Notify, Wishes};
+    let deliver_by = Some(DeliverBy { seconds: 60, returns: true, trace: false });
+    for (case, copy, pending, expected) in [
+        ("a copy", true, Pending::Nothing, "Action: delivered"),
+        ("no copy", false, Pending::Nothing, "Action: failed"),
+        ("others get it", false, Pending::Expanded, "Action: expanded"),
+    ] {
+        let rig = Rig::new();
+        let envelope = Envelope {
+            reverse_path: Some(Address { local: "sender".into(), domain: "example.test".into() }),
+            received_at: now() - 3_600_000,
+            wishes: Wishes { deliver_by, ..Wishes::default() },
+            ..Envelope::default()
+        };
+        let notify = Some(Notify { success: true, failure: true, delay: false });
+        let id = accept_with(&rig.store, envelope, b"x", vec![NewEntry { notify, pending, ..entry("anna") }]).await;
+        let new = rig.folder.path().join("mail/anna@example.test/new");
+        fs::create_dir_all(&new).unwrap();
+        if copy {
+            fs::write(new.join(format!("{}.{id}_0.old-host,S=4", id.timestamp_ms() / 1000)), b"copy").unwrap();
+        }
+        // The process ended before it could say what it had done.
+        let rig = rig.restart().await;
+        rig.run_until(|counts, _| *counts == Counts::default()).await;
+        let notices = rig.mail("sender@example.test");
+        let notice = notices.values().map(|octets| String::from_utf8_lossy(octets)).next().unwrap();
+        assert!(notices.len() == 1 && notice.contains(expected), "{case}: {notice}");
+        assert_eq!(rig.mail("anna@example.test").len(), usize::from(copy), "{case}");
     }
 }
 

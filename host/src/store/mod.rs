@@ -201,6 +201,17 @@ pub enum Route {
     Relay,
 }
 
+impl Route {
+    /// The mailbox, if it is local.
+    #[must_use]
+    pub fn mailbox(&self) -> Option<&str> {
+        match self {
+            Self::Local(mailbox) => Some(mailbox),
+            Self::Relay => None,
+        }
+    }
+}
+
 /// A recipient of a message that is about to be accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewEntry {
@@ -327,7 +338,7 @@ impl fmt::Display for EntryId {
     }
 }
 
-/// The right to work on an entry until it expires. Whoever settles with an old token is refused.
+/// The right to work on an entry until it expires, which [`Store::renew`] puts off. Whoever settles with an old token is refused.
 #[derive(Clone, Debug)]
 pub struct Lease {
     /// The entry.
@@ -346,6 +357,23 @@ pub struct Lease {
     pub unsure: bool,
     /// It is known to be late: whoever is to be told has been.
     pub late: bool,
+}
+
+impl Lease {
+    /// What the store knows it by.
+    #[must_use]
+    pub fn right(&self) -> Right {
+        Right { entry: self.entry, token: self.token }
+    }
+}
+
+/// An entry and the token of one of its leases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Right {
+    /// The entry.
+    pub entry: EntryId,
+    /// As [`Lease::token`].
+    pub token: u64,
 }
 
 /// What becomes of an entry.
@@ -381,7 +409,7 @@ pub enum Settlement {
         reason: String,
     },
     /// It becomes these, the first in its place; a recipient that has an entry of this message already gets no second
-    /// one. None: nobody gets it.
+    /// copy. What is held or only told of ([`Pending::Expanded`]) is no copy, and always kept. None: nobody gets it.
     Becomes(Vec<NewEntry>),
 }
 
@@ -490,9 +518,6 @@ pub enum StoreError {
     /// The disk is full, or below the configured reserve.
     #[error("no space: {0}")]
     Full(String),
-    /// The token is not the entry's latest.
-    #[error("the lease of {0} is stale")]
-    Stale(String),
     /// No such message.
     #[error("no message {0}")]
     Unknown(String),
@@ -508,6 +533,11 @@ pub trait Store: Send + Sync + 'static {
     fn begin(&self) -> Result<Box<dyn Incoming>, StoreError>;
     /// Up to `n` entries that are due, each leased for `lease`.
     async fn claim(&self, now: Timestamp, n: usize, lease: Duration) -> Result<Vec<Lease>, StoreError>;
+    /// These leases go on for `lease` from now, whether they have expired or not. Those that are stale are returned: somebody else
+    /// has the entry, or it is gone.
+    async fn renew(&self, _rights: Vec<Right>, _lease: Duration) -> Result<Vec<EntryId>, StoreError> {
+        Ok(Vec::new())
+    }
     /// An attempt begins that whoever it is made at counts: it is counted before it is made. A stale lease is returned.
     async fn begin_attempts(&self, _leases: Vec<Lease>) -> Result<Vec<EntryId>, StoreError> {
         Ok(Vec::new())
@@ -536,8 +566,6 @@ pub trait Store: Send + Sync + 'static {
     async fn bodies(&self, messages: Vec<MessageId>) -> Vec<Result<Body, StoreError>>;
     /// Resolves when entries may be due: after an accept, or at the time of the next planned attempt.
     async fn due(&self);
-    /// All entries and owed DSNs, oldest first.
-    async fn list(&self) -> Result<Vec<Listed>, StoreError>;
     /// Up to `most` of the entries that the filter means, behind `after`. However many entries there are, one call looks at
     /// a bounded part of them.
     async fn find(&self, filter: Filter, after: Option<EntryId>, most: usize) -> Result<Page, StoreError>;

@@ -1,5 +1,8 @@
 //! Somebody on the line who wants mail to go in the open: takes STARTTLS out of what the server offers, or refuses it in the
 //! server's name.
+//!
+//! Owns its port and a thread a connection. Refuses to touch anything else that is said. Fails by closing the
+//! connection.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},

@@ -1,4 +1,7 @@
 //! An authority, and what it certifies.
+//!
+//! Owns its key, the certificates, and the files that servers want to have. Refuses to judge a certificate. Fails by
+//! panicking.
 
 use std::{path::Path, process::Command};
 

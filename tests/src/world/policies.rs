@@ -1,4 +1,7 @@
 //! A web server that publishes MTA-STS policies (RFC 8461 section 3.3) for any number of domains.
+//!
+//! Owns its port, its certificates and what it says. Refuses every path but that of a policy. Fails by panicking at the
+//! start, and by closing the connection later.
 
 use std::{
     collections::BTreeMap,

@@ -126,6 +126,12 @@ fn send_with_a_login_tls_bdat_and_dsn() {
     ];
     let out = send(&server, &wrong, b"wrong\n");
     assert_eq!(out.status.code(), Some(8), "{}", text(&out.stdout));
+    // Nobody vouches for its certificate: unless that is said not to matter, the password stays here.
+    let out = send(&server, &[&wrong[..2], &wrong[4..], &["--transcript"]].concat(), b"secret\n");
+    assert_eq!(out.status.code(), Some(7), "{}", text(&out.stdout));
+    assert!(!text(&out.stdout).contains("********"), "the password was said:\n{}", text(&out.stdout));
+    let out = send(&server, &wrong[4..], b"secret\n");
+    assert_eq!(out.status.code(), Some(2), "no server is named: {}", text(&out.stdout));
     let mut command = Command::new(binary(&[]));
     command.arg("send").args(&wrong[..6]).args(&wrong[8..]).arg("--config").arg(server.config());
     let out = output(command.env("HERMETIC_PASSWORD", "secret"), b"");

@@ -69,6 +69,10 @@ pub(crate) enum Fault {
     NoExtensions,
     /// It says nothing.
     Silent,
+    /// It has no time for anybody.
+    Closed,
+    /// It has no time for TLS.
+    BusyTls,
 }
 
 /// A running server, until the test ends.
@@ -112,6 +116,9 @@ impl Connection {
             thread::sleep(Duration::from_secs(30));
             return Ok(());
         }
+        if self.fault == Fault::Closed {
+            return self.say("554 not you");
+        }
         self.say(&format!("220 {NAME} ESMTP"))?;
         let (mut greeted, mut mail, mut recipients) = (false, false, 0);
         loop {
@@ -130,6 +137,7 @@ impl Connection {
                         self.say(&format!("250{}{line}", if place + 1 < all.len() { "-" } else { " " }))?;
                     }
                 }
+                "STARTTLS" if self.fault == Fault::BusyTls => return self.say("421 too many of you"),
                 "STARTTLS" if self.fault != Fault::NoTls => {
                     self.say("220 go ahead")?;
                     if !self.encrypt()? {

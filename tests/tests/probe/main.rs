@@ -55,7 +55,8 @@ impl Scene {
 
     fn probe(&self, port: u16, more: &[&str]) -> Probed {
         let out = Command::new(binary(&[]))
-            .args(["probe", &format!("{NAME}:{port}"), "--at", "127.0.0.1", "--domain", DOMAIN])
+            .args(["probe", &format!("{NAME}:{port}"), "--at", "127.0.0.1"])
+            .args(if more.contains(&"--domain") { &[][..] } else { &["--domain", DOMAIN] })
             .args(["--timeout", "2", "--json", "--transcript", "--config"])
             .arg(self.folder.path().join("hermetic.toml"))
             .args(more)
@@ -101,7 +102,7 @@ fn text(value: &Value) -> &str {
 }
 
 /// What is wrong, and what has to be said of it.
-const FAULTS: [(Fault, &str, &str); 31] = [
+const FAULTS: [(Fault, &str, &str); 32] = [
     (Fault::OpenRelay, "fail", "open-relay"),
     (Fault::PercentHack, "fail", "open-relay"),
     (Fault::Injection, "fail", "starttls-injection"),
@@ -133,6 +134,8 @@ const FAULTS: [(Fault, &str, &str); 31] = [
     (Fault::Nameless, "warn", "hello-required"),
     (Fault::TakesAll, "warn", "unknown-parameter"),
     (Fault::Size, "warn", "size"),
+    // Neither a fault nor none.
+    (Fault::BusyTls, "untested", "starttls"),
 ];
 
 #[test]
@@ -245,4 +248,44 @@ fn what_can_not_be_tested() {
         .unwrap();
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
     assert!(out.status.code() == Some(2) && said.contains("no connection"), "{out:?}");
+
+    // A configuration that does not count is no fault of the server.
+    let broken = scene.folder.path().join("broken.toml");
+    fs::write(&broken, "nonsense").unwrap();
+    let out = Command::new(binary(&[])).args(["probe", "127.0.0.1:9", "--config"]).arg(broken).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.code() == Some(2) && said.contains("broken.toml") && out.stdout.is_empty(), "{out:?}");
+}
+
+/// Where it comes to nothing, what it came to is said, and what is known beside that makes no success.
+#[test]
+fn what_comes_to_nothing() {
+    let scene = Scene::new(None);
+    let tls = scene.authority.server(NAME, Flaw::Nothing);
+    for (fault, more, code, verdict, check) in [
+        (Fault::Closed, &[][..], 2, "untested", "greeting"),
+        (Fault::Nothing, &["--implicit-tls"], 1, "fail", "tls"),
+        (Fault::Silent, &["--implicit-tls"], 2, "untested", "tls"),
+    ] {
+        let server = Bad::start(fault, Arc::clone(&tls));
+        let probed = scene.probe(server.port, more);
+        let one = probed.with(&["fail", "warn", "pass", "untested"]).len() == 1;
+        let told = probed.errors.contains("nothing could be tested") == (code == 2);
+        assert!(
+            probed.code == Some(code) && one && told && probed.has(verdict, check),
+            "{fault:?}\n{}",
+            probed.shown()
+        );
+    }
+}
+
+/// Whatever script it is typed in, servers and the DNS are asked for a name of letters, digits and hyphens.
+#[test]
+fn a_domain_in_another_script() {
+    let scene = Scene::new(None);
+    let server = Bad::start(Fault::Nothing, scene.authority.server(NAME, Flaw::Nothing));
+    let probed = scene.probe(server.port, &["--domain", "Bücher.test"]);
+    assert_eq!(probed.json["domain"], "xn--bcher-kva.test", "{}", probed.shown());
+    assert!(probed.shown().contains("RCPT TO:<hermetic-probe-no-such-user@xn--bcher-kva.test>"), "{}", probed.shown());
+    assert!(!probed.shown().contains("ücher"), "{}", probed.shown());
 }

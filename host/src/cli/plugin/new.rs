@@ -24,7 +24,7 @@ Examples:
   hermetic plugin new --lang rust no-offers
   hermetic plugin new --lang python --hook recipient --hook report who-writes
 
-The folder is made where you are, and is called as the plugin. It must not be there yet.";
+NAME is a new folder, here or where its path says; its last part is the plugin's name. The folder must not exist yet.";
 
 /// What to begin.
 #[derive(Clone, Debug, Args)]

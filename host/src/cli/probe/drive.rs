@@ -24,7 +24,7 @@ use crate::{
         probe::{Experiment, Finding, Hello, HostName, Limits, Mailbox, Need, Options, SealedProbe, Step},
         types::Occasion,
     },
-    transport::trust::{HandshakeError, Roots, Trust, agreed, handshake_at},
+    transport::trust::{Roots, Trust, agreed, handshake_at},
 };
 
 /// Octets that are read at a time: replies are short.
@@ -75,6 +75,8 @@ pub(super) enum Tls {
     Old(bool),
     /// Why there is none.
     Failed(String),
+    /// It was not there in time, so nobody knows.
+    Late,
 }
 
 /// What one session brought.
@@ -208,14 +210,14 @@ impl Session<'_> {
             }
             Shake::Versions(versions) => {
                 let shaking = handshake_at(wire, name, &Trust::Anything, self.server.roots, versions);
-                let late = || HandshakeError::Lost(io::Error::new(io::ErrorKind::TimedOut, "no answer in time"));
-                match timeout(self.server.timeout, shaking).await.unwrap_or_else(|_| Err(late())) {
-                    Ok(stream) => {
+                match timeout(self.server.timeout, shaking).await {
+                    Ok(Ok(stream)) => {
                         let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
                         let chain = shown.iter().map(|one| one.clone().into_owned()).collect();
                         (Tls::Agreed(agreed(&stream), chain), Some(stream))
                     }
-                    Err(error) => (Tls::Failed(error.to_string()), None),
+                    Ok(Err(error)) => (Tls::Failed(error.to_string()), None),
+                    Err(_) => (Tls::Late, None),
                 }
             }
         };
@@ -223,6 +225,7 @@ impl Session<'_> {
             Tls::Agreed(agreed, _) => format!("-- {agreed}"),
             Tls::Old(taken) => format!("-- an old version of TLS is {}", if *taken { "taken" } else { "refused" }),
             Tls::Failed(why) => format!("-- no TLS: {why}"),
+            Tls::Late => "-- no TLS: no answer in time".into(),
         });
         self.heard.tls = Some(tls);
         self.wire = stream.map(|stream| Box::new(stream) as Box<dyn Wire>);

@@ -1,8 +1,9 @@
 //! `hermetic probe`: is a mail server as it should be?
 //!
-//! Owns which server is meant, the order of the tests, and the exit code. What is said to the server, also what breaks the
-//! rules, is the sealed engine's (`core/src/probe`); here are TLS versions, certificates, and what the DNS and the web say.
-//! Fails with one sentence where nothing can be tested.
+//! Owns which server is meant, the order of the tests, and the exit code: 0 no fault, 1 a fault, 2 nothing could be
+//! tested. Refuses to say anything to the server: that, also what breaks the rules, is the sealed engine's
+//! (`core/src/probe`); here are TLS versions, certificates, and what the DNS and the web say. Fails with one sentence
+//! where there is nobody to be tested.
 
 mod drive;
 mod encryption;
@@ -11,6 +12,7 @@ mod published;
 mod report;
 
 use std::{
+    borrow::Cow,
     io,
     net::{IpAddr, SocketAddr},
     process::ExitCode,
@@ -23,6 +25,7 @@ use rustls_pki_types::UnixTime;
 
 use self::{
     drive::{Heard, Server, Shake, Tls, Untestable},
+    published::Shown,
     report::{Finding, Found, Verdict},
 };
 use super::reach::{self, Means};
@@ -30,12 +33,12 @@ use crate::{
     config::{Config, Endpoint, domain, outbound::NamedHost, outbound::named_host},
     deliver::smtp::{connect::Whereabouts, sts::Policies},
     dns::NoAnswer,
-    engine::probe::{ENDS_OF_DATA, EndOfData, Experiment, HostName, Mailbox},
+    engine::probe::{self as engine, ENDS_OF_DATA, EndOfData, Experiment, HostName, Mailbox},
     transport::trust::judge,
 };
 
 /// Nothing could be tested.
-const UNTESTABLE: u8 = 2;
+pub(super) const UNTESTABLE: u8 = 2;
 /// SMTP.
 const PORT: u16 = 25;
 /// Submission inside TLS (RFC 8314 section 7.3).
@@ -78,7 +81,7 @@ pub struct ProbeArguments {
     /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
-    /// Show everything that was said, too.
+    /// Show also what was said in each session: `C:` is us, `S:` the server, `--` what happened.
     #[arg(long)]
     transcript: bool,
 }
@@ -115,10 +118,13 @@ pub fn run(arguments: &ProbeArguments, config: &Config, print: impl Fn(&str) -> 
         });
     match tested {
         Ok(found) if found.count(Verdict::Fail) > 0 => ExitCode::FAILURE,
-        Ok(found) if found.is_empty() => ExitCode::from(UNTESTABLE),
+        Ok(found) if found.is_empty() => {
+            super::failed("nothing could be tested; what is said above is why");
+            ExitCode::from(UNTESTABLE)
+        }
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
-            super::failed(error);
+            super::failed(super::safe(&error.to_string()));
             ExitCode::from(UNTESTABLE)
         }
     }
@@ -141,7 +147,7 @@ async fn test(arguments: &ProbeArguments, config: &Config, means: &Means) -> Res
     let mut found = Found::default();
     let target = target(arguments, means, &mut found).await?;
     let address = |text: &str| reach::mailbox(text).map_err(ProbeError::Argument);
-    let hello_name = arguments.hello.clone().unwrap_or_else(|| config.name.clone());
+    let hello_name = ascii(arguments.hello.as_deref().unwrap_or(&config.name));
     let sender = match &arguments.from {
         Some(text) => address(text)?,
         None => Mailbox { local: "hermetic-probe".into(), host: HostName::Domain(hello_name.clone()) },
@@ -169,6 +175,10 @@ async fn test(arguments: &ProbeArguments, config: &Config, means: &Means) -> Res
     let first = server.attempt(Experiment::Greeting, false, usual).await.map_err(untestable)?;
     found.address.clone_from(&first.address);
     let greeted = !first.hellos.is_empty();
+    // Where TLS comes first, there may be no more to say than that it does not come.
+    if let (false, Some(tls)) = (greeted, &first.tls) {
+        found.add(encryption::handshake(tls));
+    }
     take(&mut found, first);
     if !greeted {
         return Ok(found);
@@ -203,7 +213,12 @@ fn take(found: &mut Found, heard: Heard) {
 /// A test that came to nothing says so.
 fn settle(found: &mut Found, check: &str, heard: Result<Heard, Untestable>) {
     match heard {
-        Ok(heard) => take(found, heard),
+        Ok(heard) => {
+            if let (true, Some(Tls::Failed(_) | Tls::Late)) = (heard.findings.is_empty(), &heard.tls) {
+                found.add(Finding::new(check, Verdict::Untested, "", "This time there was no TLS."));
+            }
+            take(found, heard);
+        }
         Err(error) => found.add(Finding::new(check, Verdict::Untested, "", format!("{error}."))),
     }
 }
@@ -226,20 +241,16 @@ async fn secrecy(server: &Server<'_>, target: &Target, config: &Config, means: &
         Err(error) => return found.add(Finding::new("starttls", Verdict::Untested, "", format!("{error}."))),
     };
     let tls = heard.tls.is_some();
+    let unknown = match &heard.tls {
+        Some(tls) => matches!(tls, Tls::Late),
+        // It was refused for now, or the session ended before.
+        None => heard.findings.iter().any(|finding| finding.verdict == engine::Verdict::Untested),
+    };
+    if let Some(tls) = &heard.tls {
+        found.add(encryption::handshake(tls));
+    }
     let chain = match &heard.tls {
-        Some(Tls::Agreed(agreed, chain)) => {
-            found.add(Finding::new("tls", Verdict::Info, "RFC 3207, RFC 8314", format!("TLS is {agreed}.")));
-            Some(chain.clone())
-        }
-        Some(Tls::Failed(why)) => {
-            found.add(Finding::new(
-                "tls",
-                Verdict::Fail,
-                "RFC 3207, RFC 8314",
-                format!("TLS does not come about: {why}."),
-            ));
-            None
-        }
+        Some(Tls::Agreed(_, chain)) => Some(chain.clone()),
         _ => None,
     };
     take(found, heard);
@@ -253,35 +264,35 @@ async fn secrecy(server: &Server<'_>, target: &Target, config: &Config, means: &
         Vec::new()
     };
     let now = UnixTime::now();
-    let judged = match &chain {
-        Some(chain) => match judge(chain, &target.name, &target.domain, &records, &means.roots, now) {
-            Ok(judged) => Some(judged),
-            Err(why) => {
-                let text = format!("The certificate can not be read: {why}.");
-                found.add(Finding::new("certificate", Verdict::Fail, "RFC 5280 section 4", text));
-                None
-            }
-        },
-        None => None,
-    };
-    match &judged {
-        Some(judged) => {
+    let judged = chain.map(|chain| judge(&chain, &target.name, &target.domain, &records, &means.roots, now));
+    let shown = match &judged {
+        Some(Ok(judged)) => {
             let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
             encryption::certificate(judged, &target.name, now, found);
             published::dane(judged, records.len(), found);
+            Shown::Certificate(judged)
         }
-        None if !records.is_empty() => {
-            let text = "TLSA records are published, and there is no TLS: senders with DANE send nothing.";
-            found.add(Finding::new("dane", Verdict::Fail, "RFC 7672 section 2.2", text));
+        Some(Err(why)) => {
+            let text = format!("The certificate can not be read: {why}.");
+            found.add(Finding::new("certificate", Verdict::Fail, "RFC 5280 section 4", text));
+            Shown::Nonsense
         }
-        None => {}
+        None if unknown => Shown::Unknown,
+        None => Shown::Nothing,
+    };
+    if !records.is_empty() {
+        published::without_certificate(shown, found);
     }
     if !target.exchangers.is_empty() {
         let policies = Policies::new(config.data.join("mta-sts"), config.outbound.https_port);
         let (resolver, client) = (&means.resolver, &means.client);
-        let exchangers = &target.exchangers;
-        published::policy(&policies, resolver, client, &target.domain, exchangers, judged.as_ref(), found).await;
+        published::policy(&policies, resolver, client, &target.domain, &target.exchangers, shown, found).await;
     }
+}
+
+/// A name as the DNS and SMTP have it; what is none is left to whoever reads it next.
+fn ascii(name: &str) -> String {
+    domain::canonical(name).map_or_else(|| name.to_owned(), Cow::into_owned)
 }
 
 /// From what was typed to a server.
@@ -301,7 +312,7 @@ async fn target(arguments: &ProbeArguments, means: &Means, found: &mut Found) ->
             port: address.port(),
             whereabouts: Whereabouts::Tcp(vec![SocketAddr::new(arguments.at.unwrap_or(ip), address.port())]),
             exchangers: Vec::new(),
-            domain: arguments.domain.clone().unwrap_or(domain),
+            domain: arguments.domain.as_deref().map_or(domain, ascii),
             secure: false,
         });
     }
@@ -311,9 +322,9 @@ async fn target(arguments: &ProbeArguments, means: &Means, found: &mut Found) ->
             return Err(ProbeError::Argument("a Unix socket is not tested; name a host".into()));
         }
         _ => {
-            let name = domain::canonical(text)
+            domain::canonical(text)
                 .ok_or_else(|| ProbeError::Argument(format!("{text:?} is no host, and no domain")))?;
-            let (name, exchangers, secure) = exchanger(&name, means, found).await?;
+            let (name, exchangers, secure) = exchanger(&ascii(text), means, found).await?;
             (name, if arguments.implicit_tls { IMPLICIT } else { PORT }, exchangers, secure)
         }
     };
@@ -326,9 +337,9 @@ async fn target(arguments: &ProbeArguments, means: &Means, found: &mut Found) ->
         }
     };
     let domain = match (&arguments.domain, exchangers.is_empty()) {
-        (Some(domain), _) => domain.clone(),
+        (Some(domain), _) => ascii(domain),
         (None, true) => name.clone(),
-        (None, false) => text.to_owned(),
+        (None, false) => ascii(text),
     };
     let exchangers = if exchangers.is_empty() && arguments.domain.is_some() { vec![name.clone()] } else { exchangers };
     Ok(Target { name, port, whereabouts: Whereabouts::Tcp(whereabouts), domain, exchangers, secure: secure && located })

@@ -1,7 +1,7 @@
 //! Whether a server takes TLS 1.0 and 1.1, which RFC 8996 forbids and no library here speaks any more.
 //!
 //! Owns one message each way: a ClientHello that offers no newer version (RFC 2246 and RFC 4346, section 7.4.1.2), and the
-//! first octets of the answer. Nothing is encrypted, and nothing more is read. Fails as the connection does.
+//! first octets of the answer. Refuses to encrypt, and to read any more. Fails as the connection does.
 
 use std::io;
 

@@ -1,4 +1,7 @@
 //! What the DNS and the web say of a domain's servers: DANE (RFC 7672), MTA-STS (RFC 8461), TLSRPT (RFC 8460).
+//!
+//! Owns the verdicts on what is published, and on a server that does not keep it. Refuses to look for the server, or at
+//! its certificate. What can not be looked up is a finding that says so; it fails no other way.
 
 use super::report::{Finding, Found, Verdict};
 use crate::{
@@ -68,14 +71,41 @@ pub(super) fn dane(judged: &Judged, records: usize, found: &mut Found) {
     found.add(Finding::new("dane", verdict, "RFC 7672 section 3.1", text));
 }
 
-/// The policy of a domain whose exchangers these are; the one that is tested has this certificate, if it has TLS.
+/// What a server shows of TLS.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Shown<'a> {
+    /// A certificate.
+    Certificate(&'a Judged),
+    /// A certificate that nobody can read.
+    Nonsense,
+    /// It has no TLS.
+    Nothing,
+    /// It did not come to that.
+    Unknown,
+}
+
+/// What TLSA records come to that no certificate was held against.
+pub(super) fn without_certificate(shown: Shown<'_>, found: &mut Found) {
+    let (verdict, text) = match shown {
+        Shown::Certificate(_) => return,
+        Shown::Nothing => {
+            (Verdict::Fail, "TLSA records are published, and there is no TLS: senders with DANE send nothing.")
+        }
+        Shown::Nonsense | Shown::Unknown => {
+            (Verdict::Untested, "TLSA records are published; whether the certificate fits them can not be told.")
+        }
+    };
+    found.add(Finding::new("dane", verdict, "RFC 7672 section 2.2", text));
+}
+
+/// The policy of a domain whose exchangers these are; the one that is tested shows this.
 pub(super) async fn policy(
     policies: &Policies,
     resolver: &Resolver,
     client: &Client,
     domain: &str,
     exchangers: &[String],
-    judged: Option<&Judged>,
+    shown: Shown<'_>,
     found: &mut Found,
 ) {
     match policies.published(resolver, client, domain).await {
@@ -87,7 +117,7 @@ pub(super) async fn policy(
             let text = format!("{domain} says that it has an MTA-STS policy, which can not be had: {why}.");
             found.add(Finding::new("mta-sts", Verdict::Fail, STS, text));
         }
-        Ok(Some(policy)) => found.add(judge(domain, &policy, exchangers, judged)),
+        Ok(Some(policy)) => found.add(judge(domain, &policy, exchangers, shown)),
     }
     let rule = "RFC 8460 section 3";
     let text = match resolver.txt(&format!("_smtp._tls.{domain}")).await {
@@ -100,7 +130,7 @@ pub(super) async fn policy(
     found.add(Finding::new("tlsrpt", Verdict::Info, rule, text));
 }
 
-fn judge(domain: &str, policy: &Policy, exchangers: &[String], judged: Option<&Judged>) -> Finding {
+fn judge(domain: &str, policy: &Policy, exchangers: &[String], shown: Shown<'_>) -> Finding {
     let mode = match policy.mode {
         Mode::Enforce => "enforce",
         Mode::Testing => "testing",
@@ -121,22 +151,27 @@ fn judge(domain: &str, policy: &Policy, exchangers: &[String], judged: Option<&J
         return Finding::new("mta-sts", bad, "RFC 8461 section 4.1", text);
     }
     let rule = "RFC 8461 section 4.2";
-    match judged {
-        None => Finding::new(
+    match shown {
+        Shown::Unknown => {
+            let text =
+                format!("The MTA-STS policy of {domain} ({mode}) wants TLS; whether there is any can not be told.");
+            Finding::new("mta-sts", Verdict::Untested, rule, text)
+        }
+        Shown::Nothing => Finding::new(
             "mta-sts",
             bad,
             rule,
             format!("The MTA-STS policy of {domain} ({mode}) wants TLS, and there is none."),
         ),
-        Some(judged) if !judged.in_date || judged.name.is_err() || judged.roots.is_err() => {
+        Shown::Certificate(judged) if judged.in_date && judged.name.is_ok() && judged.roots.is_ok() => {
+            let text = format!("The MTA-STS policy of {domain} ({mode}, for {} s) is kept.", policy.max_age);
+            Finding::new("mta-sts", Verdict::Pass, rule, text)
+        }
+        Shown::Certificate(_) | Shown::Nonsense => {
             let text = format!(
                 "The MTA-STS policy of {domain} ({mode}) wants a certificate that can be believed, which this one is not."
             );
             Finding::new("mta-sts", bad, rule, text)
-        }
-        Some(_) => {
-            let text = format!("The MTA-STS policy of {domain} ({mode}, for {} s) is kept.", policy.max_age);
-            Finding::new("mta-sts", Verdict::Pass, rule, text)
         }
     }
 }
@@ -180,17 +215,20 @@ mod tests {
         };
         let bad = Judged { roots: Err("UnknownIssuer".into()), ..good.clone() };
         let policy = |mode, mx: &str| Policy { mode, mx: vec![mx.into()], max_age: 86_400 };
-        for (policy, judged, expected) in [
-            (policy(Mode::Enforce, "mx.example"), Some(&good), Verdict::Pass),
-            (policy(Mode::Enforce, "*.example"), Some(&good), Verdict::Pass),
-            (policy(Mode::Enforce, "other.example"), Some(&good), Verdict::Fail),
-            (policy(Mode::Testing, "other.example"), Some(&good), Verdict::Warn),
-            (policy(Mode::Enforce, "mx.example"), Some(&bad), Verdict::Fail),
-            (policy(Mode::Testing, "mx.example"), Some(&bad), Verdict::Warn),
-            (policy(Mode::Enforce, "mx.example"), None, Verdict::Fail),
-            (policy(Mode::None, "other.example"), None, Verdict::Info),
+        for (policy, shown, expected) in [
+            (policy(Mode::Enforce, "mx.example"), Shown::Certificate(&good), Verdict::Pass),
+            (policy(Mode::Enforce, "*.example"), Shown::Certificate(&good), Verdict::Pass),
+            (policy(Mode::Enforce, "other.example"), Shown::Certificate(&good), Verdict::Fail),
+            (policy(Mode::Testing, "other.example"), Shown::Certificate(&good), Verdict::Warn),
+            (policy(Mode::Enforce, "mx.example"), Shown::Certificate(&bad), Verdict::Fail),
+            (policy(Mode::Testing, "mx.example"), Shown::Certificate(&bad), Verdict::Warn),
+            (policy(Mode::Enforce, "mx.example"), Shown::Nothing, Verdict::Fail),
+            (policy(Mode::Enforce, "mx.example"), Shown::Nonsense, Verdict::Fail),
+            (policy(Mode::Enforce, "mx.example"), Shown::Unknown, Verdict::Untested),
+            (policy(Mode::Enforce, "other.example"), Shown::Unknown, Verdict::Fail),
+            (policy(Mode::None, "other.example"), Shown::Nothing, Verdict::Info),
         ] {
-            let finding = judge("example", &policy, &["mx.example".into()], judged);
+            let finding = judge("example", &policy, &["mx.example".into()], shown);
             assert_eq!(finding.verdict, expected, "{policy:?}: {finding:?}");
         }
     }

@@ -1,10 +1,14 @@
 //! What was found out, for people and for programs.
+//!
+//! Owns both forms, the count of each verdict, and that nothing in it is obeyed by a terminal: servers, certificates
+//! and the DNS have a part in the words. Refuses to judge. Can not fail.
 
 use std::fmt::Write as _;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::super::safe;
 use crate::engine::probe as engine;
 
 /// How good it is.
@@ -40,8 +44,9 @@ pub(super) struct Finding {
 }
 
 impl Finding {
-    pub(super) fn new(check: &str, verdict: Verdict, rule: &str, text: impl Into<String>) -> Self {
-        Self { check: check.into(), verdict, rule: rule.into(), text: text.into() }
+    /// Names in `text` may be a stranger's: what a terminal would obey is shown instead.
+    pub(super) fn new(check: &str, verdict: Verdict, rule: &str, text: impl AsRef<str>) -> Self {
+        Self { check: check.into(), verdict, rule: rule.into(), text: safe(text.as_ref()) }
     }
 }
 
@@ -54,7 +59,7 @@ impl From<engine::Finding> for Finding {
             engine::Verdict::Fail => Verdict::Fail,
             engine::Verdict::Untested => Verdict::Untested,
         };
-        Self { check: found.check, verdict, rule: found.rule, text: found.text }
+        Self::new(&found.check, verdict, &found.rule, found.text)
     }
 }
 
@@ -83,20 +88,20 @@ impl Found {
     /// A session's lines.
     pub(super) fn said(&mut self, lines: Vec<String>) {
         self.transcript.push(String::new());
-        self.transcript.extend(lines);
+        self.transcript.extend(lines.iter().map(|line| safe(line)));
     }
 
     pub(super) fn count(&self, verdict: Verdict) -> usize {
         self.findings.iter().filter(|finding| finding.verdict == verdict).count()
     }
 
-    /// Nothing could be said.
+    /// Nothing was tested: what is known beside that (the MX) says nothing about the server.
     pub(super) fn is_empty(&self) -> bool {
-        self.findings.iter().all(|finding| finding.verdict == Verdict::Untested)
+        self.findings.iter().all(|finding| matches!(finding.verdict, Verdict::Untested | Verdict::Info))
     }
 
     pub(super) fn text(&self, transcript: bool) -> String {
-        let mut text = format!("{} ({}), for {}\n\n", self.host, self.address, self.domain);
+        let mut text = format!("{} ({}), for {}\n\n", safe(&self.host), self.address, safe(&self.domain));
         for Finding { check, verdict, rule, text: sentence } in &self.findings {
             let rule = if rule.is_empty() { String::new() } else { format!(" [{rule}]") };
             let _ = writeln!(text, "{}  {check}: {sentence}{rule}", verdict.word());
@@ -134,5 +139,41 @@ impl Found {
             value["transcript"] = json!(self.transcript);
         }
         value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_was_tested_where_no_verdict_is_one() {
+        use Verdict::{Fail, Info, Pass, Untested, Warn};
+        for (verdicts, expected) in [
+            (&[][..], true),
+            (&[Untested], true),
+            (&[Info, Untested], true),
+            (&[Info, Untested, Pass], false),
+            (&[Warn], false),
+            (&[Fail, Untested], false),
+        ] {
+            let mut found = Found::default();
+            for (place, verdict) in verdicts.iter().enumerate() {
+                found.add(Finding::new("check", *verdict, "", place.to_string()));
+            }
+            assert_eq!(found.is_empty(), expected, "{verdicts:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_is_shown_is_obeyed() {
+        let mut found = Found { host: "mail\u{1b}c".into(), ..Found::default() };
+        found.add(Finding::new("certificate-name", Verdict::Fail, "", "The certificate is for a\u{1b}[2J\nPASS  all."));
+        found.said(vec!["-- no TLS: \u{7}".into()]);
+        let text = found.text(true);
+        let shown = ["mail\\u{1b}c", "for a\\u{1b}[2J\\nPASS  all.", "-- no TLS: \\u{7}"];
+        assert!(shown.iter().all(|part| text.contains(part)), "{text}");
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
+        assert_eq!(text.matches("\nPASS").count(), 0, "{text}");
     }
 }

@@ -1,4 +1,7 @@
 //! What the verbs that change something have in common: how many are meant, the change batch by batch, and what came of it.
+//!
+//! Owns the question before many entries are changed, and what is said afterwards. Refuses to go on unasked where
+//! nobody can answer. Fails with [`QueueError`]; what was changed by then stays so, and is told.
 
 use std::{
     collections::BTreeMap,
@@ -18,6 +21,12 @@ use crate::{
 
 /// Ids in one request.
 const NAMED: usize = 500;
+
+/// A reason that says something.
+pub(super) fn reason(text: &str) -> Result<String, String> {
+    let empty = text.chars().all(|c| c.is_whitespace() || c.is_control());
+    if empty { Err("say why, for the log and for whoever looks later".into()) } else { Ok(text.to_owned()) }
+}
 
 /// How it is to be done.
 #[derive(Clone, Debug, Args)]
@@ -45,7 +54,7 @@ pub(super) async fn run(
     let selection = target.selection(now())?;
     let client = Client::reach(context).await??;
     let wanted = Wanted { by: name(), wait: how.wait, ..wanted };
-    let mut told = Told { out: Output::new(), json: how.json, all: selection.is_none(), counts: BTreeMap::new() };
+    let mut told = Told { out: Output::patient(), json: how.json, all: selection.is_none(), counts: BTreeMap::new() };
     let path = format!("/v1/queue/{}", operation.as_str());
     let Some(selection) = selection else {
         for ids in target.ids.chunks(NAMED) {
@@ -97,7 +106,7 @@ fn ask(operation: Operation, count: u64) -> Result<(), QueueError> {
     asked.and_then(|()| io::stdin().read_line(&mut answer)).map_err(super::stdout)?;
     match answer.trim() {
         "y" | "Y" | "yes" => Ok(()),
-        _ => Err(QueueError::Asked("nothing was changed".into())),
+        _ => Err(QueueError::NotDone("nothing was changed".into())),
     }
 }
 

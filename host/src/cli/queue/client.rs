@@ -1,4 +1,8 @@
 //! The running server's admin API, asked from the command line: one request a connection.
+//!
+//! Owns the connection, whom the token is shown, and how long an answer may take. Refuses to show it to anybody but its
+//! owner and root, who can read its file: on a TCP port anybody may listen while the server does not. Fails with
+//! [`QueueError`].
 
 use std::{io, time::Duration};
 
@@ -17,7 +21,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Context, QueueError};
+use super::{Context, QueueError, owner};
 use crate::{
     admin::{token::Token, wire::Problem},
     config::Endpoint,
@@ -38,11 +42,26 @@ pub(super) struct Client {
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-async fn connect(endpoint: &Endpoint) -> io::Result<Box<dyn Stream>> {
+/// The connection, and whose processes may be at its other end.
+async fn connect(endpoint: &Endpoint) -> io::Result<(Box<dyn Stream>, io::Result<Vec<u32>>)> {
     Ok(match endpoint {
-        Endpoint::Tcp(address) => Box::new(TcpStream::connect(address).await?),
-        Endpoint::Unix(path) => Box::new(UnixStream::connect(path).await?),
+        Endpoint::Tcp(address) => {
+            let stream = TcpStream::connect(address).await?;
+            let owners = owner::of_tcp(&stream);
+            (Box::new(stream), owners)
+        }
+        Endpoint::Unix(path) => {
+            let stream = UnixStream::connect(path).await?;
+            let owners = owner::of_unix(&stream);
+            (Box::new(stream), owners)
+        }
     })
+}
+
+/// May the token of this user be shown to these?
+fn may_see(owner: u32, peers: &[u32]) -> bool {
+    const ROOT: u32 = 0;
+    !peers.is_empty() && peers.iter().all(|peer| [owner, ROOT].contains(peer))
 }
 
 impl Client {
@@ -92,8 +111,12 @@ impl Client {
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| self.wrong(error))?;
         let connected = connect(&self.endpoint).await;
-        let stream =
+        let (stream, peers) =
             connected.map_err(|error| QueueError::Connect { endpoint: self.endpoint.clone(), error, hint: "" })?;
+        let peers = peers.map_err(|error| QueueError::Unsure { endpoint: self.endpoint.clone(), error })?;
+        if !may_see(self.token.owner(), &peers) {
+            return Err(QueueError::Stranger { endpoint: self.endpoint.clone(), peers });
+        }
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.wrong(error))?;
         // It ends with the answer; what goes wrong is said there.
@@ -147,5 +170,25 @@ impl Client {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_is_for_its_owner_and_root() {
+        for (owner, peers, expected) in [
+            (1000, &[1000][..], true),
+            (1000, &[0], true),
+            (1000, &[1000, 0], true),
+            (1000, &[1001], false),
+            (1000, &[1000, 1001], false),
+            (0, &[1000], false),
+            (1000, &[], false),
+        ] {
+            assert_eq!(may_see(owner, peers), expected, "{owner} {peers:?}");
+        }
     }
 }

@@ -1,18 +1,21 @@
 //! `hermetic queue drop`.
+//!
+//! Owns its options. Refuses to do the work, which is [`change`]'s, as is how it fails.
 
 use clap::Args;
 
 use super::{
     Context, QueueError,
-    change::{self, How},
+    change::{self, How, reason},
     select::Target,
 };
 use crate::admin::{desk::Operation, wire::Wanted};
 
-/// Remove entries: nobody gets them.
+/// Remove entries from the queue without delivering them.
 ///
-/// Who did it and why is logged and kept for `hermetic why`. Nobody is told, unless you say --bounce: then each sender gets a
-/// notice as if delivery had failed. There is no way back; `hermetic queue export` makes a copy before.
+/// This can not be undone; make a copy with `hermetic queue export` first. Who dropped an entry and why is logged, and
+/// shown by `hermetic why`. Nobody else is told unless --bounce is given: then each sender gets a notice that delivery
+/// has failed.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -21,10 +24,10 @@ Examples:
 pub(in crate::cli) struct Drop {
     #[command(flatten)]
     target: Target,
-    /// Why.
-    #[arg(long, value_name = "TEXT", help_heading = "What to do")]
+    /// Why it is dropped. Kept with your name.
+    #[arg(long, value_name = "TEXT", value_parser = reason, help_heading = "What to do")]
     reason: String,
-    /// Tell the senders.
+    /// Send each sender a notice that delivery has failed.
     #[arg(long, help_heading = "What to do")]
     bounce: bool,
     #[command(flatten)]

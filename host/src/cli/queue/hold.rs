@@ -1,17 +1,20 @@
 //! `hermetic queue hold`.
+//!
+//! Owns its options. Refuses to do the work, which is [`change`]'s, as is how it fails.
 
 use clap::Args;
 
 use super::{
     Context, QueueError,
-    change::{self, How},
+    change::{self, How, reason},
     select::Target,
 };
 use crate::admin::{desk::Operation, wire::Wanted};
 
 /// Keep queued entries from being delivered until they are released.
 ///
-/// Who did it and why becomes the reason that `hermetic queue list` shows. What is being delivered at this moment is waited for.
+/// Who held an entry and why is the reason that `hermetic queue list` shows. An entry that is being delivered at this
+/// moment is waited for; see --wait.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -20,8 +23,8 @@ Examples:
 pub(in crate::cli) struct Hold {
     #[command(flatten)]
     target: Target,
-    /// Why.
-    #[arg(long, value_name = "TEXT", help_heading = "What to do")]
+    /// Why it is held. Shown with your name.
+    #[arg(long, value_name = "TEXT", value_parser = reason, help_heading = "What to do")]
     reason: String,
     #[command(flatten)]
     how: How,

@@ -1,15 +1,22 @@
 //! `hermetic queue list`.
+//!
+//! Owns the order of the pages and what is said of an empty queue. Refuses to hold more than a page. Fails with
+//! [`QueueError`].
 
 use clap::Args;
 
 use super::{Context, Output, QueueError, counted, print_entry, select::Filters, source::Source};
-use crate::{admin::desk, store::sqlite::now};
+use crate::{
+    admin::desk,
+    store::{EntryId, sqlite::now},
+};
 
 /// Show what is not delivered yet, and why.
 ///
-/// One entry for each recipient of each message, the oldest first, with its state and what was last said about it: `queued`
-/// waits for its next attempt, `leased` is being worked on, `held` waits for you. With `outbound.hold` mail for other servers is
-/// held, too. Without a running server the store is read; then nothing is leased.
+/// Prints one entry for each recipient of each message, the oldest first, with its state and what was last said about
+/// it. The states: `queued` waits for its next attempt; `leased` is being worked on; `held` waits until you release it;
+/// `owed`, of an earlier version, has been delivered without its sender being told. Without a running server the store
+/// is read, and nothing is leased.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -19,15 +26,19 @@ Examples:
 pub(in crate::cli) struct List {
     #[command(flatten)]
     filters: Filters,
-    /// At most so many.
-    #[arg(long, value_name = "NUMBER")]
-    limit: Option<usize>,
-    /// Only what comes after this entry.
-    #[arg(long, value_name = "ENTRY")]
+    /// Show at most this many entries.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+    /// Show only what comes after this entry, such as the last one of an earlier list.
+    #[arg(long, value_name = "ENTRY", value_parser = entry)]
     after: Option<String>,
-    /// One JSON object a line.
+    /// Print each entry as one line of JSON.
     #[arg(long, help_heading = "How it is shown")]
     json: bool,
+}
+
+fn entry(text: &str) -> Result<String, String> {
+    text.parse::<EntryId>().map(|_| text.to_owned())
 }
 
 impl List {
@@ -35,9 +46,10 @@ impl List {
         let selection = self.filters.selection(now())?;
         let source = Source::open(context).await?;
         let mut out = Output::new();
-        let (mut shown, mut after, mut on_hold) = (0, self.after.clone(), false);
+        let limit = self.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        let (mut shown, mut after, mut on_hold) = (0_usize, self.after.clone(), false);
         loop {
-            let most = self.limit.map_or(desk::PAGE, |limit| limit.saturating_sub(shown).min(desk::PAGE));
+            let most = limit.map_or(desk::PAGE, |limit| limit.saturating_sub(shown).min(desk::PAGE));
             if most == 0 {
                 break;
             }

@@ -1,7 +1,8 @@
 //! `hermetic queue`: what waits, and why, and what to do with it.
 //!
-//! Owns the verbs and how they name entries. Reads through the running server's admin API, which knows what is being worked on;
-//! without a server, from its store. Changes are the running server's alone. Each verb has its file.
+//! Owns the verbs, how they name entries, and the exit codes. Reads through the running server's admin API, which knows
+//! what is being worked on; without a server, from its store. Refuses to change the store itself: changes are the
+//! running server's alone. Each verb has its file. Fails with [`QueueError`], one sentence.
 
 mod change;
 mod client;
@@ -10,6 +11,8 @@ mod export;
 mod hold;
 mod list;
 mod mbox;
+mod owner;
+mod part;
 mod release;
 mod retry;
 mod select;
@@ -24,7 +27,7 @@ use std::{
 
 use clap::Subcommand;
 
-use super::time;
+use super::{safe, time};
 use crate::{
     admin::{token::TokenError, wire::Entry},
     config::{Config, Endpoint},
@@ -69,6 +72,15 @@ pub(super) enum QueueError {
     Off,
     #[error("can not connect to {endpoint}: {error}{hint}")]
     Connect { endpoint: Endpoint, error: io::Error, hint: &'static str },
+    #[error(
+        "whoever listens at {endpoint} is another user (uid {}), so the token is not shown; is that the server?",
+        peers.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    Stranger { endpoint: Endpoint, peers: Vec<u32> },
+    #[error(
+        "the system does not tell who listens at {endpoint}, so the token is not shown: {error}; a Unix socket (admin.listen) can be asked"
+    )]
+    Unsure { endpoint: Endpoint, error: io::Error },
     #[error("the server at {endpoint} does not answer as it should: {problem}")]
     Answer { endpoint: Endpoint, problem: String },
     /// The server's own words.
@@ -77,10 +89,18 @@ pub(super) enum QueueError {
     /// Of what is not there (any more).
     #[error("{0}")]
     Gone(String),
+    /// The command line makes no sense.
     #[error("{0}")]
     Asked(String),
     #[error("{0}")]
     NotDone(String),
+}
+
+impl QueueError {
+    /// See `hermetic queue --help`.
+    pub(super) fn exit_code(&self) -> u8 {
+        if matches!(self, Self::Asked(_)) { 2 } else { 1 }
+    }
 }
 
 /// Does what the verb says. `file`: the configuration's.
@@ -99,9 +119,10 @@ pub(super) fn run(command: &QueueCommand, config: &Config, file: Option<&Path>) 
             QueueCommand::Export(export) => export.run(&context).await,
         }
     });
+    let only_shows = matches!(command, QueueCommand::List(_) | QueueCommand::Show(_) | QueueCommand::Why(_));
     match done {
-        // `| head` has seen enough.
-        Err(QueueError::Output { error, .. }) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        // `| head` has seen enough. Of what does more than show, nobody has seen what came of it.
+        Err(QueueError::Output { error, .. }) if only_shows && error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         done => done,
     }
 }
@@ -113,16 +134,36 @@ struct Context<'a> {
 }
 
 /// Standard output.
-struct Output(io::BufWriter<io::StdoutLock<'static>>);
+struct Output {
+    out: io::BufWriter<Box<dyn Write>>,
+    /// What can not be written is said at the end, so that the work goes on.
+    patient: bool,
+    failed: Option<io::Error>,
+}
 
 impl Output {
+    /// For what only shows something: it stops when nobody reads it.
     fn new() -> Self {
-        Self(io::BufWriter::new(io::stdout().lock()))
+        Self { out: io::BufWriter::new(Box::new(io::stdout().lock())), patient: false, failed: None }
+    }
+
+    /// For work that goes on, whoever reads what came of it.
+    fn patient() -> Self {
+        Self { patient: true, ..Self::new() }
     }
 
     /// Writes, and says what could not be written.
     fn write(&mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), QueueError> {
-        write(&mut self.0).map_err(stdout)
+        if self.failed.is_some() {
+            return Ok(());
+        }
+        match write(&mut self.out) {
+            Err(error) if self.patient => {
+                self.failed = Some(error);
+                Ok(())
+            }
+            done => done.map_err(stdout),
+        }
     }
 
     /// One line of JSON.
@@ -133,8 +174,12 @@ impl Output {
         })
     }
 
+    /// The first thing that went wrong counts.
     fn end(mut self) -> Result<(), QueueError> {
-        self.0.flush().map_err(stdout)
+        match self.failed.take() {
+            Some(error) => Err(stdout(error)),
+            None => self.out.flush().map_err(stdout),
+        }
     }
 }
 
@@ -173,15 +218,6 @@ fn print_entry(out: &mut dyn Write, entry: &Entry) -> io::Result<()> {
         writeln!(out, "    after {}, the next one at {}", counted(entry.attempts.into(), "attempt"), time(at))?;
     }
     Ok(())
-}
-
-/// What strangers wrote, without what a terminal would obey.
-fn safe(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() { safe.extend(c.escape_default()) } else { safe.push(c) }
-    }
-    safe
 }
 
 fn counted(count: u64, one: &str) -> String {
@@ -239,6 +275,33 @@ mod tests {
             serde_json::to_string(&Entry::new(listed(), false)).unwrap(),
             r#"{"entry":"01JD0000000000000000000000.0","state":"queued","reason":"disk \"full\"\n\\\u001b","reverse_path":"<>","recipient":"ä@example.test","size":4096,"received_at":1700000000000,"attempts":2,"next_attempt":1700000240000,"pending":null,"pending_reason":null}"#
         );
+    }
+
+    /// Takes so many octets, and then nobody reads any more.
+    struct Pipe(usize);
+
+    impl Write for Pipe {
+        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+            self.0 = self.0.checked_sub(octets.len()).ok_or(io::ErrorKind::BrokenPipe)?;
+            Ok(octets.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn work_goes_on_when_nobody_reads() {
+        for (patient, room, goes_on, ends_well) in
+            [(true, 100, true, true), (true, 10, true, false), (false, 10, false, false), (false, 100, true, true)]
+        {
+            // Nothing is kept back, so that each write is one.
+            let out = io::BufWriter::with_capacity(0, Box::new(Pipe(room)) as Box<dyn Write>);
+            let mut out = Output { out, patient, failed: None };
+            let went = (0..5).all(|_| out.write(|out| out.write_all(b"0123456789")).is_ok());
+            assert_eq!(went, goes_on, "{patient} {room}");
+            assert_eq!(went && out.end().is_ok(), ends_well, "{patient} {room}");
+        }
     }
 
     #[test]

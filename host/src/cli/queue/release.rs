@@ -1,4 +1,6 @@
 //! `hermetic queue release`.
+//!
+//! Owns its options. Refuses to do the work, which is [`change`]'s, as is how it fails.
 
 use clap::Args;
 

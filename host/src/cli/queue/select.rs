@@ -1,4 +1,7 @@
 //! How the command line says which entries are meant.
+//!
+//! Owns the options and the form of an age. Refuses to mean everything unless that is said. Fails with
+//! [`QueueError::Asked`].
 
 use std::time::Duration;
 

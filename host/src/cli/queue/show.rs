@@ -1,4 +1,6 @@
 //! `hermetic queue show`.
+//!
+//! Owns how a message is shown to people. Refuses to show what a terminal would obey. Fails with [`QueueError`].
 
 use std::io::{self, Write};
 

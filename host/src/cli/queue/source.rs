@@ -1,4 +1,7 @@
 //! Where entries are read: from the running server, or without one from its store.
+//!
+//! Owns that both give the same. Refuses to change anything, and to read the store beside a server that answers. Fails
+//! with [`QueueError`].
 
 use std::io::Read as _;
 

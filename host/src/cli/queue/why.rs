@@ -1,4 +1,6 @@
 //! `hermetic queue why`.
+//!
+//! Owns what is said of an id of which nothing is known. Refuses what can be no id. Fails with [`QueueError`].
 
 use clap::Args;
 

@@ -1,7 +1,7 @@
 //! From recipients to outcomes: host after host, transaction after transaction.
 //!
 //! Owns what a failure means for those who have no outcome yet, and what is noted on the way. Refuses to know SMTP, and how
-//! outcomes are shown.
+//! outcomes are shown. Does not fail: every recipient has an outcome.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -27,11 +27,12 @@ use crate::{
     },
     dkim::Signers,
     engine::{
+        EngineError,
         client::{
             self, ClientEngine as _, ContentFacts, Fate, Limits, Mailbox, Options, Outcome, Protocol, Recipient, Reply,
             TlsUse, Transaction,
         },
-        types::ReturnContent,
+        types::{Misuse, ReturnContent},
     },
     store::{Body, Content},
     transport::trust::Trust,
@@ -80,6 +81,16 @@ struct Trouble(Became, String);
 impl Trouble {
     fn session(text: impl ToString) -> Self {
         Self(Became::NoSession, text.to_string())
+    }
+
+    /// Of a transaction that had begun: if our own part of it failed, nobody knows how far it had come. A value that
+    /// was not to be sent is found before anything is.
+    fn midway(broken: Broken) -> Self {
+        match broken {
+            Broken::Engine(EngineError::Misuse(Misuse::BadValue(_))) => broken.into(),
+            Broken::Engine(_) => Self(Became::Unknown, broken.to_string()),
+            other => other.into(),
+        }
     }
 }
 
@@ -354,8 +365,9 @@ impl Job<'_> {
             let outcomes = match conversation.deliver(&transaction, message).await {
                 Ok(outcomes) => outcomes,
                 Err(error) => {
-                    let broken = Trouble::from(error);
-                    for place in waiting.drain(..) {
+                    let broken = Trouble::midway(error);
+                    waiting.retain(|place| !these.contains(place));
+                    for place in these {
                         let Some((recipient, _)) = group.recipients.get(place) else { continue };
                         report.told.push(Told {
                             recipient: recipient.clone(),
@@ -415,4 +427,28 @@ fn told(recipient: &str, host: &str, outcome: &Outcome) -> Option<Told> {
         status: Some(format!("{}.{}.{}", status.class, status.subject, status.detail)),
         text,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn what_a_failure_means() {
+        for (broken, begun, expected) in [
+            (Broken::Engine(EngineError::Trap("x".into())), false, Became::NoSession),
+            (Broken::Engine(EngineError::Trap("x".into())), true, Became::Unknown),
+            (Broken::Engine(EngineError::Deadline(5)), true, Became::Unknown),
+            (Broken::Engine(EngineError::Misuse(Misuse::NotStarted)), true, Became::Unknown),
+            (Broken::Engine(EngineError::Misuse(Misuse::BadValue("x".into()))), true, Became::NoSession),
+            (Broken::Content(io::ErrorKind::Other.into()), true, Became::NoSession),
+            (Broken::Password("x".into()), false, Became::NoLogin),
+        ] {
+            let shown = format!("{broken:?} {begun}");
+            let Trouble(became, _) = if begun { Trouble::midway(broken) } else { broken.into() };
+            assert_eq!(became, expected, "{shown}");
+        }
+    }
 }

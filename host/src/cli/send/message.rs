@@ -1,4 +1,6 @@
 //! What is sent: a message as it is given, or one that is made up.
+//!
+//! Owns its octets. Refuses header fields that are none, and a message of more than 1 GiB. Fails with [`SendError`].
 
 use std::{
     fs,

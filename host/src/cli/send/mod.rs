@@ -1,8 +1,8 @@
 //! `hermetic send`: hands a message to a server, as the server itself would, for scripts and for people who look for faults.
 //!
-//! Owns the envelope as it is typed, who is asked for the password, and the exit code. The dialogue is the sealed engine's,
-//! with the server's own connections, routes and rules for TLS. Fails by [`SendError`] where nothing was tried; otherwise
-//! every recipient has an outcome.
+//! Owns the envelope as it is typed, who is asked for the password, and the exit code. Refuses to speak SMTP: the
+//! dialogue is the sealed engine's, with the server's own connections, routes and rules for TLS. Fails by [`SendError`]
+//! where nothing was tried; otherwise every recipient has an outcome.
 
 mod attempt;
 mod message;
@@ -55,27 +55,29 @@ pub struct SendArguments {
     /// A recipient; may be given several times. `postmaster` needs no domain.
     #[arg(long, short, value_name = "ADDRESS", required = true)]
     to: Vec<String>,
-    /// The server: `mail.example.org:587`, `192.0.2.1:25`, a name alone for port 25, or `unix:/run/lmtp`. Otherwise each
-    /// domain's servers are looked up (MX), as the server itself would.
+    /// Send to this server: `mail.example.org` (port 25), `mail.example.org:587`, `192.0.2.1:25`, or `unix:/run/lmtp`.
+    /// Without it, each recipient's domain is looked up (MX), as `hermetic serve` does it.
     #[arg(long, short, value_name = "SERVER")]
     server: Option<String>,
     /// Speak LMTP.
     #[arg(long)]
     lmtp: bool,
     /// How the connection is protected, in the words of `[[destination]]`: `published` (DANE, MTA-STS, else TLS where it is
-    /// offered), `none`, `opportunistic`, `encrypted`, `verified`, `dane` [default: published; with --server, opportunistic].
+    /// offered), `none`, `opportunistic`, `encrypted`, `verified`, `dane` [default: published; with --server, opportunistic; with
+    /// --login, verified, unless --plaintext-login is given].
     #[arg(long, value_name = "HOW", value_parser = security)]
     tls: Option<Security>,
     /// TLS from the first octet on, as on port 465.
     #[arg(long)]
     implicit_tls: bool,
-    /// Log in as this user. The password is the first line of --password-file, HERMETIC_PASSWORD, or asked for.
+    /// Log in as this user, at the server that --server names. The password is the first line of --password-file,
+    /// HERMETIC_PASSWORD, or asked for; without --tls it goes only to a server whose certificate this machine trusts.
     #[arg(long, value_name = "USER")]
     login: Option<String>,
     /// The password's file; `-`: standard input.
     #[arg(long, value_name = "FILE", requires = "login")]
     password_file: Option<PathBuf>,
-    /// Say the password without TLS, too.
+    /// Say the password without TLS, too, and without --tls whatever the certificate.
     #[arg(long, requires = "login")]
     plaintext_login: bool,
     /// Our name, for EHLO [default: that of the configuration].
@@ -128,16 +130,17 @@ pub struct SendArguments {
 }
 
 const AFTER: &str = "\
-Exit codes, the gravest of all recipients:
+Exit codes:
   0  every recipient was accepted
-  1  nothing was tried: a file, the configuration
-  2  the command line is wrong
+  1  nothing was sent: a file can not be read, or the configuration is wrong
+  2  nothing was sent: the command line is wrong
   3  there was no session: no host, no connection, no greeting
+  4  a recipient was refused for now (4yz)
+  5  a recipient was refused for good (5yz)
+  6  the answer to the message was lost: it may have arrived, or not
   7  TLS was wanted and did not come about
   8  the login was refused
-  4  a recipient was refused for now (4yz)
-  6  the answer to the message was lost: it may have arrived
-  5  a recipient was refused (5yz)";
+Where recipients fare differently, the first of these counts: 5, 6, 4, 8, 7, 3.";
 
 /// When a notice is wanted. RFC 3461 section 4.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -208,11 +211,7 @@ fn report(arguments: &SendArguments, config: &Config) -> Result<Report, SendErro
         login,
         content,
         protocol: if arguments.lmtp { Protocol::Lmtp } else { Protocol::Smtp },
-        tls: arguments.tls.unwrap_or(if arguments.server.is_some() {
-            Security::Opportunistic
-        } else {
-            Security::Published
-        }),
+        tls: tls(arguments),
         implicit_tls: arguments.implicit_tls,
         plaintext_login: arguments.plaintext_login,
         source: arguments.source.into_iter().collect(),
@@ -229,6 +228,16 @@ fn report(arguments: &SendArguments, config: &Config) -> Result<Report, SendErro
         envid: arguments.envid.clone(),
     };
     Ok(reach::block_on(job.run(groups))?)
+}
+
+/// Whoever sits between could read a password, so by default it wants a certificate that can be believed.
+fn tls(arguments: &SendArguments) -> Security {
+    let usual = match (&arguments.login, &arguments.server) {
+        (Some(_), _) if !arguments.plaintext_login => Security::Verified,
+        (_, Some(_)) => Security::Opportunistic,
+        (_, None) => Security::Published,
+    };
+    arguments.tls.unwrap_or(usual)
 }
 
 /// None: the null reverse-path.
@@ -249,6 +258,9 @@ fn groups(arguments: &SendArguments) -> Result<Vec<Group>, SendError> {
     if arguments.lmtp && server.is_none() {
         return wrong("LMTP is for a server that you name; add --server".into());
     }
+    if arguments.login.is_some() && server.is_none() {
+        return wrong("a password goes only to a server that you name; add --server".into());
+    }
     let mut groups: BTreeMap<String, Vec<(String, Recipient)>> = BTreeMap::new();
     for (place, text) in arguments.to.iter().enumerate() {
         let (path, domain) = if text.eq_ignore_ascii_case("postmaster") {
@@ -267,7 +279,7 @@ fn groups(arguments: &SendArguments) -> Result<Vec<Group>, SendError> {
             (None, Some(domain)) => domain,
             (None, None) => return wrong(format!("{text:?} has no domain to look up; add --server")),
         };
-        let recipient = Recipient { path, notify: notify(&arguments.notify), orcpt };
+        let recipient = Recipient { path, notify: notify(&arguments.notify)?, orcpt };
         groups.entry(key).or_default().push((text.clone(), recipient));
     }
     let group = |(domain, recipients)| Group { domain, server: server.clone(), recipients };
@@ -292,14 +304,18 @@ fn original(text: &str) -> Result<OriginalRecipient, SendError> {
     Ok(OriginalRecipient { address_type: address_type.to_owned(), address: address.to_owned() })
 }
 
-fn notify(wishes: &[Wish]) -> Option<Notify> {
+/// RFC 3461 section 4.1: NEVER stands alone.
+fn notify(wishes: &[Wish]) -> Result<Option<Notify>, SendError> {
+    if wishes.contains(&Wish::Never) && wishes.iter().any(|wish| *wish != Wish::Never) {
+        return Err(SendError::Argument("--notify never wants no notice at all; leave out the others, or it".into()));
+    }
     let flag = |wish: &Wish| match wish {
         Wish::Never => Notify::empty(),
         Wish::Success => Notify::SUCCESS,
         Wish::Failure => Notify::FAILURE,
         Wish::Delay => Notify::DELAY,
     };
-    (!wishes.is_empty()).then(|| wishes.iter().map(flag).fold(Notify::empty(), |all, one| all | one))
+    Ok((!wishes.is_empty()).then(|| wishes.iter().map(flag).fold(Notify::empty(), |all, one| all | one)))
 }
 
 /// Who logs in, and the password.
@@ -374,6 +390,8 @@ mod tests {
         check("--to postmaster", "has no domain");
         check("--to postmaster --server h.example:26", "=postmaster");
         check("--to a@x.example --lmtp", "add --server");
+        check("--to a@x.example --login anna", "a password goes only to a server that you name; add --server");
+        check("--to a@x.example --login anna --server h.example:587", "=a@x.example");
         check("--to a@x.example --server a:b:c", "no host with a port");
         check("--to a", "no address");
         check("--to a@x.example --to b@x.example --orcpt rfc822;c@x.example", "once for each");
@@ -382,12 +400,32 @@ mod tests {
 
     #[test]
     fn which_notices() {
-        assert_eq!(notify(&[]), None);
-        assert_eq!(notify(&[Wish::Never]), Some(Notify::empty()));
-        assert_eq!(
-            notify(&parse("--from <> --to a@b.example --notify success,delay").notify),
-            Some(Notify::SUCCESS | Notify::DELAY)
-        );
+        assert_eq!(notify(&[]).unwrap(), None);
+        assert_eq!(notify(&[Wish::Never]).unwrap(), Some(Notify::empty()));
+        for (line, expected) in [
+            ("--notify success,delay", Some(Notify::SUCCESS | Notify::DELAY)),
+            ("--notify never --notify never", Some(Notify::empty())),
+            ("--notify never,failure", None),
+            ("--notify failure --notify never", None),
+        ] {
+            let found = notify(&parse(&format!("--from <> --to a@b.example {line}")).notify);
+            assert_eq!(found.ok().flatten(), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_password_wants_a_certificate_that_can_be_believed() {
+        for (line, expected) in [
+            ("", Security::Published),
+            ("--server h.example", Security::Opportunistic),
+            ("--server h.example --login anna", Security::Verified),
+            ("--server h.example --login anna --tls encrypted", Security::Encrypted),
+            ("--server h.example --login anna --tls opportunistic", Security::Opportunistic),
+            ("--server h.example --login anna --plaintext-login", Security::Opportunistic),
+            ("--server h.example --login anna --plaintext-login --tls verified", Security::Verified),
+        ] {
+            assert_eq!(tls(&parse(format!("--from <> --to a@x.example {line}").trim_end())), expected, "{line}");
+        }
     }
 
     #[test]

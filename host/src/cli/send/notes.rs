@@ -1,6 +1,6 @@
 //! What is noted of a session while it goes on: when what was reached, and what was said.
 //!
-//! Owns that no secret is noted. Refuses to know how it is shown.
+//! Owns that no secret is noted. Refuses to know how it is shown. Can not fail.
 
 use std::{sync::Arc, time::Instant};
 

@@ -1,4 +1,6 @@
 //! What came of it, for people and for scripts.
+//!
+//! Owns both forms, and which outcome is the exit code. Refuses to know why. Can not fail.
 
 use std::fmt::Write as _;
 

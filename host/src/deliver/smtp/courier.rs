@@ -1,19 +1,20 @@
 //! Takes messages to other servers, each to one domain.
 //!
-//! Owns the connections that are kept for the next message, and how many there are. Refuses to know in which order hosts are
-//! tried ([`super::delivery`] does) and when something is tried again. Never fails: what happened to each recipient is a
-//! [`Sent`].
+//! Owns the connections that are kept for the next message, and how many there are in all. Refuses to know in which order hosts
+//! are tried ([`super::delivery`] does), when something is tried again, and how many connections one destination may have. Never
+//! fails: what happened to each recipient is a [`Sent`].
 
 use std::{
     collections::HashMap,
     sync::{
-        Arc, OnceLock, Weak,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
+use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -29,7 +30,7 @@ use crate::{
     dkim::Signers,
     dns::Resolver,
     engine::client::{ClientEngine, Reply},
-    store::{Address, Body, Lease},
+    store::{Address, Body, EntryId, Lease},
     tlsrpt::Counts,
     transport::{http::Client, trust::Roots},
 };
@@ -57,6 +58,14 @@ pub struct Shipment {
     pub body: Arc<Body>,
     /// In whose name it goes, if not in the sender's.
     pub sent_as: Option<Address>,
+}
+
+/// Who knows whether leases hold.
+#[async_trait]
+pub trait Leases: Send + Sync {
+    /// The entries of those that do not (any more): nothing may be sent for them. It is asked before each transaction, as it may
+    /// have been long since the connection was wanted.
+    async fn lost(&self, leases: &[&Lease]) -> Vec<EntryId>;
 }
 
 /// What became of a recipient.
@@ -137,12 +146,12 @@ pub struct Courier {
     pub(super) resolver: Resolver,
     pub(super) policies: Policies,
     means: ArcSwap<InForce>,
-    all: Arc<Semaphore>,
+    /// Connections, to whomever.
+    all: Semaphore,
     /// One message is re-encoded at a time.
     pub(super) converting: Semaphore,
     /// KiB for messages that were re-encoded, until they are sent.
     room: Arc<Semaphore>,
-    destinations: Mutex<HashMap<String, Weak<Semaphore>>>,
     kept: Arc<Mutex<HashMap<Key, Vec<Numbered>>>>,
     /// Counts what is kept, and the means that were in force.
     number: AtomicU64,
@@ -185,7 +194,7 @@ impl Courier {
     /// Nothing is connected yet.
     #[must_use]
     pub fn new(config: &Config, engine: Arc<dyn ClientEngine>, resolver: Resolver, means: Means) -> Arc<Self> {
-        let all = Arc::new(Semaphore::new(config.outbound.most_connections.clamp(1, Semaphore::MAX_PERMITS)));
+        let all = Semaphore::new(config.outbound.most_connections.clamp(1, Semaphore::MAX_PERMITS));
         Arc::new(Self {
             engine,
             resolver,
@@ -194,7 +203,6 @@ impl Courier {
             all,
             converting: Semaphore::new(1),
             room: Arc::new(Semaphore::new(ROOM as usize)),
-            destinations: Mutex::default(),
             kept: Arc::default(),
             number: AtomicU64::new(1),
             counts: OnceLock::new(),
@@ -230,7 +238,7 @@ impl Courier {
     }
 
     /// What became of each recipient, in their order; and how the destination is.
-    pub async fn send(&self, config: &Config, shipment: &Shipment) -> (Vec<Sent>, Health) {
+    pub async fn send(&self, config: &Config, shipment: &Shipment, leases: &dyn Leases) -> (Vec<Sent>, Health) {
         let Some(first) = shipment.leases.first() else { return (Vec::new(), Health::Unknown) };
         let all = |sent: Sent| (vec![sent; shipment.leases.len()], Health::Unknown);
         let given = &first.recipient.recipient.domain;
@@ -250,31 +258,14 @@ impl Courier {
             Ok(facts) => facts,
             Err(error) => return all(unreadable(&error)),
         };
-        let _slot = self.slot(&plan).await;
+        // Never closed, so never refused. How many there are for this destination, whoever sends it here sees to.
+        let _slot = self.all.acquire().await;
         let policy = if plan.asks_for_policy() {
             self.policies.of(&self.resolver, &means.means.client, &plan.domain).await
         } else {
             None
         };
-        Delivery::new(self, plan, policy, means, signers, shipment, message, facts).run().await
-    }
-
-    /// A place among the connections.
-    async fn slot(&self, plan: &Plan) -> (Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>) {
-        let destination = {
-            let mut destinations = self.destinations.lock();
-            destinations.retain(|_, semaphore| semaphore.strong_count() > 0);
-            match destinations.get(&plan.domain).and_then(Weak::upgrade) {
-                Some(semaphore) => semaphore,
-                None => {
-                    let semaphore = Arc::new(Semaphore::new(plan.connections));
-                    destinations.insert(plan.domain.clone(), Arc::downgrade(&semaphore));
-                    semaphore
-                }
-            }
-        };
-        // Never closed, so never refused.
-        (destination.acquire_owned().await.ok(), Arc::clone(&self.all).acquire_owned().await.ok())
+        Delivery::new(self, plan, policy, means, signers, shipment, leases, message, facts).run().await
     }
 
     /// Waits for room for a message of so many octets, beside those of others.

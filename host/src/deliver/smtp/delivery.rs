@@ -21,7 +21,7 @@ use super::{
     content::{ContentError, Facts, Outgoing},
     conversation::{Broken, Conversation, Secrets},
     counted::{About, Way, also},
-    courier::{Courier, Health, InForce, Kept, Key, Said, Sent, Shipment},
+    courier::{Courier, Health, InForce, Kept, Key, Leases, Said, Sent, Shipment},
     plan::{Plan, Target, Unsuitable, Wish},
     reencode::{Form, Unconvertible},
     route::Unroutable,
@@ -49,6 +49,7 @@ pub(super) struct Delivery<'a> {
     /// Of this message, in whatever form.
     signers: Signers,
     shipment: &'a Shipment,
+    leases: &'a dyn Leases,
     message: Arc<Outgoing>,
     facts: Facts,
     /// The form that some server wanted last, or why there is none.
@@ -110,6 +111,7 @@ impl<'a> Delivery<'a> {
         means: Arc<InForce>,
         signers: Signers,
         shipment: &'a Shipment,
+        leases: &'a dyn Leases,
         message: Outgoing,
         facts: Facts,
     ) -> Self {
@@ -120,6 +122,7 @@ impl<'a> Delivery<'a> {
             means,
             signers,
             shipment,
+            leases,
             message: Arc::new(message),
             facts,
             converted: None,
@@ -347,8 +350,12 @@ impl<'a> Delivery<'a> {
         let mut form = None;
         let mut converted: Option<Converted> = None;
         loop {
+            if !conversation.is_open() || *messages >= self.plan.messages {
+                return;
+            }
+            self.lose().await;
             let waiting = self.waiting(target);
-            if waiting.is_empty() || !conversation.is_open() || *messages >= self.plan.messages {
+            if waiting.is_empty() {
                 return;
             }
             let leases: Vec<&Lease> = waiting.iter().filter_map(|index| self.shipment.leases.get(*index)).collect();
@@ -412,6 +419,18 @@ impl<'a> Delivery<'a> {
             }
             if self.waiting(target).len() == waiting.len() {
                 return;
+            }
+        }
+    }
+
+    /// Leaves out those whose lease is lost. What is said of them here does not count.
+    async fn lose(&mut self) {
+        let open = self.sent.iter().zip(&self.shipment.leases).filter(|(sent, _)| sent.is_none());
+        let asked: Vec<&Lease> = open.map(|(_, lease)| lease).collect();
+        let lost = if asked.is_empty() { Vec::new() } else { self.leases.lost(&asked).await };
+        for (sent, lease) in self.sent.iter_mut().zip(&self.shipment.leases) {
+            if sent.is_none() && lost.contains(&lease.entry) {
+                *sent = Some(Sent::Later { status: (3, 0), text: "its lease was lost".into(), said: None });
             }
         }
     }

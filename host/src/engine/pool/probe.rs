@@ -1,4 +1,7 @@
 //! Probing sessions under wasmtime: the same instances, deadlines and bounds of memory as for the others.
+//!
+//! Owns the calls and the check of what comes back. Refuses to know what is tried. Fails with [`EngineError`]; then the
+//! session is gone.
 
 use std::fmt;
 

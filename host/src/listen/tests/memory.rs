@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::store::{
-    Body, Change, Changed, Counts, Details, EntryId, Envelope, Filter, Incoming, Lease, Listed, MessageId, NewEntry,
-    Page, Pressure, Store, StoreError, Verdicts,
+    Body, Change, Changed, Counts, Details, EntryId, Envelope, Filter, Incoming, Lease, MessageId, NewEntry, Page,
+    Pressure, Store, StoreError, Verdicts,
 };
 
 /// What went wrong, if the test wants it so.
@@ -126,9 +126,6 @@ impl Store for Memory {
     }
     async fn due(&self) {
         std::future::pending().await
-    }
-    async fn list(&self) -> Result<Vec<Listed>, StoreError> {
-        Ok(Vec::new())
     }
     async fn find(&self, _: Filter, _: Option<EntryId>, _: usize) -> Result<Page, StoreError> {
         Ok(Page::default())

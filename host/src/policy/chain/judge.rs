@@ -81,10 +81,7 @@ pub(super) struct Judged {
 
 impl Judged {
     pub(super) fn new(address: Address, route: Route, chain: Chain, wishes: Wishes, depth: usize) -> Self {
-        let mailbox = match &route {
-            Route::Local(mailbox) => Some(mailbox.clone()),
-            Route::Relay => None,
-        };
+        let mailbox = route.mailbox().map(str::to_owned);
         let forward = Forward { forward_path: address.to_string(), mailbox };
         let outcome = Outcome { wishes, refused: chain.refused, ..Outcome::default() };
         Self { address, route, forward, chain, outcome, sent: Vec::new(), depth }

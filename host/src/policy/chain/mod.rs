@@ -109,10 +109,7 @@ impl Chains {
     /// can be reached past all plugins that were not told to judge it (RFC 5321 section 4.5.1).
     fn of(&self, given: &Address, route: &Route) -> Chain {
         let address = comparable(&given.local, &given.domain);
-        let mailbox = match route {
-            Route::Local(mailbox) => Some(mailbox.as_str()),
-            Route::Relay => None,
-        };
+        let mailbox = route.mailbox();
         let matches =
             |pattern: &Pattern| pattern.matches(&address) || mailbox.is_some_and(|mailbox| pattern.matches(mailbox));
         let found = self.routes.iter().find(|(patterns, _)| patterns.iter().any(matches));

@@ -398,3 +398,38 @@ async fn large_messages() {
     let files = fs::read_dir(bodies).unwrap().flatten().flat_map(|shard| fs::read_dir(shard.path()).unwrap());
     assert_eq!(files.count(), 0, "the message went with its entry");
 }
+
+/// A notice names an attempt only where there was one.
+#[tokio::test]
+async fn attempts_that_were_not_made() {
+    let rig = Rig::new();
+    let wanted = Some(Wanted { success: true, failure: true, delay: true });
+    send(&rig, |_| {}, NewEntry { notify: wanted, ..entry("anna") }).await;
+    let lease = rig.store.claim(now(), 1, LEASE).await.unwrap().remove(0);
+    let (shared, config) = (rig.shared(), rig.config.load_full());
+    let (hours, days) = (5 * 3_600_000, 30 * 86_400_000);
+    let bounce = || Pending::Bounce { status: "5.7.1".into(), reason: "no".into() };
+    let later = || End::Later { reason: "busy".into(), after: None };
+    let failed = || End::Failed { status: "5.1.1".into(), reason: "who?".into() };
+    let away = || End::Postponed(Wait { at: now() + 1000, reason: Some("nobody there can be reached".into()) });
+    for (case, age, pending, end, action, tried) in [
+        ("it arrived", 0, Pending::Nothing, End::Delivered, "Delivered", true),
+        ("it is late", hours, Pending::Nothing, later(), "Delayed", true),
+        ("it is late without a turn", hours, Pending::Nothing, away(), "Delayed", false),
+        ("it failed", 0, Pending::Nothing, failed(), "Failed", true),
+        ("it was tried for too long", days, Pending::Nothing, later(), "Failed", true),
+        ("it waited for too long", days, Pending::Nothing, away(), "Failed", false),
+        ("its time was over", hours, Pending::Nothing, End::Overdue, "Failed", false),
+        ("it was refused", 0, bounce(), failed(), "Failed", false),
+        ("others got it", 0, Pending::Expanded, End::Expanded, "Expanded", false),
+    ] {
+        let envelope = Envelope { received_at: now() - age, ..Envelope::clone(&lease.envelope) };
+        let recipient = NewEntry { pending, ..lease.recipient.clone() };
+        let lease = Lease { attempts: 7, envelope: Arc::new(envelope), recipient, ..lease.clone() };
+        let ended = ending::outcome(&shared, &config, lease, end, None);
+        assert_eq!(ended.attempts(), 7 + u32::from(tried), "{case}");
+        let word = ended.word.expect(case);
+        assert!(format!("{:?}", word.action).starts_with(action), "{case}: {word:?}");
+        assert_eq!(word.attempt.is_some(), tried, "{case}: {word:?}");
+    }
+}

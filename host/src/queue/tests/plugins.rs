@@ -157,6 +157,31 @@ impl Phase for StuckPhase {
     }
 }
 
+/// However long a plugin takes, nobody else is asked to deliver the same meanwhile.
+#[tokio::test]
+async fn a_plugin_that_takes_longer_than_a_lease() {
+    let (let_go, free) = watch::channel(false);
+    let stuck = Arc::new(Stuck { free, calls: Mutex::default() });
+    let rig = Rig::new().with(House { chain: vec![stuck.clone()], judge: None });
+    rig.change(|config| {
+        let table = "[[plugin]]\nname = \"stuck\"\nfile = \"x\"\nlimits = { instances = 6 }\n";
+        config.plugins = toml::from_str::<Config>(table).unwrap().plugins;
+    });
+    accept(&rig.store, b"x", vec![entry("p-a")]).await;
+    let lease = Duration::from_millis(300);
+    let (stop, stopped) = watch::channel(false);
+    let queue = tokio::spawn(deliver(Arc::new(Shared { lease, ..rig.shared() }), stopped));
+    tokio::time::sleep(4 * lease).await;
+    assert_eq!(*stuck.calls.lock(), (1, 1));
+    let_go.send(true).unwrap();
+    while rig.store.counts().await.unwrap() != Counts::default() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    stop.send(true).unwrap();
+    queue.await.unwrap();
+    assert_eq!(*stuck.calls.lock(), (0, 1));
+}
+
 /// One that is stuck holds up only its own mail, of which few are worked on and few wait in memory.
 #[tokio::test]
 async fn a_stuck_plugin() {
@@ -277,16 +302,7 @@ async fn reports_outlive_the_process() {
     }));
     let id = accept(&rig.store, b"x", vec![entry("p-a")]).await;
     let lease = rig.store.claim(now(), 1, LEASE).await.unwrap().remove(0);
-    let shared = Shared {
-        store: rig.store.clone(),
-        config: rig.config.clone(),
-        places,
-        rules: rig.house.clone(),
-        metrics: Metrics::new(),
-        maildirs: Arc::new(Maildirs::new("x")),
-        courier: None,
-        bell: Arc::default(),
-    };
+    let shared = rig.shared();
     let config = rig.config.load_full();
     let outcome = ending::outcome(&shared, &config, lease, End::Delivered, None).outcome;
     assert!(outcome.report.is_some());

@@ -1,6 +1,7 @@
 //! The store read by another process: beside a running server, or without one.
 //!
-//! Owns a connection that only reads. What is being worked on is known to the server alone, so nothing is `leased` here.
+//! Owns a connection that only reads. What is being worked on is known to the server alone, so nothing is `leased`
+//! here. Refuses to make a store or to bring one up to date. Fails with [`OpenError`].
 
 use std::{
     collections::HashSet,
@@ -17,7 +18,7 @@ use super::{
     manage::{self, Part},
     read_body, rows, schema,
 };
-use crate::store::{Body, Details, EntryId, Filter, Listed, MessageId, Page, StoreError, Verdicts};
+use crate::store::{Body, Details, EntryId, Filter, MessageId, Page, StoreError, Verdicts};
 
 /// The store of a data folder, for reading.
 pub struct Beside {
@@ -66,9 +67,9 @@ impl Beside {
 }
 
 /// All entries below `data`; None if there is no store.
-pub fn list(data: &Path) -> Result<Option<Vec<Listed>>, OpenError> {
-    let all = Part { filter: Filter::default(), after: None, most: usize::MAX, looked_at: usize::MAX };
-    let read = |beside: Beside| Ok(manage::find(&beside.connection, &all, &HashSet::new())?.entries);
+#[cfg(test)]
+pub(crate) fn list(data: &Path) -> Result<Option<Vec<crate::store::Listed>>, OpenError> {
+    let read = |beside: Beside| Ok(manage::find(&beside.connection, &Part::all(), &HashSet::new())?.entries);
     Beside::open(data)?.map(read).transpose()
 }
 

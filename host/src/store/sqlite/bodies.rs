@@ -1,5 +1,8 @@
 //! Large contents: one file each, `bodies/SHARD/ULID`, written as the octets arrive.
 //!
+//! Owns these files and their names, and at start makes rows and files agree. Refuses to know what is in them. Fails with the
+//! system's error, which loses nobody's mail: a message whose file can not be written is not accepted.
+//!
 //! The crash argument is in the header of [`super`]: the file and its name are synced before the row that needs them
 //! commits, and the file is removed after the row is gone. So a file without a row is an orphan to remove at start, and
 //! a row without a file is damage to be loud about.

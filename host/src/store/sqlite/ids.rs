@@ -3,6 +3,9 @@
 //! 48 bits are milliseconds, the next 15 count within the millisecond, 65 are random. So the key is unique within the
 //! store, grows with every message (rows are appended, never inserted between others), and the id as a whole is unique
 //! in the world, which the names in a Maildir need.
+//!
+//! Owns how ids are made and which key each has. Refuses to know what they name. Cannot fail: where the clock goes back, or too
+//! many come within a millisecond, keys go on from the last one.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},

@@ -1,4 +1,7 @@
 //! A message on its way in: in memory while it is small, in a file as soon as it is not.
+//!
+//! Owns the buffer and when it goes to the disk. Refuses to know rows: the writer has them. Fails with [`StoreError`], and then, as
+//! when it is dropped, nothing of the message is left.
 
 use std::{
     io, mem,

@@ -1,4 +1,7 @@
 //! Who works on what. In memory only: a lease dies with its process, and the lock file says that there is one process.
+//!
+//! Owns the tokens and the ends of leases. Refuses to know clocks, which it is told, and what is worked on. Cannot fail: a lease
+//! that does not count any more is stale.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,6 +17,10 @@ pub(super) type Place = (i64, u32);
 struct Held {
     token: u64,
     until: Timestamp,
+}
+
+fn end(now: Timestamp, lease: Duration) -> Timestamp {
+    now.saturating_add(u64::try_from(lease.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// All leases, expired ones too until their entry is claimed again or settled.
@@ -37,14 +44,20 @@ impl Leases {
     /// A new lease: its token, and whether an earlier one was never settled.
     pub(super) fn give(&mut self, entry: Place, now: Timestamp, lease: Duration) -> (u64, bool) {
         self.last += 1;
-        let until = now.saturating_add(u64::try_from(lease.as_millis()).unwrap_or(u64::MAX));
-        let earlier = self.held.insert(entry, Held { token: self.last, until });
+        let earlier = self.held.insert(entry, Held { token: self.last, until: end(now, lease) });
         (self.last, earlier.is_some())
     }
 
     /// Is this the entry's latest token?
     pub(super) fn valid(&self, entry: Place, token: u64) -> bool {
         self.held.get(&entry).is_some_and(|held| held.token == token)
+    }
+
+    /// It goes on for so long from now, even if it has expired. False: it is stale.
+    pub(super) fn renew(&mut self, entry: Place, token: u64, now: Timestamp, lease: Duration) -> bool {
+        let Some(held) = self.held.get_mut(&entry).filter(|held| held.token == token) else { return false };
+        held.until = end(now, lease);
+        true
     }
 
     /// What is being worked on.

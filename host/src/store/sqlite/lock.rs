@@ -1,4 +1,7 @@
 //! One process at a time: a lock on a file in the store's folder, held until the process ends, however it ends.
+//!
+//! Owns that file. Refuses to wait for it. Fails with [`OpenError::InUse`], which names the process that has it, or the system's
+//! error.
 
 use std::{
     fs::{File, OpenOptions},

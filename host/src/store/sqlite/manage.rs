@@ -1,7 +1,8 @@
 //! What an operator sees and does: entries found, shown and changed.
 //!
-//! An entry is looked at in its own row first; the row of its message, in which the content is too, is read only for what is
-//! still meant then. So a million entries are looked through in about a second.
+//! Owns the way through the entries, and what each change makes of an entry. An entry is looked at in its own row
+//! first; the row of its message, in which the content is too, is read only for what is still meant then. Refuses to
+//! change what is being worked on. Fails as SQLite does.
 
 use std::collections::HashSet;
 
@@ -27,6 +28,13 @@ pub(super) struct Part {
     pub(super) after: Option<EntryId>,
     pub(super) most: usize,
     pub(super) looked_at: usize,
+}
+
+#[cfg(test)]
+impl Part {
+    pub(super) fn all() -> Self {
+        Self { filter: Filter::default(), after: None, most: usize::MAX, looked_at: usize::MAX }
+    }
 }
 
 /// The part of a message's row that a list has.
@@ -143,6 +151,8 @@ pub(super) fn show(
 ) -> rusqlite::Result<Option<Details>> {
     let filter = Filter { message: Some(message), ..Filter::default() };
     let part = Part { filter, after: None, most: usize::MAX, looked_at: usize::MAX };
+    // All of it as it was at one moment: what is settled meanwhile is shown as if it were not.
+    let _snapshot = connection.unchecked_transaction()?;
     let mut reader = EntryReader::new(connection)?;
     let mut details: Option<Details> = None;
     for listed in find(connection, &part, leased)?.entries {

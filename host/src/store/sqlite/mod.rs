@@ -28,9 +28,9 @@
 //!    written leaves a message that the peer sends again: RFC 1047, and the lesser evil.
 //! 3. *COMMIT fails.* The peer hears 4xx. The frames might be in the log for all that, and be found at the next start;
 //!    so the file is kept, and the next start decides by the row.
-//! 4. *Leased.* Leases are in memory. A lease of a dead process is void, and there is no other process (the lock is the
-//!    kernel's, and goes with its process): after a restart every entry may be claimed at once. Such a lease is
-//!    `unsure`, as after a failed attempt or an expired lease: a copy may be delivered already, and delivery looks for it.
+//! 4. *Leased.* Leases are in memory, and go on as long as whoever works renews them. A lease of a dead process is void,
+//!    and there is no other process (the lock is the kernel's, and goes with its process): after a restart every entry may
+//!    be claimed at once. Such a lease is `unsure`, as after a failed attempt or an expired lease: a copy may be delivered already, and delivery looks for it.
 //!    Tokens grow over restarts, since their upper half counts the runs.
 //! 5. *Delivered, not settled.* `crate::deliver::maildir` has made the copy durable before it settles. A crash in between
 //!    leaves the copy and an unsure entry; the copy's name is made of the entry's id, so it is found and not made twice.
@@ -89,7 +89,9 @@ use tokio::{
     task::spawn_blocking,
 };
 
-pub use self::beside::{Beside, list, verdicts};
+#[cfg(test)]
+pub(crate) use self::beside::list;
+pub use self::beside::{Beside, verdicts};
 pub(crate) use self::ids::now;
 use self::{
     bodies::Bodies,
@@ -103,8 +105,8 @@ use self::{
     writer::{Job, Settling, Writer, failed},
 };
 use super::{
-    Body, Change, Changed, Content, Counts, Details, EntryId, Filter, Incoming, Lease, Listed, MessageId, Outcome,
-    Page, Report, Store, StoreError, Timestamp, Told, Verdicts, durable,
+    Body, Change, Changed, Content, Counts, Details, EntryId, Filter, Incoming, Lease, MessageId, Outcome, Page,
+    Report, Right, Store, StoreError, Timestamp, Told, Verdicts, durable,
 };
 use crate::observe::Metrics;
 
@@ -298,6 +300,15 @@ impl SqliteStore {
     }
 }
 
+#[cfg(test)]
+impl SqliteStore {
+    /// All entries, oldest first.
+    pub(crate) async fn list(&self) -> Result<Vec<super::Listed>, StoreError> {
+        let leased = self.leases.lock().entries(now());
+        self.read(move |connection| manage::find(connection, &Part::all(), &leased)).await.map(|page| page.entries)
+    }
+}
+
 /// The transaction that made them needless is durable whatever becomes of this; the next start removes what is left.
 async fn remove(files: Vec<PathBuf>) {
     if !files.is_empty() {
@@ -332,6 +343,10 @@ impl Store for SqliteStore {
 
     async fn claim(&self, now: Timestamp, n: usize, lease: Duration) -> Result<Vec<Lease>, StoreError> {
         self.ask(|reply| Job::Claim { now, n, lease, reply }).await
+    }
+
+    async fn renew(&self, rights: Vec<Right>, lease: Duration) -> Result<Vec<EntryId>, StoreError> {
+        self.ask(|reply| Job::Renew { rights, lease, reply }).await
     }
 
     async fn begin_attempts(&self, leases: Vec<Lease>) -> Result<Vec<EntryId>, StoreError> {
@@ -382,12 +397,6 @@ impl Store for SqliteStore {
             let sleep = tokio::time::sleep(Duration::from_millis(wait.min(3_600_000)));
             tokio::select! { () = changed => {} () = sleep => {} }
         }
-    }
-
-    async fn list(&self) -> Result<Vec<Listed>, StoreError> {
-        let leased = self.leases.lock().entries(now());
-        let all = Part { filter: Filter::default(), after: None, most: usize::MAX, looked_at: usize::MAX };
-        Ok(self.read(move |connection| manage::find(connection, &all, &leased)).await?.entries)
     }
 
     async fn find(&self, filter: Filter, after: Option<EntryId>, most: usize) -> Result<Page, StoreError> {

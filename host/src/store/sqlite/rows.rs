@@ -1,4 +1,8 @@
 //! Rust values to rows and back.
+//!
+//! Owns the statements that add, read and remove messages, entries, verdicts and reports, and the text of columns that hold more
+//! than one value. Refuses to know transactions, leases and when anything is due: whoever calls has begun one and says so. Fails
+//! with SQLite's error, and for a column that can not be read, which only damage brings.
 
 use std::{borrow::Cow, collections::HashMap, net::IpAddr, sync::Arc};
 
@@ -25,7 +29,7 @@ pub(super) struct NewMessage {
 
 const MESSAGE: &str = "INSERT INTO message VALUES
     (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)";
-const ENTRY: &str = "INSERT INTO entry VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0, ?14)";
+const ENTRY: &str = "INSERT INTO entry VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?15, ?14)";
 
 /// Adds the message and its entries.
 pub(super) fn insert(connection: &Connection, message: &NewMessage) -> rusqlite::Result<()> {
@@ -68,25 +72,28 @@ pub(super) fn insert(connection: &Connection, message: &NewMessage) -> rusqlite:
         connection.prepare_cached("INSERT INTO wishes VALUES (?1, ?2)")?.execute((key, wishes))?;
     }
     for (place, entry) in (0..).zip(entries) {
-        insert_entry(connection, key, place, (e.begins(), e.begins() > e.received_at), e.priority(), entry)?;
+        let due = Due { at: e.begins(), chosen: e.begins() > e.received_at, priority: e.priority(), warned: false };
+        insert_entry(connection, key, place, due, entry)?;
     }
     verdicts.as_ref().map_or(Ok(()), |verdicts| insert_verdicts(connection, verdicts))
 }
 
-/// Adds an entry, to be delivered at this time if it is not held; and whether that is a time that its sender chose.
-fn insert_entry(
-    connection: &Connection,
-    key: i64,
-    place: u32,
-    (at, chosen): (Timestamp, bool),
+/// What an entry does not say of itself.
+#[derive(Clone, Copy)]
+struct Due {
+    /// To be delivered then, if it is not held.
+    at: Timestamp,
+    /// That is a time that its sender chose.
+    chosen: bool,
     priority: i8,
-    entry: &NewEntry,
-) -> rusqlite::Result<()> {
+    /// It is known to be late.
+    warned: bool,
+}
+
+/// Adds an entry.
+fn insert_entry(connection: &Connection, key: i64, place: u32, due: Due, entry: &NewEntry) -> rusqlite::Result<()> {
+    let Due { at, chosen, priority, warned } = due;
     let waits = || chosen.then(|| format!("held until {}, as its sender asked", date(at)));
-    let mailbox = match &entry.route {
-        Route::Local(mailbox) => Some(mailbox),
-        Route::Relay => None,
-    };
     connection.prepare_cached(ENTRY)?.execute(params![
         key,
         place,
@@ -97,11 +104,12 @@ fn insert_entry(
         entry.notify.map(|n| i64::from(n.success) | i64::from(n.failure) << 1 | i64::from(n.delay) << 2),
         entry.orcpt.as_ref().map(|orcpt| &orcpt.0),
         entry.orcpt.as_ref().map(|orcpt| &orcpt.1),
-        mailbox,
+        entry.route.mailbox(),
         entry.held.clone().or_else(waits),
         changes_to_text(entry)?,
         pending_to_text(&entry.pending)?,
         priority,
+        warned,
     ])?;
     Ok(())
 }
@@ -111,12 +119,13 @@ fn date(at: Timestamp) -> jiff::Timestamp {
     i64::try_from(at).ok().and_then(|at| jiff::Timestamp::from_millisecond(at).ok()).unwrap_or(jiff::Timestamp::MAX)
 }
 
-/// An entry becomes these: see [`crate::store::Settlement::Becomes`]. There is at least one.
+/// An entry becomes these: see [`crate::store::Settlement::Becomes`]. There is at least one. `warned`: its sender knows that it
+/// is late, and is not told so of those that it becomes.
 pub(super) fn replace(
     connection: &Connection,
-    key: i64,
-    place: u32,
+    (key, place): (i64, u32),
     at: Timestamp,
+    warned: bool,
     entries: &[NewEntry],
 ) -> rusqlite::Result<bool> {
     let gone = connection
@@ -129,17 +138,18 @@ pub(super) fn replace(
         .prepare_cached("UPDATE message SET recipients = recipients + ?2 WHERE key = ?1 RETURNING recipients - ?2")?
         .query_row((key, entries.len().saturating_sub(1)), |row| row.get(0))?;
     let places = std::iter::once(place).chain(next..);
+    // Nobody gets a second copy. What is only told of is none; and what was kept aside a line above stands for itself.
     let mut there = connection.prepare_cached(
         "SELECT 1 FROM entry WHERE message = ?1 AND (mailbox = ?2 OR
-             (?2 IS NULL AND mailbox IS NULL AND recipient_local = ?3 AND lower(recipient_domain) = lower(?4)))",
+             (?2 IS NULL AND mailbox IS NULL AND recipient_local = ?3 AND lower(recipient_domain) = lower(?4)))
+             AND pending IS NOT ?5 AND NOT (state = ?6 AND (place = ?7 OR place >= ?8))",
     )?;
-    for (place, entry) in places.zip(entries) {
-        let mailbox = match &entry.route {
-            Route::Local(mailbox) => Some(mailbox),
-            Route::Relay => None,
-        };
-        if !there.exists((key, mailbox, &entry.recipient.local, &entry.recipient.domain))? {
-            insert_entry(connection, key, place, (at, false), priority, entry)?;
+    let expanded = pending_to_text(&Pending::Expanded)?;
+    for (at_place, entry) in places.zip(entries) {
+        let Address { local, domain } = &entry.recipient;
+        let copy = entry.held.is_none() && entry.pending != Pending::Expanded;
+        if !(copy && there.exists((key, entry.route.mailbox(), local, domain, &expanded, State::Held, place, next))?) {
+            insert_entry(connection, key, at_place, Due { at, chosen: false, priority, warned }, entry)?;
         }
     }
     Ok(true)

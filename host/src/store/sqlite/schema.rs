@@ -1,8 +1,12 @@
 //! The tables, and how a connection is set up.
 //!
+//! Owns the schema, the way from earlier ones, and the settings that durability hangs on. Refuses to know what the rows mean. Fails
+//! with [`OpenError`]: a later version's database is left as it is.
+//!
 //! `message.key` is the front of the message's ULID (see `ids`). `content` is NULL when the content is a file. It is the
 //! last column, so that what only reads an envelope never touches it. An entry of state [`State::Queued`] is in the
-//! index `due`, or with a priority that is not 0 in `ranked`, so that almost all mail pays for one index; whether it is leased is known to the running process only, because no lease outlives its process.
+//! index `due`, or with a priority that is not 0 in `ranked`, so that almost all mail pays for one index; whether it is leased
+//! is known to the running process only, because no lease outlives its process.
 
 use std::path::Path;
 
@@ -140,9 +144,13 @@ UPDATE entry SET state = 0, next_attempt = 0,
     WHERE state = 2;
 "#;
 
-/// From version 3, which knew no priorities and held nothing for later.
+/// From version 3, which knew no priorities and held nothing for later. Whoever was judged again was judged from the beginning
+/// then, and is judged from its edits on now: they are taken away, or what the plugins changed would be changed twice.
 const FROM_3: &str = "
 ALTER TABLE entry ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
+UPDATE entry SET edits = CASE json_type(edits) WHEN 'object' THEN json_set(edits, '$.edits', json('[]')) END
+    WHERE edits IS NOT NULL AND json_type(pending, '$.Rejudge') IS NOT NULL
+        AND json_type(pending, '$.Rejudge.asked') IS NULL;
 DROP INDEX due;
 ";
 
@@ -186,7 +194,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(super::writer::BUSY)?;
     match version(&connection)? {
-        // Of what is read without a writer only the verdicts are new since version 1.
+        // Readers ask for what is new since version 1, the verdicts and `pending`, before they use it; `Beside::show` needs all.
         1..=VERSION => Ok(connection),
         found => Err(OpenError::Newer { path: path.to_owned(), found, known: VERSION }),
     }

@@ -1,4 +1,7 @@
 //! Is there room on the disk? Asked of the system at most once a second.
+//!
+//! Owns the reserve and the last answer. Refuses to know what would be written. Fails with [`StoreError::Full`] below the reserve, and
+//! with the system's error where that does not say: then no message begins.
 
 use std::{
     path::PathBuf,

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::*;
-use crate::store::{Address, Envelope, NewEntry, Notice, Pending, Pressure, Route, Settlement};
+use crate::store::{Address, Edit, Envelope, Listed, NewEntry, Notice, Pending, Pressure, Route, Settlement};
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -99,8 +99,9 @@ async fn settlements() {
     let retry = |at| Settlement::Retry { at, reason: "disk full".into() };
     let named = |names: &[&str]| Settlement::Becomes(names.iter().map(|name| entry(name)).collect());
     let held = |name| NewEntry { held: Some("kept".into()), ..entry(name) };
+    let expanded = |name| NewEntry { pending: Pending::Expanded, ..entry(name) };
     // settlement, with a notice -> states, attempts of what is queued
-    let cases: [(Settlement, bool, &[&str], u32); 12] = [
+    let cases: [(Settlement, bool, &[&str], u32); 16] = [
         (Settlement::Delivered, false, &["b queued"], 0),
         (Settlement::Delivered, true, &["b queued", "notice queued"], 0),
         (failed(), false, &["a held no such folder", "b queued"], 0),
@@ -110,10 +111,32 @@ async fn settlements() {
         (retry(far), true, &["a queued disk full", "b queued", "notice queued"], 1),
         (Settlement::Postponed { at: far, reason: None }, false, &["a queued", "b queued"], 0),
         (named(&["a"]), false, &["a queued", "b queued"], 0),
+        // Whoever was told that it is late is not told again.
+        (named(&["c", "a"]), true, &["c queued", "b queued", "a queued", "notice queued"], 0),
         (named(&["c", "a", "d"]), false, &["c queued", "b queued", "a queued", "d queued"], 0),
         // Nobody gets a message twice, and what is redirected to nobody is gone.
         (Settlement::Becomes(vec![entry("b"), held("e")]), false, &["b queued", "e held kept"], 0),
         (named(&[]), false, &["b queued"], 0),
+        // Several things may be held and told of one recipient, beside its copy, and none of that stands for the copy.
+        (
+            Settlement::Becomes(vec![held("a"), expanded("a"), held("a"), entry("a"), entry("a")]),
+            false,
+            &["a held kept", "b queued", "a queued", "a held kept", "a queued"],
+            0,
+        ),
+        (
+            Settlement::Becomes(vec![entry("a"), expanded("a"), held("a")]),
+            false,
+            &["a queued", "b queued", "a queued", "a held kept"],
+            0,
+        ),
+        // One that has a copy keeps it, whatever else there is of it.
+        (
+            Settlement::Becomes(vec![expanded("b"), held("b"), entry("b")]),
+            false,
+            &["b queued", "b queued", "b held kept"],
+            0,
+        ),
     ];
     for (settlement, told, expected, attempts) in cases {
         let folder = tempfile::tempdir().unwrap();
@@ -286,6 +309,18 @@ async fn leases_expire_and_fence() {
     assert_eq!(states(&store).await, ["leased"]);
     assert_eq!(store.settle(vec![(new.clone(), Settlement::Delivered).into()]).await.unwrap(), []);
     assert_eq!(states(&store).await, Vec::<String>::new());
+
+    // One that is renewed goes on, until somebody else has it: from then on it is stale, and so is one that was settled.
+    accept(&store, b"z", vec![entry("a")]).await;
+    let start = now();
+    let old = store.claim(start, 10, LEASE).await.unwrap().pop().unwrap();
+    assert_eq!(store.renew(vec![old.right()], 2 * LEASE).await.unwrap(), []);
+    assert!(store.claim(start + 119_999, 10, LEASE).await.unwrap().is_empty());
+    let new = store.claim(now() + 120_001, 10, Duration::ZERO).await.unwrap().pop().unwrap();
+    assert_eq!(store.renew(vec![old.right(), new.right()], LEASE).await.unwrap(), [old.entry], "though it has expired");
+    assert!(store.claim(now() + 59_000, 10, LEASE).await.unwrap().is_empty());
+    assert_eq!(store.settle(vec![(new.clone(), Settlement::Delivered).into()]).await.unwrap(), []);
+    assert_eq!(store.renew(vec![new.right()], LEASE).await.unwrap(), [new.entry]);
 
     // A new process: the lease is void at once, the token greater, the entry unsure.
     accept(&store, b"y", vec![entry("a")]).await;
@@ -516,7 +551,18 @@ async fn earlier_schemas_are_carried_over() {
     {
         let folder = tempfile::tempdir().unwrap();
         let store = open(&folder);
-        let id = accept(&store, b"x", vec![entry("a"), entry("b")]).await;
+        let again = |asked| Pending::Rejudge { transaction: "s.1".into(), reason: "later".into(), asked };
+        let edits = vec![Edit::Remove(1)];
+        let mut all = vec![entry("a"), entry("b")];
+        if version == 3 {
+            let edited = NewEntry { edits: edits.clone(), ..entry("c") };
+            let path = Some(Address { local: "SRS0=x".into(), domain: "example.test".into() });
+            all.push(NewEntry { pending: again(None), ..edited.clone() });
+            all.push(NewEntry { pending: again(None), reverse_path: path, ..edited.clone() });
+            all.push(NewEntry { pending: again(Some(Box::default())), ..edited.clone() });
+            all.push(edited);
+        }
+        let id = accept(&store, b"x", all.clone()).await;
         store.close().await;
         drop(store);
         let path = folder.path().join("store/store.db");
@@ -524,11 +570,17 @@ async fn earlier_schemas_are_carried_over() {
         connection.execute_batch(&back).unwrap();
         connection.pragma_update(None, "user_version", version).unwrap();
         drop(connection);
-        assert_eq!(list(folder.path()).unwrap().unwrap().len(), 2, "version {version}");
+        assert_eq!(list(folder.path()).unwrap().unwrap().len(), all.len(), "version {version}");
         assert_eq!(verdicts(folder.path(), "x").unwrap().unwrap(), []);
         let store = open(&folder);
         let mut leases = store.claim(now(), 9, LEASE).await.unwrap();
         leases.sort_by_key(|lease| lease.entry);
+        // What is judged from the beginning again begins without edits.
+        for lease in leases.split_off(2) {
+            let place = lease.entry.index as usize;
+            let kept = if place < 4 { Vec::new() } else { edits.clone() };
+            assert_eq!(lease.recipient, NewEntry { edits: kept, ..all[place].clone() }, "version {version}");
+        }
         let found: Vec<_> = leases.iter().map(|lease| (lease.entry.message, &lease.recipient.pending)).collect();
         let bounce = Pending::Bounce { status: "5.0.0".into(), reason: "it said \"no\"".into() };
         assert_eq!(found, [(id, &Pending::Nothing), (id, &bounce)], "version {version}");

@@ -1,5 +1,8 @@
 //! The one thread that changes the database: whatever is waiting becomes one transaction, committed once, so that one
 //! fsync makes many messages durable. The answers go out after the commit, and the log is checkpointed after those.
+//!
+//! Owns the connection that writes, the order of jobs, and which leases count when something is settled. Refuses to know who waits
+//! for an answer. Fails by job, with [`StoreError`]: one that can not be done spoils no other.
 
 use std::{
     collections::HashSet,
@@ -29,7 +32,7 @@ use super::{
 };
 use crate::observe::{Metrics, events};
 use crate::store::{
-    Change, Changed, EntryId, Lease, Outcome, Report, Settlement, StoreError, Timestamp, Told, Verdicts,
+    Change, Changed, EntryId, Lease, Outcome, Report, Right, Settlement, StoreError, Timestamp, Told, Verdicts,
 };
 
 /// Jobs in one transaction.
@@ -107,6 +110,7 @@ pub(super) enum Job {
     Change(Vec<(EntryId, Change)>, Reply<Settled>),
     Record(Verdicts),
     Claim { now: Timestamp, n: usize, lease: Duration, reply: Reply<Vec<Lease>> },
+    Renew { rights: Vec<Right>, lease: Duration, reply: Reply<Vec<EntryId>> },
     Close(oneshot::Sender<()>),
 }
 
@@ -140,18 +144,23 @@ impl Writer {
             let Ok(first) = jobs.recv() else { break };
             batch.push(first);
             self.gather(jobs, &mut batch);
-            let mut claims = Vec::new();
+            let (mut claims, mut renewals) = (Vec::new(), Vec::new());
             let mut writes = Vec::with_capacity(batch.len());
             for job in batch.drain(..) {
                 match job {
                     // Whoever wanted it has gone, and nobody was told that it was accepted.
                     Job::Accept(_, reply) if reply.is_closed() => {}
                     Job::Claim { now, n, lease, reply } => claims.push((now, n, lease, reply)),
+                    Job::Renew { rights, lease, reply } => renewals.push((rights, lease, reply)),
                     Job::Close(reply) => closing = Some(reply),
                     job => writes.push(job),
                 }
             }
             self.write(writes);
+            // Before somebody else is given what has expired while this thread was busy.
+            for (rights, lease, reply) in renewals {
+                let _ = reply.send(Ok(self.renew(&rights, lease)));
+            }
             for (now, n, lease, reply) in claims {
                 let _ = reply.send(self.claim(now, n, lease).map_err(|error| failed(&error)));
             }
@@ -261,7 +270,7 @@ impl Writer {
                     rows::insert_verdicts(&self.connection, verdicts)?;
                     octets += self.verdicts(Some(verdicts))?;
                 }
-                Job::Claim { .. } | Job::Close(_) => {}
+                Job::Claim { .. } | Job::Renew { .. } | Job::Close(_) => {}
             }
         }
         self.logged += octets;
@@ -345,7 +354,7 @@ impl Writer {
                     }
                 }
                 Job::Record(_) => drop(self.recording.fetch_sub(1, Ordering::Relaxed)),
-                Job::Claim { .. } | Job::Close(_) => {}
+                Job::Claim { .. } | Job::Renew { .. } | Job::Close(_) => {}
             }
         }
         if let Some(at) = soonest {
@@ -435,7 +444,7 @@ impl Writer {
         let attempts = lease.attempts + 1;
         let (state, next, attempts, reason) = match &outcome.settlement {
             Settlement::Becomes(entries) if !entries.is_empty() => {
-                return rows::replace(&self.connection, message, place, super::now(), entries);
+                return rows::replace(&self.connection, (message, place), super::now(), outcome.late, entries);
             }
             Settlement::Delivered | Settlement::Becomes(_) => return self.remove(lease, settled),
             Settlement::Failed { .. } if told => return self.remove(lease, settled),
@@ -488,6 +497,14 @@ impl Writer {
         Ok(claimed)
     }
 
+    /// Leases go on; the answer are those that do not. As with [`Self::claim`], what the leases say then is durable.
+    fn renew(&self, rights: &[Right], lease: Duration) -> Vec<EntryId> {
+        let (mut leases, now) = (self.leases.lock(), now());
+        let stale =
+            |right: &&Right| !leases.renew((key(right.entry.message), right.entry.index), right.token, now, lease);
+        rights.iter().filter(stale).map(|right| right.entry).collect()
+    }
+
     /// Keeps the log bounded.
     fn checkpoint(&mut self) {
         if self.logged < CHECKPOINT {
@@ -530,7 +547,7 @@ fn refuse(jobs: Vec<Job>, error: &rusqlite::Error, recording: &AtomicUsize) {
             Job::Begin(_, reply) => drop(reply.send(Err(failed(error)))),
             Job::Told(_, reply) | Job::Release(_, reply) => drop(reply.send(Err(failed(error)))),
             Job::Record(_) => drop(recording.fetch_sub(1, Ordering::Relaxed)),
-            Job::Claim { .. } | Job::Close(_) => {}
+            Job::Claim { .. } | Job::Renew { .. } | Job::Close(_) => {}
         }
     }
 }

@@ -371,3 +371,28 @@ async fn measure() {
         println!("{what:12}: {changed:8} in {:?}, the longest transaction {longest:?}", began.elapsed());
     }
 }
+
+/// A message whose entries are settled while it is shown is shown as it was at some moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shown_as_it_was_at_one_moment() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    for _ in 0..10 {
+        let id = accept(&store, b"x", (0..200).map(|n| entry(&format!("a{n}"))).collect()).await;
+        let leases = store.claim(now(), 200, LEASE).await.unwrap();
+        assert_eq!(leases.len(), 200);
+        let showing = tokio::spawn({
+            let store = store.clone();
+            async move {
+                while let Some(details) = store.show(id).await.expect("nothing vanishes meanwhile") {
+                    assert!(!details.entries.is_empty());
+                }
+            }
+        });
+        for some in leases.chunks(10) {
+            let done = some.iter().map(|lease| (lease.clone(), Settlement::Delivered).into()).collect();
+            assert_eq!(store.settle(done).await.unwrap(), []);
+        }
+        showing.await.unwrap();
+    }
+}

@@ -1,0 +1,3 @@
+#!/bin/bash
+VARIANT=relay
+. "$(dirname "$0")/../lib/hermetic.sh"
