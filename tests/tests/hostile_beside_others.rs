@@ -235,7 +235,8 @@ fn who_misbehaves_in_the_queue_holds_up_its_own_recipients_only() {
         );
     }
     let server = Rig::new().listener("mx", "").tables(&tables).start();
-    let (late, early): (Vec<_>, Vec<_>) = LATE.iter().partition(|(_, _, hook)| *hook == "delivery");
+    type Late = &'static (&'static str, &'static str, &'static str);
+    let (late, early): (Vec<Late>, Vec<Late>) = LATE.iter().partition(|(_, _, hook)| *hook == "delivery");
     let failed = |server: &Server| {
         let queue = server.queue();
         let count = |name: &str| {

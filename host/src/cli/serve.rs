@@ -243,7 +243,8 @@ impl Server {
             None => None,
         };
         let (rules, orders) = (shared.clone(), Orders { stop: stopped, bell });
-        let deliveries = queue::run(store, live.clone(), Config::maildir, rules, courier.clone(), metrics, orders);
+        let carrier = courier.clone().map(|courier| courier as Arc<dyn queue::Carrier>);
+        let deliveries = queue::run(store, live.clone(), Config::maildir, rules, carrier, metrics, orders);
         let task = tokio::spawn(deliveries);
         let reload = Reload::default();
         let queue = Queue { config: live, stop, task, reports };

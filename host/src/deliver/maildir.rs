@@ -37,7 +37,10 @@ use parking_lot::Mutex;
 use tracing::{info, warn};
 
 use super::{DeliverError, Delivered, Parcel, edits};
-use crate::store::{BodyKind, Content, EntryId, Lease, durable};
+use crate::{
+    observe::point::{Point, pass},
+    store::{BodyKind, Content, EntryId, Lease, durable},
+};
 
 /// Folders that are remembered to exist.
 const KNOWN: usize = 16_384;
@@ -76,10 +79,13 @@ impl Maildirs {
                 None => self.write(parcel),
             })
             .collect();
+        pass(Point::CopyWritten);
         // Not one by one: the file system's journal is committed for the first, and has the others with it.
         let synced: Vec<_> = written.into_iter().map(|written| written.and_then(Written::sync)).collect();
+        pass(Point::CopySynced);
         let mut results: Vec<_> =
             synced.into_iter().map(|synced| synced.and_then(|written| self.publish(written))).collect();
+        pass(Point::CopyNamed);
         let folders: BTreeMap<PathBuf, Result<(), io::Error>> = results
             .iter()
             .flatten()
@@ -88,6 +94,7 @@ impl Maildirs {
             .into_iter()
             .map(|folder| (folder.clone(), durable::folder(&folder)))
             .collect();
+        pass(Point::CopiesDurable);
         results
             .drain(..)
             .map(|result| {

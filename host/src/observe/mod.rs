@@ -8,6 +8,7 @@ pub mod events;
 pub mod http;
 pub mod log;
 pub mod metrics;
+pub(crate) mod point;
 mod redact;
 
 pub use events::SessionLog;

@@ -172,7 +172,7 @@ fn later(shared: &Shared, config: &Arc<Config>, ended: &mut Ended, reason: Strin
     let lease = ended.outcome.lease.clone();
     let (queue, attempt) = (&config.queue, lease.attempts + 1);
     let expiry = schedule::expiry(queue, &lease.envelope);
-    let Some(at) = schedule::next(queue, expiry, lease.attempts, now(), rand::random()) else {
+    let Some(at) = schedule::next(queue, expiry, lease.attempts, now(), schedule::chance()) else {
         let reason = format!("{reason}; given up after {attempt} attempts");
         if let Pending::Rejudge { .. } = lease.recipient.pending {
             let reason = format!("quarantined, because it could not be judged in time: {reason}");

@@ -9,6 +9,7 @@
 //! destination ([`destinations`]), the others in batches.
 
 mod bell;
+mod carrier;
 mod destinations;
 mod ending;
 mod facts;
@@ -43,14 +44,18 @@ use tracing::{error, warn};
 
 pub use self::{
     bell::{Bell, Orders},
+    carrier::Carrier,
     reports::dropped,
     rules::{Judged, Rules},
 };
 use self::{destinations::Destinations, ending::End, lanes::Lanes, notices::Ended, plugins::Work, shape::Wait};
 use crate::{
     config::Config,
-    deliver::{Parcel, maildir::Maildirs, smtp::courier::Courier},
-    observe::{Address, Metrics, events},
+    deliver::{Parcel, maildir::Maildirs},
+    observe::{
+        Address, Metrics, events,
+        point::{Point, pass},
+    },
     store::{Lease, MessageId, Outcome, Pending, Route, Settlement, Store, sqlite::now},
 };
 
@@ -78,7 +83,7 @@ struct Shared {
     metrics: Arc<Metrics>,
     maildirs: Arc<Maildirs>,
     /// Takes mail to other servers; without it, it is held.
-    courier: Option<Arc<Courier>>,
+    courier: Option<Arc<dyn Carrier>>,
     bell: Arc<Bell>,
     /// How long leases last: [`LEASE`].
     lease: Duration,
@@ -90,7 +95,7 @@ pub async fn run(
     config: Arc<ArcSwap<Config>>,
     places: Places,
     rules: Arc<dyn Rules>,
-    courier: Option<Arc<Courier>>,
+    courier: Option<Arc<dyn Carrier>>,
     metrics: Arc<Metrics>,
     orders: impl Into<Orders>,
 ) {
@@ -131,6 +136,7 @@ async fn deliver(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
         match shared.store.claim(now(), BATCH, shared.lease).await {
             Ok(leases) if leases.is_empty() => {}
             Ok(leases) => {
+                pass(Point::Sorted);
                 let few = leases.len() < BATCH;
                 let mut batch = Vec::with_capacity(leases.len());
                 let mut relayed = Vec::new();
@@ -332,9 +338,11 @@ async fn pack(store: &dyn Store, leases: Vec<(Lease, PathBuf)>, ended: &mut Vec<
 async fn settle(shared: &Shared, config: &Config, mut ended: Vec<Ended>) {
     count(&shared.metrics, &ended);
     let mut outcomes = notices::written(config, &*shared.store, &ended, true).await;
+    pass(Point::Ended);
     for _ in 0..30 {
         match shared.store.settle(outcomes.clone()).await {
             Ok(refused) => {
+                pass(Point::Settled);
                 let refused: HashSet<_> = refused.into_iter().collect();
                 let settled = |outcome: &&Outcome| !refused.contains(&outcome.lease.entry);
                 if outcomes.iter().filter(settled).any(|outcome| outcome.report.is_some()) {

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     config::Config,
     deliver,
+    observe::point::{Point, pass},
     plugin::hook::{Attempt, Facts, Hook, Message, Plugin, Reason, Verdict, Wishes},
     store::{Lease, Pending, StoreError, Verdicts, sqlite::now},
 };
@@ -84,6 +85,7 @@ async fn judge(shared: &Shared, config: &Config, lease: &Lease, transaction: Str
     };
     let facts = facts::facts(config, &lease.envelope, transaction);
     let judged = shared.rules.judge(facts, lease, message).await;
+    pass(Point::JudgeAnswered);
     let end = match judged.becomes {
         Ok(entries) => End::Becomes(entries, judged.reply.map(Box::new)),
         Err(reason) => End::Later { reason, after: None },
@@ -122,6 +124,7 @@ async fn deliver(
     let mut wishes = Wishes { edits: entry.edits.clone(), ..Wishes::default() };
     let mut phase = plugin.phase(Arc::new(facts), Default::default(), Some(Arc::new(message)));
     let ran = phase.call(Hook::Delivery, Some(&forward), &recipients, &mut wishes).await;
+    pass(Point::PluginAnswered);
     let said = |reason: &Reason| format!("plugin {}: {}", ran.plugin, reason.text);
     let (end, outcome) = match &ran.verdict {
         Verdict::Accept => (End::Delivered, format!("delivered by plugin {}", ran.plugin)),

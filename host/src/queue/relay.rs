@@ -20,6 +20,7 @@ use crate::{
         courier::{self, Said, Sent},
         plan::Plan,
     },
+    observe::point::{Point, pass},
     store::{Address, Edit, Lease, MessageId, Pending, Route, sqlite::now},
 };
 
@@ -143,7 +144,9 @@ impl Shipment {
                 let sender = first.envelope.reverse_path.as_ref().filter(|_| first.recipient.sent_on && !self.local);
                 let sent_as = sender.and_then(|sender| shared.rules.sent_as(sender));
                 let shipment = courier::Shipment { leases, body: Arc::new(body), sent_as };
+                pass(Point::ShipmentBegun);
                 let (sent, health) = courier.send(config, &shipment, &**shared).await;
+                pass(Point::ShipmentAnswered);
                 turn.ended(health);
                 sent.into_iter().map(|sent| end(sent, self.local)).collect()
             }

@@ -11,7 +11,10 @@ use tracing::{debug, error, warn};
 
 use super::{PAUSE, Rules, Shared, facts};
 use crate::{
-    observe::events,
+    observe::{
+        events,
+        point::{Point, pass},
+    },
     plugin::hook::{Facts, Hook, Plugin, Report, State, Wishes},
     store::{self, Address, Detail, Details, Envelope, Lease, Route, Told, sqlite::now},
 };
@@ -101,6 +104,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
             }
             Ok((due, _)) => {
                 let told = tell_all(&shared, due).await;
+                pass(Point::ReportTold);
                 match shared.store.told(told).await {
                     Ok(()) => Duration::ZERO,
                     Err(error) => {

@@ -45,6 +45,15 @@ pub(super) fn next(queue: &Queue, expiry: Timestamp, attempts: u32, now: Timesta
     Some(now.saturating_add(wait.max(1000)).min(expiry.max(now + 1000)))
 }
 
+/// Chance, for [`next`].
+pub(super) fn chance() -> u8 {
+    #[cfg(test)]
+    if let Some(chance) = crate::store::sqlite::simulated::chance() {
+        return chance;
+    }
+    rand::random()
+}
+
 /// The time that a plugin asks for, `after` seconds from now, within what the operator allows.
 pub(super) fn asked(queue: &Queue, expiry: Timestamp, now: Timestamp, after: u32) -> Timestamp {
     let wait = u64::from(after).min(queue.retry_most).max(1).saturating_mul(1000);

@@ -6,7 +6,9 @@ mod leases;
 mod notices;
 mod operators;
 mod plugins;
+mod points;
 mod sent_on;
+mod simulation;
 
 use std::{
     collections::BTreeMap,

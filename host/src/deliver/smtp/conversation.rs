@@ -24,6 +24,7 @@ use crate::{
         EngineError,
         client::{Client, Failure, Login, Need, Options, Outcome, Peer, Step, Transaction, to_write},
     },
+    observe::point::{Point, pass},
     transport::trust::{HandshakeError, Roots, Trust, agreed, handshake, reconsidered},
 };
 
@@ -293,7 +294,7 @@ impl Conversation {
         gathered: &mut Gathered,
     ) -> Result<Stop, Broken> {
         let mut given: Vec<u8> = Vec::new();
-        let mut offset = 0;
+        let (mut offset, mut whole) = (0, false);
         loop {
             for event in step.events.iter().filter(|event| !event.secret) {
                 debug!(detail = event.detail, "outbound session");
@@ -328,6 +329,11 @@ impl Conversation {
                 }
             }
             given.clear();
+            match step.need {
+                Need::Content if offset == 0 => pass(Point::EnvelopeAnswered),
+                Need::Input if whole => pass(Point::ContentSent),
+                _ => {}
+            }
             step = match step.need {
                 Need::Ready(peer) => return Ok(Stop::Ready(peer)),
                 Need::Response(_) => return Ok(Stop::Challenge),
@@ -346,8 +352,8 @@ impl Conversation {
                         };
                         given = message.read(offset).map_err(Broken::Content)?;
                         offset += given.len() as u64;
-                        let last = offset >= message.size();
-                        self.session.content(self.now(), &given, last)?
+                        whole = offset >= message.size();
+                        self.session.content(self.now(), &given, whole)?
                     }
                 },
                 Need::Input => match timeout(self.left(step.wake), self.read()).await {

@@ -12,7 +12,7 @@ use tokio::{
 
 use super::*;
 use crate::{
-    deliver::smtp::courier::{self, Leases, Means, Sent},
+    deliver::smtp::courier::{self, Courier, Leases, Means, Sent},
     dkim::Signers,
     dns::Resolver,
     engine::pool::{EngineSettings, WasmEngine},

@@ -8,8 +8,11 @@
 //! many come within a millisecond, keys go on from the last one.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::{SystemTime, UNIX_EPOCH},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use crate::store::{MessageId, Timestamp};
@@ -21,8 +24,24 @@ const COUNT: u32 = 15;
 
 /// Milliseconds since the Unix epoch.
 pub(crate) fn now() -> Timestamp {
+    #[cfg(test)]
+    if let Some(now) = super::simulated::now() {
+        return now;
+    }
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// By how many milliseconds the clock was set, forward or back, since this process first asked. How long something lasts is
+/// not to depend on that.
+pub(super) fn clock_set() -> i64 {
+    static FIRST: LazyLock<(Instant, Timestamp)> = LazyLock::new(|| (Instant::now(), now()));
+    #[cfg(test)]
+    if let Some(set) = super::simulated::clock_set() {
+        return set;
+    }
+    let passed = u64::try_from(FIRST.0.elapsed().as_millis()).unwrap_or(u64::MAX);
+    now().wrapping_sub(FIRST.1.saturating_add(passed)).cast_signed()
 }
 
 /// The key of an id's row.

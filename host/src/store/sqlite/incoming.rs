@@ -20,6 +20,7 @@ use super::{
     rows::NewMessage,
     writer::{Arrival, Job},
 };
+use crate::observe::point::{Point, pass};
 use crate::store::{Envelope, Incoming, MessageId, NewEntry, Pressure, StoreError, Verdicts};
 
 /// Contents up to this go into the database; what is larger costs less as a file.
@@ -127,6 +128,7 @@ impl Incoming for Arriving {
         self.writing = Some(spawn_blocking(move || {
             let mut file = file.map_or_else(|| BodyFile::create(path), Ok)?;
             file.append(&piece)?;
+            pass(Point::BodyBegun);
             Ok((file, piece))
         }));
         Ok(())
@@ -176,7 +178,9 @@ impl Incoming for Arriving {
             let finished = spawn_blocking(move || {
                 let mut file = begun.map_or_else(|| BodyFile::create(path), Ok)?;
                 file.append(&rest.unwrap_or_default())?;
+                pass(Point::BodyWritten);
                 file.sync()?;
+                pass(Point::BodySynced);
                 Ok(file)
             });
             file = Some(finished.await.map_err(io::Error::other).flatten().map_err(|error| trouble(&error))?);
@@ -186,6 +190,7 @@ impl Incoming for Arriving {
         let (reply, answer) = oneshot::channel();
         self.shared.submit(Job::Accept(Box::new(Arrival { message, file }), reply))?;
         answer.await.map_err(|_| Shared::closed())??;
+        pass(Point::AcceptAnswered);
         Ok(self.id)
     }
 }

@@ -246,7 +246,11 @@ fn apply(
         }
         (Change::Release, HELD) => {
             let at = now.max(begins(connection, message, place)?);
-            set(connection, "state = 0, next_attempt = ?3, reason = NULL", (message, place, at))?;
+            // Whoever lists it sees again what was last said; what was never tried has nothing to say.
+            let last_said = "state = 0, next_attempt = ?3, reason = CASE
+                WHEN instr(reason, '; last said: ') > 0 THEN substr(reason, instr(reason, '; last said: ') + 13)
+                WHEN attempts > 0 THEN reason END";
+            set(connection, last_said, (message, place, at))?;
             Changed::Done
         }
         (Change::Bounce { .. } | Change::Retry | Change::Hold { .. } | Change::Release, _) => Changed::Unneeded,

@@ -68,6 +68,8 @@ mod space;
 mod writer;
 
 #[cfg(test)]
+pub(crate) mod simulated;
+#[cfg(test)]
 mod tests;
 
 use std::{
@@ -108,7 +110,10 @@ use super::{
     Body, Change, Changed, Content, Counts, Details, EntryId, Filter, Incoming, Lease, MessageId, Outcome, Page,
     Report, Right, Store, StoreError, Timestamp, Told, Verdicts, durable,
 };
-use crate::observe::Metrics;
+use crate::observe::{
+    Metrics,
+    point::{Point, pass},
+};
 
 /// Why the store can not be opened. The operator's to mend.
 #[derive(Debug, thiserror::Error)]
@@ -248,7 +253,9 @@ impl SqliteStore {
         let path = folder.join("store.db");
         let (connection, run) = schema::open_writer(&path)?;
         let bodies = Arc::new(Bodies::open(&folder).map_err(io)?);
+        pass(Point::Opened);
         bodies.reconcile(&connection)?;
+        pass(Point::Repaired);
 
         let last: Option<i64> = connection.query_row("SELECT max(key) FROM message", (), |row| row.get(0))?;
         let ids = Ids::after(last.unwrap_or(0));
@@ -271,7 +278,14 @@ impl SqliteStore {
             verdicts: writer::TIDY,
             _lock: lock.clone(),
         };
-        std::thread::Builder::new().name("store".into()).spawn(move || writer.run(&waiting)).map_err(io)?;
+        #[cfg(test)]
+        let clock = simulated::here();
+        let run = move || {
+            #[cfg(test)]
+            simulated::inherit(clock);
+            writer.run(&waiting);
+        };
+        std::thread::Builder::new().name("store".into()).spawn(run).map_err(io)?;
         let shared = Arc::new(Shared {
             ids,
             space: Space::new(folder.clone(), reserve),
@@ -312,6 +326,7 @@ impl SqliteStore {
 /// The transaction that made them needless is durable whatever becomes of this; the next start removes what is left.
 async fn remove(files: Vec<PathBuf>) {
     if !files.is_empty() {
+        pass(Point::FileNeedless);
         let _ = spawn_blocking(move || files.iter().for_each(|path| bodies::remove(path))).await;
     }
 }

@@ -30,7 +30,10 @@ use super::{
     rows::{self, EntryReader, NewMessage, Removed},
     schema::State,
 };
-use crate::observe::{Metrics, events};
+use crate::observe::{
+    Metrics, events,
+    point::{Point, pass},
+};
 use crate::store::{
     Change, Changed, EntryId, Lease, Outcome, Report, Right, Settlement, StoreError, Timestamp, Told, Verdicts,
 };
@@ -114,6 +117,21 @@ pub(super) enum Job {
     Close(oneshot::Sender<()>),
 }
 
+impl Job {
+    /// The points before its commit and behind it.
+    fn points(&self) -> Option<(Point, Point)> {
+        Some(match self {
+            Self::Accept(..) => (Point::AcceptBeforeCommit, Point::AcceptCommitted),
+            Self::Begin(..) => (Point::BeginBeforeCommit, Point::BeginCommitted),
+            Self::Settle(..) => (Point::SettleBeforeCommit, Point::SettleCommitted),
+            Self::Told(..) => (Point::ToldBeforeCommit, Point::ToldCommitted),
+            Self::Release(..) => (Point::ReleaseBeforeCommit, Point::ReleaseCommitted),
+            Self::Change(..) => (Point::ChangeBeforeCommit, Point::ChangeCommitted),
+            Self::Record(_) | Self::Claim { .. } | Self::Renew { .. } | Self::Close(_) => return None,
+        })
+    }
+}
+
 /// The writer's own things.
 pub(super) struct Writer {
     pub(super) connection: Connection,
@@ -169,6 +187,7 @@ impl Writer {
         if let Err(error) = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
             warn!(%error, "the last checkpoint failed; the next start does it");
         }
+        pass(Point::Closing);
         drop(self);
         if let Some(reply) = closing {
             let _ = reply.send(());
@@ -216,7 +235,9 @@ impl Writer {
         let began = Instant::now();
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute(())?;
         let done = self.perform(jobs).and_then(|settled| {
+            jobs.iter().filter_map(Job::points).for_each(|(before, _)| pass(before));
             self.connection.prepare_cached("COMMIT")?.execute(())?;
+            jobs.iter().filter_map(Job::points).for_each(|(_, behind)| pass(behind));
             Ok(settled)
         });
         if done.is_err() && !self.connection.is_autocommit() {
@@ -494,6 +515,9 @@ impl Writer {
             });
         }
         self.agenda.set(next);
+        if !claimed.is_empty() {
+            pass(Point::Claimed);
+        }
         Ok(claimed)
     }
 

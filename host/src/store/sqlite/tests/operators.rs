@@ -24,6 +24,8 @@ fn bounce(id: MessageId) -> Change {
 enum Is {
     Queued,
     Deferred,
+    /// The same, and an operator holds it.
+    DeferredHeld,
     Leased,
     Overdue,
     Held,
@@ -63,6 +65,7 @@ async fn operations_in_states() {
         (Is::Held, "retry", Held, "held quarantined"),
         (Is::Held, "hold", Unneeded, "held quarantined"),
         (Is::Held, "release", Done, "queued"),
+        (Is::DeferredHeld, "release", Done, "queued busy"),
         (Is::Held, "drop", Done, "-"),
         (Is::Held, "bounce", Done, "queued quarantined bounce 5.7.1 no"),
         (Is::Rejudge, "retry", Done, "queued judge later"),
@@ -130,7 +133,7 @@ async fn operations_in_states() {
         let claimed = store.claim(now(), 9, LEASE).await.unwrap();
         assert_eq!(claimed.len(), usize::from(due), "{case}");
         if let Some(lease) = claimed.first() {
-            assert_eq!(lease.unsure, matches!(is, Is::Overdue | Is::Deferred), "{case}");
+            assert_eq!(lease.unsure, matches!(is, Is::Overdue | Is::Deferred | Is::DeferredHeld), "{case}");
         }
         // It is all on the disk.
         store.close().await;
@@ -172,13 +175,16 @@ async fn make(store: &SqliteStore, is: Is) -> (EntryId, Option<Lease>) {
     let lease = match is {
         Is::Leased => claim(LEASE).await,
         Is::Overdue => claim(Duration::ZERO).await,
-        Is::Deferred | Is::Absent => {
+        Is::Deferred | Is::DeferredHeld | Is::Absent => {
             let lease = claim(LEASE).await.unwrap();
             let settlement = match is {
                 Is::Absent => Settlement::Delivered,
                 _ => Settlement::Retry { at: now() + 3_600_000, reason: "busy".into() },
             };
             store.settle(vec![(lease, settlement).into()]).await.unwrap();
+            if is == Is::DeferredHeld {
+                assert_eq!(store.change(vec![(entry, self::hold())]).await.unwrap(), [Changed::Done]);
+            }
             None
         }
         _ => None,
