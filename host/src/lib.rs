@@ -24,6 +24,8 @@ pub mod queue;
 pub mod deliver;
 pub mod dsn;
 
+pub mod tlsrpt;
+
 pub mod dkim;
 pub mod dns;
 

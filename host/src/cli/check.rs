@@ -174,6 +174,10 @@ fn outbound(config: &Config) -> String {
         true => writeln!(text, "  not signed; `hermetic dkim new DOMAIN` makes a key"),
         false => writeln!(text, "  signed for {}", signed.join(", ")),
     };
+    if let Some(from) = &config.tls_reports.from {
+        let who = config.tls_reports.organization.as_ref().unwrap_or(&config.name);
+        let _ = writeln!(text, "  TLS is counted; domains that want to know are told daily, by {who} <{from}>");
+    }
     text
 }
 
@@ -351,6 +355,15 @@ mod tests {
              \x20 {here}/h.toml:17: limits.command-timeout: 60 is less than the 300 that RFC 5321 section 4.5.3.2.7 asks for\n"
         );
         assert_eq!(report(Some(&file)).unwrap(), expected);
+    }
+
+    #[test]
+    fn who_tells_of_tls() {
+        let tls_reports = crate::config::TlsReports { from: Some("t@example.org".into()), ..Default::default() };
+        let config = Config { name: "mx.example.org".into(), tls_reports, ..Config::default() };
+        let shown = outbound(&config);
+        assert!(shown.contains("told daily, by mx.example.org <t@example.org>"), "{shown}");
+        assert!(!outbound(&Config::default()).contains("told daily"));
     }
 
     #[test]

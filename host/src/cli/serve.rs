@@ -45,11 +45,12 @@ use crate::{
         chain::Chains,
         srs::{Srs, SrsError},
     },
-    queue::{self, Bell, Orders},
+    queue::{self, Bell, Orders, Rules as _},
     store::{
         Store as _, StoreError,
         sqlite::{OpenError, SqliteStore},
     },
+    tlsrpt::{Counts, Reporter, Ways},
     transport::{
         http::Client,
         tls::{Certificates, TlsError},
@@ -92,6 +93,8 @@ pub enum ServeError {
     Http(#[from] HttpError),
     #[error(transparent)]
     Admin(#[from] AdminError),
+    #[error("the file with counts for TLS reports can not be used: {0}")]
+    TlsReports(#[from] rusqlite::Error),
     #[error("admin.listen: {0}")]
     Endpoint(String),
     #[error("the folder {path} can not be made: {error}")]
@@ -187,6 +190,8 @@ struct Queue {
     config: Arc<ArcSwap<Config>>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
+    /// Tells domains how TLS went, until the same `stop`.
+    reports: Option<JoinHandle<()>>,
 }
 
 impl Server {
@@ -229,12 +234,20 @@ impl Server {
             store.release(queue::NEEDS_OUTBOUND).await?;
         }
         let (stop, stopped) = watch::channel(false);
+        let reports = match &courier {
+            Some(courier) => {
+                let reporter = tls_reports(&config.data, courier, &store, &shared, &metrics)?;
+                let live = live.clone();
+                Some(tokio::spawn(reporter.run(move || live.load_full(), stopped.clone())))
+            }
+            None => None,
+        };
         let (rules, orders) = (shared.clone(), Orders { stop: stopped, bell });
         let carrier = courier.clone().map(|courier| courier as Arc<dyn queue::Carrier>);
         let deliveries = queue::run(store, live.clone(), Config::maildir, rules, carrier, metrics, orders);
         let task = tokio::spawn(deliveries);
         let reload = Reload::default();
-        let queue = Queue { config: live, stop, task };
+        let queue = Queue { config: live, stop, task, reports };
         Ok(Self { path, shared, plugins, reload, listeners, health, courier, queue, admin })
     }
 
@@ -293,6 +306,10 @@ impl Server {
         tokio::select! {
             _ = &mut self.queue.task => {}
             () = signals.end.comes() => self.queue.task.abort(),
+        }
+        if let Some(reports) = self.queue.reports {
+            // It has counts in its hands, and is quick.
+            let _ = reports.await;
         }
         if let Some(admin) = self.admin {
             admin.abort();
@@ -371,6 +388,21 @@ async fn admin(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Who counts how TLS goes on the way out, and tells the domains.
+fn tls_reports(
+    data: &Path,
+    courier: &Arc<Courier>,
+    store: &Arc<SqliteStore>,
+    shared: &Arc<Shared>,
+    metrics: &Arc<Metrics>,
+) -> Result<Reporter, rusqlite::Error> {
+    let counts = Arc::new(Counts::default());
+    courier.count_with(counts.clone());
+    let (rules, sender) = (shared.clone(), courier.clone());
+    let ways = Ways { place: Box::new(move |address| rules.place(address)), client: Box::new(move || sender.client()) };
+    Reporter::open(data, counts, store.clone(), courier.resolver().clone(), ways, metrics.clone())
 }
 
 /// What outgoing mail is signed and judged by.

@@ -392,6 +392,20 @@ pub const TABLES: &[Table] = &[
         ],
     },
     Table {
+        name: "tls-reports",
+        many: None,
+        doc: "What becomes of TLS on the way to other servers is counted by domain and day and told to the domains that want to know (RFC 8460, `_smtp._tls` in their DNS), by mail or HTTPS.",
+        keys: &[
+            absent(
+                "from",
+                r#""tls-reports@example.org""#,
+                "The author of reports by mail; its domain is who reports. A `[[dkim]]` key has to sign for it, and its TXT record should say `s=tlsrpt` or have no `s=` at all. Without this key nothing is counted and nothing is reported.",
+            ),
+            absent("organization", r#""Example""#, "Who that is, for people; otherwise `name`."),
+            absent("contact", r#""postmaster@example.org""#, "Whom to ask about a report; otherwise `from`."),
+        ],
+    },
+    Table {
         name: "dns",
         many: None,
         doc: "Questions to the DNS, of whoever takes mail to other servers and of plugins that may ask. Names are asked as they are, without search domains, and /etc/hosts is not read.",

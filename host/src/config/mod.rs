@@ -18,6 +18,7 @@ pub mod network;
 pub mod outbound;
 pub mod plugins;
 pub mod srs;
+pub mod tls_reports;
 pub mod validate;
 
 use std::{
@@ -40,6 +41,7 @@ pub use network::{Endpoint, Network};
 pub use outbound::{Destination, Outbound};
 pub use plugins::{Plugin, PluginRoute};
 pub use srs::Srs;
+pub use tls_reports::TlsReports;
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -74,6 +76,8 @@ pub struct Config {
     pub dkim: Vec<Dkim>,
     /// In whose name mail is sent on.
     pub srs: Srs,
+    /// What domains are told of TLS on the way to them.
+    pub tls_reports: TlsReports,
     /// Questions to the DNS.
     pub dns: Dns,
     /// The sealed engine.
@@ -500,6 +504,7 @@ impl Default for Config {
             destinations: Vec::new(),
             dkim: Vec::new(),
             srs: Srs::default(),
+            tls_reports: TlsReports::default(),
             dns: Dns::default(),
             engine: Engine::default(),
             observe: Observe::default(),

@@ -48,6 +48,8 @@ pub struct Metrics {
     changes: Family<Labels, Counter>,
     reloads_done: Counter,
     reloads_failed: Counter,
+    tls_reports_sent: Counter,
+    tls_reports_failed: Counter,
 }
 
 /// Registers while the names are short; the prefix is the registry's.
@@ -119,6 +121,8 @@ impl Metrics {
         }
         let [reloads_done, reloads_failed] =
             new.counters("reloads", "Configuration, users and certificates read again", outcome, ["done", "failed"]);
+        let [tls_reports_sent, tls_reports_failed] =
+            new.counters("tls_reports", "TLS reports to a place that a domain names", outcome, ["sent", "failed"]);
         Arc::new(Self {
             registry: new.0,
             sessions,
@@ -146,6 +150,8 @@ impl Metrics {
             changes,
             reloads_done,
             reloads_failed,
+            tls_reports_sent,
+            tls_reports_failed,
         })
     }
 
@@ -173,6 +179,11 @@ impl Metrics {
     /// RCPT was answered.
     pub fn recipient(&self, accepted: bool) {
         if accepted { &self.recipients_accepted } else { &self.recipients_refused }.inc();
+    }
+
+    /// A TLS report is on its way to one place, or it or all of the report is given up.
+    pub fn tls_report(&self, sent: bool) {
+        if sent { &self.tls_reports_sent } else { &self.tls_reports_failed }.inc();
     }
 
     /// An AUTH exchange ended.

@@ -7,11 +7,16 @@
 use crate::{
     config::Queue,
     store::{Envelope, Timestamp},
+    tlsrpt,
 };
 
 /// When a message is given up.
 pub(super) fn expiry(queue: &Queue, envelope: &Envelope) -> Timestamp {
-    let too_old = envelope.begins().saturating_add(queue.expire.saturating_mul(1000));
+    let expire = match envelope.listener == tlsrpt::LISTENER {
+        true => queue.expire.min(tlsrpt::TRIED_FOR),
+        false => queue.expire,
+    };
+    let too_old = envelope.begins().saturating_add(expire.saturating_mul(1000));
     envelope.returns_at().map_or(too_old, |at| at.min(too_old))
 }
 
@@ -59,6 +64,17 @@ pub(super) fn asked(queue: &Queue, expiry: Timestamp, now: Timestamp, after: u32
 mod tests {
     use super::*;
     use crate::store::{DeliverBy, Hold, Wishes};
+
+    /// RFC 8460 section 5.5.
+    #[test]
+    fn a_tls_report_is_tried_for_a_day() {
+        for (listener, expire, expected) in
+            [("mx", 432_000, 432_000_000), (tlsrpt::LISTENER, 432_000, 86_400_000), (tlsrpt::LISTENER, 60, 60_000)]
+        {
+            let envelope = Envelope { listener: listener.into(), ..Envelope::default() };
+            assert_eq!(expiry(&Queue { expire, ..Queue::default() }, &envelope), expected, "{listener} {expire}");
+        }
+    }
 
     #[test]
     fn times_are_counted_from_the_release() {

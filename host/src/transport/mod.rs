@@ -5,6 +5,7 @@
 
 pub mod http;
 pub mod proxy;
+pub mod public;
 pub mod tls;
 pub mod trust;
 pub mod unix;

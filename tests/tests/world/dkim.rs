@@ -22,7 +22,7 @@ const OPENDKIM: u8 = 42;
 const KEYS: [(&str, &str); 2] = [("one", "rsa"), ("two", "ed25519")];
 
 /// Makes a key; the line for the zone, as the command prints it.
-fn key(folder: &Path, selector: &str, kind: &str) -> String {
+pub(crate) fn key(folder: &Path, selector: &str, kind: &str) -> String {
     let config = folder.join("keys.toml");
     let text = "[[listener]]\nkind = \"submission\"\naddress = \"127.0.0.1:0\"\n";
     fs::write(&config, text).expect("a file");
@@ -33,7 +33,7 @@ fn key(folder: &Path, selector: &str, kind: &str) -> String {
 }
 
 /// What dkimpy says of each signature.
-fn dkimpy(dns: &NameServer, message: &[u8]) -> Option<Vec<(String, String, bool)>> {
+pub(crate) fn dkimpy(dns: &NameServer, message: &[u8]) -> Option<Vec<(String, String, bool)>> {
     let mut verify = command(&python()?, [scripts().join("dkim_verify.py")]);
     let said = run(verify.args([dns.address().ip().to_string(), dns.address().port().to_string()]), message);
     let said: Vec<Value> = serde_json::from_str(&said).unwrap_or_else(|e| panic!("{e}: {said}"));

@@ -10,6 +10,7 @@ mod dkim;
 mod lmtp;
 mod peers;
 mod require_tls;
+mod tls_reports;
 
 use std::{
     fs::{self, Permissions},

@@ -274,7 +274,7 @@ impl Job<'_> {
         let options = self.options(tls);
         let session = self.means.engine.client(&options)?;
         let limit = Duration::from_millis(options.limits.handshake_timeout);
-        let secrets = Secrets { name: &host.name, trust, roots: &self.means.roots, limit };
+        let secrets = Secrets { name: &host.name, trust, roots: &self.means.roots, limit, also: None };
         let seen = Arc::clone(notes);
         let watch: Watch = Box::new(move |what| seen.lock().see(what));
         let opened = Conversation::open_watched(session, wire, &options, &secrets, Some(watch)).await;

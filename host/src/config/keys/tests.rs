@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use super::*;
 use crate::config::{
     Admin, Config, Destination, Dkim, Dns, Domain, Engine, Limits, Listener, Observe, Outbound, Plugin, PluginRoute,
-    Queue, Relay, Srs, Tls, Users,
+    Queue, Relay, Srs, Tls, TlsReports, Users,
 };
 
 #[test]
@@ -46,6 +46,7 @@ fn every_field_is_documented() {
         ("destination", fields::<Destination>()),
         ("dkim", fields::<Dkim>()),
         ("srs", fields::<Srs>()),
+        ("tls-reports", fields::<TlsReports>()),
         ("dns", fields::<Dns>()),
         ("engine", fields::<Engine>()),
         ("observe", fields::<Observe>()),
@@ -60,7 +61,7 @@ fn every_field_is_documented() {
         assert_eq!(documented, expected, "[{}]", table.name);
     }
     let names: Vec<_> = TABLES.iter().map(|table| table.name).collect();
-    assert_eq!(names.len(), 18, "a table without a struct in this test: {names:?}");
+    assert_eq!(names.len(), 19, "a table without a struct in this test: {names:?}");
 }
 
 /// If this fails, put the table that it prints between the two marks in `host/README.md`.

@@ -39,6 +39,15 @@ pub enum Whereabouts {
 #[error("no connection: {0}")]
 pub struct Unreachable(pub String);
 
+/// The two ends of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// Ours.
+    pub from: IpAddr,
+    /// Theirs.
+    pub to: IpAddr,
+}
+
 /// Connects, from one of `sources` if there is one of the family.
 ///
 /// # Errors
@@ -48,17 +57,30 @@ pub async fn connect(
     sources: &[IpAddr],
     limit: Duration,
 ) -> Result<(Box<dyn Wire>, String), Unreachable> {
+    connect_between(host, sources, limit).await.map(|(wire, address, _)| (wire, address))
+}
+
+/// The same, and between which addresses.
+///
+/// # Errors
+/// [`Unreachable`].
+pub async fn connect_between(
+    host: &Whereabouts,
+    sources: &[IpAddr],
+    limit: Duration,
+) -> Result<(Box<dyn Wire>, String, Option<Ends>), Unreachable> {
     match host {
         Whereabouts::Unix(path) => {
             let stream = timeout(limit, UnixStream::connect(path)).await.unwrap_or_else(|_| Err(late()));
             let stream = stream.map_err(|error| Unreachable(format!("{}: {error}", path.display())))?;
-            Ok((Box::new(stream), path.display().to_string()))
+            Ok((Box::new(stream), path.display().to_string(), None))
         }
         Whereabouts::Tcp(addresses) => {
             let (stream, address) = race(addresses, sources, limit).await?;
             // A command waits for nothing that could be sent with it.
             let _ = stream.set_nodelay(true);
-            Ok((Box::new(stream), address.to_string()))
+            let ends = stream.local_addr().ok().map(|own| Ends { from: own.ip(), to: address.ip() });
+            Ok((Box::new(stream), address.to_string(), ends))
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::{
         client::{Client, Failure, Login, Need, Options, Outcome, Peer, Step, Transaction, to_write},
     },
     observe::point::{Point, pass},
-    transport::trust::{HandshakeError, Roots, Trust, agreed, handshake},
+    transport::trust::{HandshakeError, Roots, Trust, agreed, handshake, reconsidered},
 };
 
 /// Octets that are read at a time: replies are short.
@@ -74,6 +74,7 @@ pub struct Conversation {
     wire: Option<Box<dyn Wire>>,
     begun: Instant,
     tls: Option<String>,
+    reconsidered: Option<HandshakeError>,
     peer: Peer,
     used: Instant,
     watch: Option<Watch>,
@@ -94,6 +95,8 @@ pub struct Secrets<'a> {
     pub trust: &'a Trust,
     /// By whom.
     pub roots: &'a Roots,
+    /// How else, without consequences: see [`Conversation::reconsidered`].
+    pub also: Option<&'a Trust>,
     /// For the handshake.
     pub limit: Duration,
 }
@@ -141,7 +144,9 @@ impl Conversation {
     ) -> Result<Self, Broken> {
         let now = Instant::now();
         let peer = nobody();
-        let mut conversation = Self { session, wire: Some(wire), begun: now, tls: None, peer, used: now, watch };
+        let wire = Some(wire);
+        let mut conversation =
+            Self { session, wire, begun: now, tls: None, reconsidered: None, peer, used: now, watch };
         if options.implicit_tls {
             conversation.encrypt(secrets).await?;
         }
@@ -166,6 +171,12 @@ impl Conversation {
     #[must_use]
     pub fn tls(&self) -> Option<&str> {
         self.tls.as_deref()
+    }
+
+    /// Why TLS would have failed under [`Secrets::also`].
+    #[must_use]
+    pub fn reconsidered(&self) -> Option<&HandshakeError> {
+        self.reconsidered.as_ref()
     }
 
     /// Since the last transaction.
@@ -261,6 +272,7 @@ impl Conversation {
         let late = || HandshakeError::Lost(io::Error::new(io::ErrorKind::TimedOut, "no answer in time"));
         let stream = timeout(secrets.limit, shaking).await.map_err(|_| late())??;
         let agreed = agreed(&stream);
+        self.reconsidered = secrets.also.and_then(|also| reconsidered(&stream, also, secrets.roots).err());
         self.tell(Seen::Secured(&agreed));
         self.tls = Some(agreed);
         self.wire = Some(Box::new(stream));

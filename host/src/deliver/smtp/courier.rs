@@ -7,7 +7,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -31,6 +31,7 @@ use crate::{
     dns::Resolver,
     engine::client::{ClientEngine, Reply},
     store::{Address, Body, EntryId, Lease},
+    tlsrpt::Counts,
     transport::{http::Client, trust::Roots},
 };
 
@@ -143,7 +144,7 @@ const ROOM: u32 = 128 << 10;
 pub struct Courier {
     pub(super) engine: Arc<dyn ClientEngine>,
     pub(super) resolver: Resolver,
-    policies: Policies,
+    pub(super) policies: Policies,
     means: ArcSwap<InForce>,
     /// Connections, to whomever.
     all: Semaphore,
@@ -154,6 +155,8 @@ pub struct Courier {
     kept: Arc<Mutex<HashMap<Key, Vec<Numbered>>>>,
     /// Counts what is kept, and the means that were in force.
     number: AtomicU64,
+    /// Who counts how TLS went.
+    counts: OnceLock<Arc<Counts>>,
 }
 
 /// The means that count now.
@@ -202,7 +205,30 @@ impl Courier {
             room: Arc::new(Semaphore::new(ROOM as usize)),
             kept: Arc::default(),
             number: AtomicU64::new(1),
+            counts: OnceLock::new(),
         })
+    }
+
+    /// From now on it is counted how TLS goes. The first call counts.
+    pub fn count_with(&self, counts: Arc<Counts>) {
+        let _ = self.counts.set(counts);
+    }
+
+    /// Who counts, if somebody wants to know.
+    pub(super) fn counts(&self) -> Option<&Counts> {
+        self.counts.get().map(|counts| &**counts).filter(|counts| counts.wanted())
+    }
+
+    /// Who asks the DNS.
+    #[must_use]
+    pub fn resolver(&self) -> &Resolver {
+        &self.resolver
+    }
+
+    /// Who sends HTTP requests now.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.means.load().means.client.clone()
     }
 
     /// Other keys and roots count from now on.

@@ -17,9 +17,10 @@ use tokio::{sync::OwnedSemaphorePermit, task::spawn_blocking};
 use tracing::{debug, info};
 
 use super::{
-    connect::{Whereabouts, connect},
+    connect::{Ends, Whereabouts, connect_between},
     content::{ContentError, Facts, Outgoing},
     conversation::{Broken, Conversation, Secrets},
+    counted::{About, Way, also},
     courier::{Courier, Health, InForce, Kept, Key, Leases, Said, Sent, Shipment},
     plan::{Plan, Target, Unsuitable, Wish},
     reencode::{Form, Unconvertible},
@@ -31,7 +32,8 @@ use super::{
 use crate::{
     dkim::Signers,
     engine::client::{Cause, Fault, TlsUse, Transaction},
-    store::Lease,
+    store::{Lease, sqlite::now},
+    tlsrpt::Session,
     transport::trust::Trust,
 };
 
@@ -260,7 +262,11 @@ impl<'a> Delivery<'a> {
             tls_optional: self.message.tls_optional(),
             policy: self.policy.as_ref(),
         };
-        let (whereabouts, protection) = match self.plan.reach(&self.courier.resolver, target, wish).await {
+        let reached = self.plan.reach(&self.courier.resolver, target, wish).await;
+        if let Err(Unsuitable::Unprotected(error)) = &reached {
+            self.count(target, |about| about.unprotected(error).into_iter().collect());
+        }
+        let (whereabouts, protection) = match reached {
             Ok(reach) => reach,
             Err(Unsuitable::Unroutable(error)) => return Err(unroutable(error)),
             Err(Unsuitable::Unprotected(error)) if error.permanent => {
@@ -273,11 +279,14 @@ impl<'a> Delivery<'a> {
             Protection::Opportunistic => (TlsUse::Opportunistic, &Trust::Anything, None),
             Protection::Required(trust, rule) => (TlsUse::Required, trust, Some(*rule)),
         };
-        let opened = match self.session(target, &whereabouts, tls, trust).await {
+        let mut ends = None;
+        let first = self.session(target, &whereabouts, tls, trust, &mut ends).await;
+        self.count(target, |about| about.opened(&protection, Way::of(&first), ends));
+        let opened = match first {
             // Opportunistic: TLS that does not work is no reason to keep the mail (RFC 7435).
             Err(Broken::Handshake(error)) if tls == TlsUse::Opportunistic && !self.plan.implicit_tls => {
                 info!(host = target.name(), %error, "TLS failed; without it");
-                self.session(target, &whereabouts, TlsUse::Never, trust).await
+                self.session(target, &whereabouts, TlsUse::Never, trust, &mut ends).await
             }
             other => other,
         };
@@ -293,19 +302,38 @@ impl<'a> Delivery<'a> {
         })
     }
 
+    /// For the domain's report, if it is the domain's rules that count.
+    fn count(&self, target: &Target, sessions: impl FnOnce(&About<'_>) -> Vec<Session>) {
+        let Some(counts) = self.courier.counts() else { return };
+        if !self.plan.is_as_published() || self.require_tls() || self.message.tls_optional() {
+            return;
+        }
+        let domain = &*self.plan.domain;
+        let unfetched = self.courier.policies.failure(domain);
+        let about = About { domain, host: target.name(), policy: self.policy.as_ref(), unfetched };
+        let now = now() / 1000;
+        sessions(&about).into_iter().for_each(|session| counts.count(domain, session, now));
+    }
+
+    /// `ends`: between which addresses, once there is a connection.
     async fn session(
         &self,
         target: &Target,
         whereabouts: &Whereabouts,
         tls: TlsUse,
         trust: &Trust,
+        ends: &mut Option<Ends>,
     ) -> Result<Conversation, Broken> {
-        let (wire, address) = connect(whereabouts, &self.plan.source, self.plan.connect_timeout).await?;
+        let (wire, address, between) =
+            connect_between(whereabouts, &self.plan.source, self.plan.connect_timeout).await?;
+        *ends = between;
         debug!(host = target.name(), address, "connected");
         let options = options(&self.plan, tls);
         let session = self.courier.engine.client(&options)?;
         let limit = Duration::from_millis(options.limits.handshake_timeout);
-        let secrets = Secrets { name: target.name(), trust, roots: &self.means.means.roots, limit };
+        let also = also(self.policy.as_ref(), target.name());
+        let secrets =
+            Secrets { name: target.name(), trust, roots: &self.means.means.roots, also: also.as_ref(), limit };
         let mut conversation = Conversation::open(session, wire, &options, &secrets).await?;
         if let Some((login, file)) = &self.plan.login {
             let text = fs::read_to_string(file)

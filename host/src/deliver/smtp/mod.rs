@@ -5,6 +5,7 @@
 pub mod connect;
 pub mod content;
 pub mod conversation;
+mod counted;
 pub mod courier;
 mod delivery;
 #[cfg(test)]

@@ -184,6 +184,13 @@ impl Plan {
         self.tls == Security::Published && self.named.is_empty() && !self.domain.starts_with('[')
     }
 
+    /// Does what the domain publishes decide how its hosts are protected?
+    #[must_use]
+    pub fn is_as_published(&self) -> bool {
+        let published = matches!(self.tls, Security::Published | Security::Dane);
+        published && self.named.is_empty() && !self.local && !self.domain.starts_with('[')
+    }
+
     /// In the order in which they are to be tried.
     ///
     /// # Errors

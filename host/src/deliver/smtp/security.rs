@@ -9,6 +9,7 @@ use super::sts::{Mode, Policy};
 use crate::{
     config::outbound::Security,
     dns::{Answer, NoAnswer, Resolver, Tlsa},
+    tlsrpt::ResultType,
     transport::trust::{Trust, usable},
 };
 
@@ -57,6 +58,8 @@ pub struct Unprotected {
     pub permanent: bool,
     /// Which rule failed, and for which host.
     pub text: String,
+    /// The same for the domain's report, where it is the domain's rule.
+    pub result: Option<ResultType>,
 }
 
 /// A host of a destination.
@@ -157,6 +160,7 @@ fn decide(wanted: Security, subject: &Subject<'_>, tlsa: Option<Published>) -> R
                     status: (7, 5),
                     permanent: false,
                     text: format!("DANE is asked for, and no secure TLSA record is published for {host}"),
+                    result: Some(ResultType::DaneRequired),
                 });
             }
             None => sts(subject)?,
@@ -175,6 +179,7 @@ fn decide(wanted: Security, subject: &Subject<'_>, tlsa: Option<Published>) -> R
                 "REQUIRETLS: neither a signature nor a policy proves that {host} takes mail for {}",
                 subject.domain
             ),
+            result: None,
         });
     }
     Ok(match found {
@@ -195,6 +200,7 @@ fn sts(subject: &Subject<'_>) -> Result<Protection, Unprotected> {
             status: (7, 5),
             permanent: false,
             text: format!("MTA-STS: the policy of {} does not name {host}", subject.domain),
+            result: Some(ResultType::ValidationFailure),
         }),
         Some(policy) if policy.mode == Mode::Testing => {
             if !policy.names(host) {
@@ -233,6 +239,7 @@ fn dane(subject: &Subject<'_>, tlsa: Option<Published>) -> Result<Option<Trust>,
             status: (7, 5),
             permanent: false,
             text: format!("DANE: the TLSA records of {base}: {error}"),
+            result: Some(ResultType::DnssecInvalid),
         }),
     }
 }

@@ -20,7 +20,8 @@ use tracing::{info, warn};
 use crate::{
     dns::{NoAnswer, Resolver},
     files,
-    transport::http::{Client, Pieces},
+    tlsrpt::ResultType,
+    transport::http::{Client, HttpError, Pieces},
 };
 
 /// Octets of a policy (section 3.2 lets us bound it at 64 KiB).
@@ -58,6 +59,20 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// Its lines, as it is written.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let mode = match self.mode {
+            Mode::Enforce => "enforce",
+            Mode::Testing => "testing",
+            Mode::None => "none",
+        };
+        let mut lines = vec!["version: STSv1".to_owned(), format!("mode: {mode}")];
+        lines.extend(self.mx.iter().map(|host| format!("mx: {host}")));
+        lines.push(format!("max_age: {}", self.max_age));
+        lines
+    }
+
     /// Reads a policy's text.
     fn parse(text: &str) -> Result<Self, String> {
         let mut version = None;
@@ -119,6 +134,27 @@ pub enum NoPolicy {
     Wrong(String),
 }
 
+/// Why a policy was not fetched.
+#[derive(Debug)]
+struct Unfetched {
+    /// For the domain's report.
+    result: ResultType,
+    text: String,
+}
+
+impl Unfetched {
+    /// What was sent is no policy.
+    fn wrong(text: String) -> Self {
+        Self { result: ResultType::StsPolicyInvalid, text }
+    }
+}
+
+impl From<String> for Unfetched {
+    fn from(text: String) -> Self {
+        Self { result: ResultType::StsPolicyFetchError, text }
+    }
+}
+
 /// A policy as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Kept {
@@ -138,8 +174,8 @@ impl Kept {
 #[derive(Clone, Debug, Default)]
 struct Known {
     kept: Option<Kept>,
-    /// When a fetch of this id failed.
-    failed: Option<(String, u64)>,
+    /// When a fetch of this id failed, and how.
+    failed: Option<(String, u64, ResultType)>,
 }
 
 /// The policies of all domains.
@@ -172,7 +208,7 @@ impl Policies {
         if let Some(kept) = good.as_ref().filter(|kept| kept.id == id) {
             return Some(kept.policy.clone());
         }
-        if known.failed.as_ref().is_some_and(|(failed, at)| *failed == id && now < at.saturating_add(PAUSE)) {
+        if known.failed.as_ref().is_some_and(|(failed, at, _)| *failed == id && now < at.saturating_add(PAUSE)) {
             return good.map(|kept| kept.policy);
         }
         match self.fetch(resolver, client, domain).await {
@@ -182,12 +218,19 @@ impl Policies {
                 self.keep(domain, kept);
                 Some(policy)
             }
-            Err(problem) => {
+            Err(Unfetched { text: problem, result }) => {
                 warn!(domain, problem, "the MTA-STS policy can not be had");
-                self.remember(domain, Known { kept: known.kept, failed: Some((id, now)) });
+                self.remember(domain, Known { kept: known.kept, failed: Some((id, now, result)) });
                 good.map(|kept| kept.policy)
             }
         }
+    }
+
+    /// How the last fetch failed, if the domain has no policy because of that.
+    #[must_use]
+    pub fn failure(&self, domain: &str) -> Option<ResultType> {
+        let known = self.known.lock().get(domain).cloned()?;
+        known.failed.filter(|_| !known.kept.is_some_and(|kept| kept.good(now()))).map(|(_, _, result)| result)
     }
 
     /// What a domain publishes now, for people: nothing is kept, and what is wrong is said.
@@ -208,10 +251,11 @@ impl Policies {
         if id(&records).is_none() {
             return Err(NoPolicy::Wrong(format!("_mta-sts.{domain} is not one record of version STSv1 with an id")));
         }
-        self.fetch(resolver, client, domain).await.map(Some).map_err(NoPolicy::Wrong)
+        let fetched = self.fetch(resolver, client, domain).await;
+        fetched.map(Some).map_err(|error| NoPolicy::Wrong(error.text))
     }
 
-    async fn fetch(&self, resolver: &Resolver, client: &Client, domain: &str) -> Result<Policy, String> {
+    async fn fetch(&self, resolver: &Resolver, client: &Client, domain: &str) -> Result<Policy, Unfetched> {
         let host = format!("mta-sts.{domain}");
         let found = resolver.addresses(&host).await.map_err(|error| format!("{host}: {error}"))?;
         let addresses: Vec<_> = found.records.iter().take(4).map(|ip| SocketAddr::new(*ip, self.port)).collect();
@@ -222,23 +266,29 @@ impl Policies {
             .body(Pieces::default())
             .map_err(|error| error.to_string())?;
         let asked = tokio::time::timeout(FETCH, client.send(&addresses, Some(name), request)).await;
-        let response =
-            asked.map_err(|_| format!("{host}: no answer in time"))?.map_err(|error| format!("{host}: {error}"))?;
+        let response = asked.map_err(|_| format!("{host}: no answer in time"))?.map_err(|error| {
+            let result = match error {
+                HttpError::Tls(_) => ResultType::StsWebpkiInvalid,
+                _ => ResultType::StsPolicyFetchError,
+            };
+            Unfetched { result, text: format!("{host}: {error}") }
+        })?;
         // Redirects are not followed (section 3.3).
         if response.status != 200 {
-            return Err(format!("{host} answers {}", response.status));
+            return Err(format!("{host} answers {}", response.status).into());
         }
         let kind = response.fields.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
         let plain =
             |value: &str| value.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/plain"));
         if !kind.is_some_and(|(_, value)| plain(value)) {
-            return Err(format!("{host} sends no text/plain"));
+            return Err(Unfetched::wrong(format!("{host} sends no text/plain")));
         }
         if response.body.len() > POLICY {
-            return Err(format!("{host} sends more than {POLICY} octets"));
+            return Err(Unfetched::wrong(format!("{host} sends more than {POLICY} octets")));
         }
-        let text = String::from_utf8(response.body).map_err(|_| format!("{host} sends what is no text"))?;
-        Policy::parse(&text).map_err(|problem| format!("{host}: the policy: {problem}"))
+        let text =
+            String::from_utf8(response.body).map_err(|_| Unfetched::wrong(format!("{host} sends what is no text")))?;
+        Policy::parse(&text).map_err(|problem| Unfetched::wrong(format!("{host}: the policy: {problem}")))
     }
 
     fn file(&self, domain: &str) -> Option<PathBuf> {
@@ -309,12 +359,14 @@ fn now() -> u64 {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
+    use crate::transport::http::Response;
 
     #[test]
     fn policies_are_read() {
         let good = "version: STSv1\r\nmode: enforce\r\nmx: Mx.Example.org\r\nmx: *.example.net\r\nmax_age: 86400\r\n";
         let policy = Policy::parse(good).unwrap();
         assert_eq!((policy.mode, policy.max_age, policy.mx.len()), (Mode::Enforce, 86_400, 2));
+        assert_eq!(Policy::parse(&policy.lines().join("\r\n")).as_ref(), Ok(&policy));
         for (host, expected) in [
             ("mx.example.org", true),
             ("MX.example.org.", true),
@@ -357,6 +409,43 @@ mod tests {
         check(&["v=STSv1; id=a-b"], None);
         check(&["v=STSv10; id=1"], None);
         check(&[], None);
+    }
+
+    /// RFC 8460 section 4.3.2.2.
+    #[tokio::test]
+    async fn a_fetch_that_fails_has_a_name() {
+        use crate::dns::Told;
+        let names: std::collections::BTreeMap<String, Told> = toml::from_str(
+            "'_mta-sts.far.example' = { txt = ['v=STSv1; id=1;'] }
+             '_mta-sts.nowhere.example' = { txt = ['v=STSv1; id=1;'] }
+             'mta-sts.far.example' = { addresses = ['192.0.2.1'] }",
+        )
+        .unwrap();
+        let resolver = Resolver::told(&names).unwrap();
+        let good = "version: STSv1\nmode: testing\nmx: mx.far.example\nmax_age: 100\n";
+        let answer = |status, kind: &str, body: &str| {
+            let fields = vec![("Content-Type".to_owned(), kind.to_owned())];
+            Some(Response { status, fields, body: body.as_bytes().to_vec() })
+        };
+        for (domain, answer, expected) in [
+            ("far.example", answer(200, "text/plain", good), None),
+            ("far.example", answer(404, "text/plain", good), Some(ResultType::StsPolicyFetchError)),
+            ("far.example", answer(200, "text/html", good), Some(ResultType::StsPolicyInvalid)),
+            ("far.example", answer(200, "text/plain", "mode: enforce"), Some(ResultType::StsPolicyInvalid)),
+            ("far.example", None, Some(ResultType::StsWebpkiInvalid)),
+            ("nowhere.example", answer(200, "text/plain", good), Some(ResultType::StsPolicyFetchError)),
+            ("none.example", None, None),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let policies = Policies::new(folder.path().into(), 443);
+            let told = answer.clone();
+            let client = Client::told(std::sync::Arc::new(move |_: bool, _: &Request<Pieces>| {
+                told.clone().ok_or_else(|| HttpError::Tls(io::Error::other("not its name")))
+            }));
+            let found = policies.of(&resolver, &client, domain).await;
+            assert_eq!(policies.failure(domain), expected, "{domain} {answer:?}");
+            assert_eq!(found.is_some(), expected.is_none() && domain == "far.example");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use rustls::{RootCertStore, client::danger::ServerCertVerified, crypto::CryptoPr
 use rustls_pki_types::CertificateDer;
 use sha2::{Digest, Sha256, Sha512};
 
-use super::Chain;
+use super::{Chain, Distrust};
 use crate::dns::Tlsa;
 
 /// The server's own certificate.
@@ -52,13 +52,13 @@ pub(super) fn verify(
     names: &[String],
     chain: &Chain<'_>,
     provider: &Arc<CryptoProvider>,
-) -> Result<ServerCertVerified, String> {
+) -> Result<ServerCertVerified, (Distrust, String)> {
     let good = || records.iter().filter(|record| usable(record));
     // RFC 7672 section 3.1.1: neither names nor dates count here.
     if good().any(|record| record.usage == DANE_EE && fits(record, chain.end_entity)) {
         return Ok(ServerCertVerified::assertion());
     }
-    let mut why = "no TLSA record fits the server's certificate".to_owned();
+    let mut why = (Distrust::Tlsa, "no TLSA record fits the server's certificate".to_owned());
     for record in good().filter(|record| record.usage == DANE_TA) {
         // RFC 7672 section 3.1.2: the server shows the trust anchor too, unless the record itself is one.
         let own = (record.selector == 0 && record.matching == 0).then(|| CertificateDer::from(record.data.clone()));
@@ -67,15 +67,13 @@ pub(super) fn verify(
             let mut roots = RootCertStore::empty();
             let reached = match roots.add(anchor) {
                 Ok(()) => chain.reaches(Arc::new(roots), provider, names),
-                Err(error) => Err(error.to_string()),
+                Err(error) => Err((Distrust::Other, error.to_string())),
             };
             match reached {
                 Ok(verified) => return Ok(verified),
-                Err(error) => {
-                    why = format!(
-                        "the certificate below the trust anchor is not good for {}: {error}",
-                        names.join(" or ")
-                    );
+                Err((kind, error)) => {
+                    let names = names.join(" or ");
+                    why = (kind, format!("the certificate below the trust anchor is not good for {names}: {error}"));
                 }
             }
         }

@@ -81,7 +81,7 @@ pub fn judge(
     let shown = Chain { end_entity, intermediates, ocsp: &[], now };
     let fits = |records: &[Tlsa]| {
         let names = [name.to_owned(), domain.to_owned()];
-        dane::verify(records, &names, &shown, &provider).map(|_| ())
+        dane::verify(records, &names, &shown, &provider).map(|_| ()).map_err(|(_, why)| why)
     };
     let own: Vec<Tlsa> = records.iter().filter(|record| record.usage == dane::DANE_EE).cloned().collect();
     Ok(Judged {

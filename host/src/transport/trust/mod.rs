@@ -54,14 +54,42 @@ impl Trust {
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {
     /// The certificate; the text names the rule.
-    #[error("{0}")]
-    Untrusted(String),
+    #[error("{1}")]
+    Untrusted(Distrust, String),
     /// The two have no version or cipher in common, or the other end broke the protocol.
     #[error("the TLS handshake failed: {0}")]
     Protocol(String),
     /// The connection ended.
     #[error("the connection was lost in the TLS handshake: {0}")]
     Lost(io::Error),
+}
+
+/// What a certificate lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Distrust {
+    /// It is for other names.
+    Name,
+    /// It does not count at this time.
+    Time,
+    /// It is none of those that the TLSA records mean.
+    Tlsa,
+    /// Anything else: nobody who is trusted vouches for it, or it is broken.
+    Other,
+}
+
+impl Distrust {
+    fn of(error: &rustls::Error) -> Self {
+        use CertificateError::{
+            Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet, NotValidYetContext,
+        };
+        match error {
+            rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => Self::Name,
+            rustls::Error::InvalidCertificate(
+                Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. },
+            ) => Self::Time,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// Why the roots can not be read: the operator's to mend.
@@ -149,12 +177,28 @@ pub async fn handshake_at<IO: AsyncRead + AsyncWrite + Unpin>(
 fn failed(error: io::Error) -> HandshakeError {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::InvalidCertificate(CertificateError::Other(why))) => {
-            HandshakeError::Untrusted(why.0.to_string())
+            let kind = why.0.downcast_ref::<Why>().map_or(Distrust::Other, |why| why.0);
+            HandshakeError::Untrusted(kind, why.0.to_string())
         }
-        Some(rustls::Error::InvalidCertificate(why)) => HandshakeError::Untrusted(format!("the certificate: {why}")),
+        Some(error @ rustls::Error::InvalidCertificate(why)) => {
+            HandshakeError::Untrusted(Distrust::of(error), format!("the certificate: {why}"))
+        }
         Some(other) => HandshakeError::Protocol(other.to_string()),
         None => HandshakeError::Lost(error),
     }
+}
+
+/// Would a handshake have failed under this rule, which was made under another one?
+///
+/// # Errors
+/// [`HandshakeError::Untrusted`].
+pub fn reconsidered<IO>(stream: &TlsStream<IO>, trust: &Trust, roots: &Roots) -> Result<(), HandshakeError> {
+    let nothing = || HandshakeError::Untrusted(Distrust::Other, "the server shows no certificate".into());
+    let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let (end_entity, intermediates) = shown.split_first().ok_or_else(nothing)?;
+    let chain = Chain { end_entity, intermediates, ocsp: &[], now: UnixTime::now() };
+    let provider = Arc::new(ring::default_provider());
+    chain.fits(trust, &roots.0, &provider).map(|_| ()).map_err(|(kind, why)| HandshakeError::Untrusted(kind, why))
 }
 
 /// TLS version and cipher, for Received lines and logs.
@@ -174,12 +218,15 @@ fn server_name(name: &str) -> Option<ServerName<'static>> {
     ServerName::try_from(name.trim_end_matches('.').to_owned()).ok()
 }
 
-/// The reason of a refusal, through rustls.
-fn untrusted(why: impl Into<String>) -> rustls::Error {
-    #[derive(Debug, thiserror::Error)]
-    #[error("{0}")]
-    struct Why(String);
-    rustls::Error::InvalidCertificate(CertificateError::Other(rustls::OtherError(Arc::new(Why(why.into())))))
+/// The reason of a refusal, on its way through rustls.
+#[derive(Debug, thiserror::Error)]
+#[error("{1}")]
+struct Why(Distrust, String);
+
+impl From<Why> for rustls::Error {
+    fn from(why: Why) -> Self {
+        Self::InvalidCertificate(CertificateError::Other(rustls::OtherError(Arc::new(why))))
+    }
 }
 
 #[derive(Debug)]
@@ -198,22 +245,8 @@ impl ServerCertVerifier for Verifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        match &self.trust {
-            Trust::Anything => Ok(ServerCertVerified::assertion()),
-            Trust::Roots(names) => {
-                let chain = Chain { end_entity, intermediates, ocsp, now };
-                chain.reaches(self.roots.clone(), &self.provider, names).map_err(|why| {
-                    untrusted(format!(
-                        "the certificate is not one that this machine trusts for {}: {why}",
-                        names.join(" or ")
-                    ))
-                })
-            }
-            Trust::Dane(records, names) => {
-                let chain = Chain { end_entity, intermediates, ocsp, now };
-                dane::verify(records, names, &chain, &self.provider).map_err(untrusted)
-            }
-        }
+        let chain = Chain { end_entity, intermediates, ocsp, now };
+        chain.fits(&self.trust, &self.roots, &self.provider).map_err(|(kind, why)| Why(kind, why).into())
     }
 
     fn verify_tls12_signature(
@@ -248,21 +281,38 @@ struct Chain<'a> {
 }
 
 impl Chain<'_> {
+    /// Is it good enough? Otherwise what it lacks, and the rule with it.
+    fn fits(
+        &self,
+        trust: &Trust,
+        roots: &Arc<RootCertStore>,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<ServerCertVerified, (Distrust, String)> {
+        match trust {
+            Trust::Anything => Ok(ServerCertVerified::assertion()),
+            Trust::Roots(names) => self.reaches(roots.clone(), provider, names).map_err(|(kind, why)| {
+                let names = names.join(" or ");
+                (kind, format!("the certificate is not one that this machine trusts for {names}: {why}"))
+            }),
+            Trust::Dane(records, names) => dane::verify(records, names, self, provider),
+        }
+    }
+
     /// Does it lead to one of these, for one of these names, and is it in date?
     fn reaches(
         &self,
         roots: Arc<RootCertStore>,
         provider: &Arc<CryptoProvider>,
         names: &[String],
-    ) -> Result<ServerCertVerified, String> {
+    ) -> Result<ServerCertVerified, (Distrust, String)> {
         let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
             .build()
-            .map_err(|error| error.to_string())?;
-        let mut why = "there is no name to look for".to_owned();
+            .map_err(|error| (Distrust::Other, error.to_string()))?;
+        let mut why = (Distrust::Other, "there is no name to look for".to_owned());
         for name in names.iter().filter_map(|name| server_name(name)) {
             match verifier.verify_server_cert(self.end_entity, self.intermediates, &name, self.ocsp, self.now) {
                 Ok(verified) => return Ok(verified),
-                Err(error) => why = error.to_string(),
+                Err(error) => why = (Distrust::of(&error), error.to_string()),
             }
         }
         Err(why)

@@ -4,6 +4,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_tim
 use rustls::ServerConfig;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use sha2::{Digest as _, Sha256, Sha512};
+use tokio::io::DuplexStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
@@ -48,6 +49,10 @@ fn record(usage: u8, selector: u8, matching: u8, data: &[u8]) -> Tlsa {
 }
 
 async fn shake(pki: &Pki, trust: &Trust, roots: &Roots) -> Result<String, String> {
+    connected(pki, trust, roots).await.map(|stream| agreed(&stream)).map_err(|error| error.to_string())
+}
+
+async fn connected(pki: &Pki, trust: &Trust, roots: &Roots) -> Result<TlsStream<DuplexStream>, HandshakeError> {
     let chain = vec![pki.leaf.clone(), pki.authority.clone()];
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pki.key.clone()));
     let server = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -60,7 +65,7 @@ async fn shake(pki: &Pki, trust: &Trust, roots: &Roots) -> Result<String, String
     let accepting = tokio::spawn(async move { TlsAcceptor::from(Arc::new(server)).accept(theirs).await.map(drop) });
     let result = handshake(ours, "mx.example", trust, roots).await;
     let _ = accepting.await;
-    result.map(|stream| agreed(&stream)).map_err(|error| error.to_string())
+    result
 }
 
 #[tokio::test]
@@ -200,4 +205,34 @@ fn each_thing_about_a_certificate_on_its_own() {
     let roots = at(&good);
     assert!(judge(&[], "mx.example", "example", &[], &roots, UnixTime::now()).is_err());
     assert!(judge(&[vec![1, 2].into()], "mx.example", "example", &[], &roots, UnixTime::now()).is_err());
+}
+
+/// A handshake under one rule, judged by another: the kind of what is wrong is the same as where the rule counts.
+#[tokio::test]
+async fn what_a_certificate_lacks() {
+    let (good, expired, other) = (pki(2099), pki(2021), pki(2099));
+    let mut store = RootCertStore::empty();
+    store.add(good.authority.clone()).unwrap();
+    store.add(expired.authority.clone()).unwrap();
+    let roots = Roots(Arc::new(store));
+    let for_name = |name: &str| Trust::Roots(vec![name.to_owned()]);
+    let dane = |pki: &Pki| Trust::Dane(vec![record(3, 1, 1, &pki.leaf_spki)], vec!["mx.example".to_owned()]);
+    for (what, pki, trust, expected) in [
+        ("good", &good, for_name("mx.example"), None),
+        ("anything", &other, Trust::Anything, None),
+        ("another name", &good, for_name("mx2.example"), Some(Distrust::Name)),
+        ("expired", &expired, for_name("mx.example"), Some(Distrust::Time)),
+        ("a stranger's", &other, for_name("mx.example"), Some(Distrust::Other)),
+        ("that of the records", &other, dane(&other), None),
+        ("none of the records", &good, dane(&other), Some(Distrust::Tlsa)),
+    ] {
+        let open = connected(pki, &Trust::Anything, &roots).await.unwrap();
+        let kind = |result: Result<(), HandshakeError>| match result {
+            Ok(()) => None,
+            Err(HandshakeError::Untrusted(kind, _)) => Some(kind),
+            Err(error) => panic!("{what}: {error}"),
+        };
+        assert_eq!(kind(reconsidered(&open, &trust, &roots)), expected, "{what}, reconsidered");
+        assert_eq!(kind(connected(pki, &trust, &roots).await.map(drop)), expected, "{what}");
+    }
 }
