@@ -537,9 +537,12 @@ fn every_point_is_survived() {
         if matches!(point, Point::ContentSent | Point::ShipmentAnswered) {
             assert_eq!(twice, 2, "{point:?}: this is how a double looks: {counts:?}");
         }
+        // That is no loss, and may happen beside any other point: messages come in while others leave.
         let unanswered = counts.contains_key("stored, and nobody was answered");
-        let may = matches!(point, Point::AcceptCommitted | Point::AcceptAnswered);
-        assert!(unanswered == may, "{point:?}: {counts:?}");
+        assert!(
+            unanswered || !matches!(point, Point::AcceptCommitted | Point::AcceptAnswered),
+            "{point:?}: {counts:?}"
+        );
     }
 }
 
