@@ -66,10 +66,13 @@ const TOGETHER: u32 = 100;
 /// For a server to take a report.
 const POST: Duration = Duration::from_secs(60);
 
+/// Where mail to an address goes, or why nowhere.
+pub(super) type Router = Box<dyn Fn(&Address) -> Result<Route, String> + Send + Sync>;
+
 /// What the server knows and this does not.
 pub struct Ways {
-    /// Where mail to an address goes, or why nowhere.
-    pub place: Box<dyn Fn(&Address) -> Result<Route, String> + Send + Sync>,
+    /// Where the reports go.
+    pub place: Router,
     /// Who sends HTTP requests now.
     pub client: Box<dyn Fn() -> Client + Send + Sync>,
 }
