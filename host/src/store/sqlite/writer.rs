@@ -540,11 +540,12 @@ impl Writer {
             self.connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), (), |row| row.get::<_, i64>(1))
         };
         let done = checkpoint("PASSIVE", BUSY).and_then(|pages| {
-            if pages.saturating_mul(PAGE.cast_signed()) <= WAL_MOST {
+            let Ok(times @ 1..) = u32::try_from(pages.saturating_mul(PAGE.cast_signed()) / WAL_MOST) else {
                 return Ok(());
-            }
-            // Readers that take turns keep the log from starting over: here they wait. One that never ends is not waited for.
-            checkpoint("RESTART", Duration::from_millis(250))?;
+            };
+            // Readers that take turns keep the log from starting over: here they wait, and this for them, the longer the more
+            // there is of it. One that never ends is not waited for in vain for long.
+            checkpoint("RESTART", (Duration::from_millis(250) * times).min(BUSY))?;
             self.connection.busy_timeout(BUSY)
         });
         if let Err(error) = done {
