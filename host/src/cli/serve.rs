@@ -235,11 +235,17 @@ impl Server {
         }
         let (stop, stopped) = watch::channel(false);
         let reports = match &courier {
-            Some(courier) => {
-                let reporter = tls_reports(&config.data, courier, &store, &shared, &metrics)?;
-                let live = live.clone();
-                Some(tokio::spawn(reporter.run(move || live.load_full(), stopped.clone())))
-            }
+            Some(courier) => match tls_reports(&config.data, courier, &store, &shared, &metrics) {
+                Ok(reporter) => {
+                    let live = live.clone();
+                    Some(tokio::spawn(reporter.run(move || live.load_full(), stopped.clone())))
+                }
+                // No reason to take no mail.
+                Err(error) => {
+                    tracing::warn!(%error, "no TLS reports are made");
+                    None
+                }
+            },
             None => None,
         };
         let (rules, orders) = (shared.clone(), Orders { stop: stopped, bell });
@@ -399,10 +405,12 @@ fn tls_reports(
     metrics: &Arc<Metrics>,
 ) -> Result<Reporter, rusqlite::Error> {
     let counts = Arc::new(Counts::default());
-    courier.count_with(counts.clone());
     let (rules, sender) = (shared.clone(), courier.clone());
     let ways = Ways { place: Box::new(move |address| rules.place(address)), client: Box::new(move || sender.client()) };
-    Reporter::open(data, counts, store.clone(), courier.resolver().clone(), ways, metrics.clone())
+    let resolver = courier.resolver().clone();
+    let reporter = Reporter::open(data, counts.clone(), store.clone(), resolver, ways, metrics.clone())?;
+    courier.count_with(counts);
+    Ok(reporter)
 }
 
 /// What outgoing mail is signed and judged by.

@@ -68,13 +68,14 @@ impl Maildirs {
     ///
     /// What is `Ok` is on stable storage.
     pub fn deliver(&self, parcels: &[Parcel]) -> Vec<Result<Delivered, DeliverError>> {
-        let earlier = earlier_copies(parcels.iter().map(|parcel| (&parcel.lease, parcel.maildir.as_path())));
+        let mut earlier = earlier_copies(parcels.iter().map(|parcel| (&parcel.lease, parcel.maildir.as_path())));
         let written: Vec<_> = parcels
             .iter()
-            .map(|parcel| match earlier.get(&parcel.lease.entry) {
-                Some(copy) => {
+            .map(|parcel| match earlier.remove(&parcel.lease.entry) {
+                Some(Err(error)) => Err(error),
+                Some(Ok(copy)) => {
                     info!(entry = %parcel.lease.entry, file = %copy.display(), "already delivered before its record was lost");
-                    Written::earlier(copy)
+                    Written::earlier(&copy)
                 }
                 None => self.write(parcel),
             })
@@ -113,14 +114,14 @@ impl Maildirs {
     ///
     /// What is `Ok(true)` is on stable storage.
     pub fn delivered(&self, entries: &[(Lease, PathBuf)]) -> Vec<Result<bool, DeliverError>> {
-        let earlier = earlier_copies(entries.iter().map(|(lease, maildir)| (lease, maildir.as_path())));
-        let found = |copy: &PathBuf| {
-            Written::earlier(copy)?.sync()?;
-            let folder = folder_of(copy);
+        let mut earlier = earlier_copies(entries.iter().map(|(lease, maildir)| (lease, maildir.as_path())));
+        let found = |copy: PathBuf| {
+            Written::earlier(&copy)?.sync()?;
+            let folder = folder_of(&copy);
             durable::folder(&folder).map_err(at(&folder))
         };
-        let copies = entries.iter().map(|(lease, _)| earlier.get(&lease.entry));
-        copies.map(|copy| copy.map_or(Ok(false), |copy| found(copy).map(|()| true))).collect()
+        let copies = entries.iter().map(|(lease, _)| earlier.remove(&lease.entry));
+        copies.map(|copy| copy.map_or(Ok(false), |copy| copy.and_then(&found).map(|()| true))).collect()
     }
 
     /// One file, whole, in `tmp/`. Nothing of it is synced yet.
@@ -231,25 +232,42 @@ fn stem_of(name: &str) -> Option<&str> {
     name.match_indices('.').nth(1).map(|(end, _)| &name[..end])
 }
 
-/// The copies that earlier attempts made of the unsure entries, each in its Maildir. Also removes what those left in `tmp/`.
-fn earlier_copies<'a>(entries: impl Iterator<Item = (&'a Lease, &'a Path)>) -> HashMap<EntryId, PathBuf> {
+/// The copies that earlier attempts made of the unsure entries, each in its Maildir; an error where nobody can say. Also removes
+/// what those left in `tmp/`.
+fn earlier_copies<'a>(
+    entries: impl Iterator<Item = (&'a Lease, &'a Path)>,
+) -> HashMap<EntryId, Result<PathBuf, DeliverError>> {
     let mut wanted: HashMap<&Path, HashMap<String, EntryId>> = HashMap::new();
     for (lease, maildir) in entries.filter(|(lease, _)| lease.unsure) {
         wanted.entry(maildir).or_default().insert(stem(lease.entry), lease.entry);
     }
     let mut copies = HashMap::new();
     for (maildir, stems) in wanted {
-        for name in ["tmp", "cur", "new"] {
-            let folder = maildir.join(name);
-            // A folder that is not there holds no copy; one that can not be read fails again when it is written to.
-            let files = fs::read_dir(&folder).into_iter().flatten().flatten();
-            for file in files {
-                let file_name = file.file_name();
-                let Some(stem) = file_name.to_str().and_then(stem_of) else { continue };
-                match stems.get(stem) {
-                    None => {}
-                    Some(_) if name == "tmp" => remove_leftover(&file.path()),
-                    Some(entry) => drop(copies.insert(*entry, file.path())),
+        // A reader moves files from new/ to cur/: read in this order, what is moved meanwhile is seen.
+        for folder in ["tmp", "new", "cur"].map(|name| maildir.join(name)) {
+            let look = || -> io::Result<Vec<(EntryId, PathBuf)>> {
+                let mut found = Vec::new();
+                for file in fs::read_dir(&folder)? {
+                    let file = file?;
+                    let file_name = file.file_name();
+                    let stem = file_name.to_str().and_then(stem_of);
+                    if let Some(entry) = stem.and_then(|stem| stems.get(stem)) {
+                        found.push((*entry, file.path()));
+                    }
+                }
+                Ok(found)
+            };
+            match look() {
+                Ok(found) if folder.ends_with("tmp") => found.iter().for_each(|(_, path)| remove_leftover(path)),
+                Ok(found) => copies.extend(found.into_iter().map(|(entry, path)| (entry, Ok(path)))),
+                // A folder that is not there holds no copy.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    for entry in stems.values() {
+                        let again = io::Error::new(error.kind(), error.to_string());
+                        copies.insert(*entry, Err(at(&folder)(again)));
+                    }
+                    break;
                 }
             }
         }

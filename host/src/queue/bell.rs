@@ -14,6 +14,7 @@ use tokio::sync::{Notify, watch};
 #[derive(Debug, Default)]
 pub struct Bell {
     wanted_now: AtomicBool,
+    stopping: AtomicBool,
     /// There is something to report.
     pub(super) reported: Notify,
 }
@@ -27,6 +28,15 @@ impl Bell {
     /// Plugins are to be told something.
     pub fn reported(&self) {
         self.reported.notify_one();
+    }
+
+    /// The queue ends what is under way, and begins nothing more.
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
     }
 
     /// Was it rung for entries? Asking forgets it.

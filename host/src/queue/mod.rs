@@ -66,6 +66,10 @@ const BATCH: usize = 64;
 const GATHER: Duration = Duration::from_millis(50);
 /// So long after it was last heard of is a task taken for dead, and others may try. Whoever works says so three times as often.
 const LEASE: Duration = Duration::from_secs(900);
+/// Where a copy could not be looked for, it is looked for again after so long, milliseconds.
+const LOOK_AGAIN: u64 = 30_000;
+/// A queue that stops asks a store that fails no more often than this to settle something.
+const LAST_TRIES: u32 = 30;
 /// The wait after the store itself failed, and between looks at a queue on hold.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Why relay mail is held.
@@ -205,6 +209,7 @@ async fn deliver(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
             }
         }
     }
+    shared.bell.stop();
     while let Some(ended) = tasks.join_next().await {
         report(ended);
     }
@@ -274,7 +279,8 @@ async fn attempt(shared: &Shared, config: &Arc<Config>, batch: Vec<(Lease, Optio
             Ok(looked) => ended.extend(looked.into_iter().map(|((lease, _), found)| match found {
                 Ok(true) => (lease, End::Delivered),
                 Ok(false) => (lease, End::Overdue),
-                Err(error) => (lease, End::Later { reason: error.to_string(), after: None }),
+                // To try again is too late; only to look again is not.
+                Err(error) => (lease, End::Postponed(Wait { at: now() + LOOK_AGAIN, reason: Some(error.to_string()) })),
             })),
             Err(error) => error!(%error, "a delivery broke; its entries are tried again when their lease ends"),
         }
@@ -331,7 +337,8 @@ async fn pack(store: &dyn Store, leases: Vec<(Lease, PathBuf)>, ended: &mut Vec<
     parcels
 }
 
-/// Tells the store, again and again until it listens, for a while.
+/// Tells the store, again and again until it listens: its leases go on meanwhile, for what another server has taken would be sent
+/// again without them. Only when the queue stops is there an end to that.
 ///
 /// What senders are told is stored by the same transaction. The recipients of a message share a notice, and then the store
 /// settles all of them or none: if the lease of one is stale, the others are settled again, each with a notice of its own.
@@ -339,7 +346,9 @@ async fn settle(shared: &Shared, config: &Config, mut ended: Vec<Ended>) {
     count(&shared.metrics, &ended);
     let mut outcomes = notices::written(config, &*shared.store, &ended, true).await;
     pass(Point::Ended);
-    for _ in 0..30 {
+    let mut tries = 0;
+    while tries < LAST_TRIES || !shared.bell.is_stopping() {
+        tries += 1;
         match shared.store.settle(outcomes.clone()).await {
             Ok(refused) => {
                 pass(Point::Settled);

@@ -115,29 +115,40 @@ impl Shipment {
 
     /// One attempt, with its settlement. When the queue stops, it has as long as sessions have to end; an attempt that is cut
     /// off then is made again after the next start.
-    async fn attempt(self, shared: &Arc<Shared>, config: &Arc<Config>, turn: Turn, mut stop: watch::Receiver<bool>) {
+    async fn attempt(
+        mut self,
+        shared: &Arc<Shared>,
+        config: &Arc<Config>,
+        turn: Turn,
+        mut stop: watch::Receiver<bool>,
+    ) {
         let cut = async {
             // Gone means stopped.
             let _ = stop.wait_for(|stop| *stop).await;
             tokio::time::sleep(Duration::from_secs(config.limits.drain)).await;
         };
-        tokio::select! {
+        // What was answered is stored all the same.
+        let ends = tokio::select! {
             biased;
-            () = self.made(shared, config, turn) => {}
-            () = cut => {}
-        }
+            ends = self.made(shared, config, turn) => ends,
+            () = cut => return,
+        };
+        self.settled(shared, config, ends).await;
     }
 
-    async fn made(mut self, shared: &Arc<Shared>, config: &Arc<Config>, turn: Turn) {
-        let Some(courier) = shared.courier.clone() else { return };
-        self.leases = leases::holding(shared, self.leases).await;
-        let Some(first) = self.leases.first() else { return };
+    /// What became of each that its lease still holds for.
+    async fn made(&mut self, shared: &Arc<Shared>, config: &Arc<Config>, turn: Turn) -> Vec<(End, Option<Said>)> {
+        let Some(courier) = shared.courier.clone() else {
+            self.leases.clear();
+            return Vec::new();
+        };
+        self.leases = leases::holding(shared, std::mem::take(&mut self.leases)).await;
+        let Some(first) = self.leases.first() else { return Vec::new() };
         // It may have waited for its turn.
         if is_overdue(first) {
-            let ends = self.leases.iter().map(|_| (End::Overdue, None)).collect();
-            return self.settled(shared, config, ends).await;
+            return self.leases.iter().map(|_| (End::Overdue, None)).collect();
         }
-        let ends = match shared.store.body(first.entry.message).await {
+        match shared.store.body(first.entry.message).await {
             Ok(body) => {
                 let leases = self.leases.iter().map(|lease| addressed(config, lease)).collect();
                 // Made now, for it counts only so long, and mail may have waited.
@@ -152,10 +163,9 @@ impl Shipment {
             }
             Err(error) => {
                 let later = || End::Later { reason: error.to_string(), after: None };
-                self.leases.iter().map(|_| (later(), None)).collect::<Vec<_>>()
+                self.leases.iter().map(|_| (later(), None)).collect()
             }
-        };
-        self.settled(shared, config, ends).await;
+        }
     }
 
     async fn settled(self, shared: &Shared, config: &Arc<Config>, ends: Vec<(End, Option<Said>)>) {
@@ -166,6 +176,9 @@ impl Shipment {
             }
             ended
         };
+        if self.leases.is_empty() {
+            return;
+        }
         settle(shared, config, self.leases.into_iter().zip(ends).map(outcome).collect()).await;
     }
 }

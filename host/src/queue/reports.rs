@@ -103,9 +103,12 @@ pub(super) async fn run(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
                 Duration::from_millis(next.map_or(3_600_000, |next| next.saturating_sub(now()).clamp(1, 3_600_000)))
             }
             Ok((due, _)) => {
+                let count = due.len();
                 let told = tell_all(&shared, due).await;
+                let broken = told.len() < count;
                 pass(Point::ReportTold);
                 match shared.store.told(told).await {
+                    Ok(()) if broken => PAUSE,
                     Ok(()) => Duration::ZERO,
                     Err(error) => {
                         events::store_failed(error);

@@ -147,7 +147,8 @@ impl Shape {
         }
         let Some((apart, at_once)) = self.terms.rate else { return Ok(()) };
         let time = now as f64;
-        let next = self.next.max(time);
+        // No slot is further away than those of a full bucket: the rate may have been raised, and the clock set back.
+        let next = self.next.clamp(time, time + apart * at_once.max(1.0));
         // A bucket that holds `at_once` and is filled by one each `apart`.
         if next - time <= apart * (at_once - 1.0).max(0.0) {
             self.next = next + apart;

@@ -72,7 +72,14 @@ pub(super) async fn run(
     let mut after = None;
     loop {
         let wanted = Wanted { filter: Some(selection.clone()), after, ..wanted.clone() };
-        let came = client.post::<Came>(&path, &wanted, how.wait).await?;
+        let came = match client.post::<Came>(&path, &wanted, how.wait).await {
+            Ok(came) => came,
+            Err(error) => {
+                // What was changed by then stays so.
+                told.end(operation, wanted.bounce)?;
+                return Err(error);
+            }
+        };
         after = came.next.clone();
         told.tell(operation, came)?;
         if after.is_none() {

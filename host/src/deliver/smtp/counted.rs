@@ -76,7 +76,11 @@ impl About<'_> {
         // There is a word on TLS, or it is not counted.
         let failed = match way {
             Way::Encrypted(None) => None,
-            Way::Encrypted(Some(error)) => Some((result(error), error.to_string())),
+            // What an MTA-STS policy that is only tested would say, where nothing better protects the session.
+            Way::Encrypted(Some(error)) if matches!(protection, Protection::Opportunistic) => {
+                Some((result(error), error.to_string()))
+            }
+            Way::Encrypted(Some(_)) => None,
             Way::Open => Some((ResultType::StarttlsNotSupported, "no STARTTLS".to_owned())),
             Way::Broken(Broken::Handshake(error)) => Some((result(error), error.to_string())),
             Way::Broken(Broken::Failed(failure)) => match failure.fault {
@@ -96,7 +100,11 @@ impl About<'_> {
                     let data: String = record.data.iter().map(|octet| format!("{octet:02x}")).collect();
                     format!("{} {} {} {data}", record.usage, record.selector, record.matching)
                 });
-                tlsrpt::Policy { text: text.collect(), ..self.plain(PolicyType::Tlsa, base) }
+                // In whatever order the name server has them.
+                let mut text: Vec<String> = text.collect();
+                text.sort_unstable();
+                text.dedup();
+                tlsrpt::Policy { text, ..self.plain(PolicyType::Tlsa, base) }
             }
             Protection::Required(_, Rule::Dane) => self.plain(PolicyType::Tlsa, self.host),
             Protection::Required(_, Rule::MtaSts) => self.sts(),
@@ -118,6 +126,11 @@ impl About<'_> {
     }
 
     fn failure(&self, result: ResultType, reason: &str, ends: Option<Ends>) -> Failure {
+        // The library's words for it tell for how long: each failure would be one of its own.
+        let reason = match result {
+            ResultType::CertificateExpired => "the certificate is not valid at this time",
+            _ => reason,
+        };
         Failure {
             result,
             from: ends.map(|ends| ends.from),
@@ -238,6 +251,8 @@ mod tests {
         let tlsa = "tlsa base.example [3 1 1 ab01]";
         let by_dane = dane(&["base.example", "far.example"]);
         check(mx, Some(&enforce), &by_dane, Way::Encrypted(None), &[&format!("{tlsa} good")]);
+        // DANE protects the session, whatever a policy that is only tested would say of the certificate.
+        check(mx, Some(&testing), &by_dane, Way::Encrypted(Some(&error)), &[&format!("{tlsa} good")]);
         check(mx, None, &by_dane, Way::Broken(&shaken(Records)), &[&format!("{tlsa} validation-failure")]);
         check(mx, None, &by_dane, Way::Broken(&failed(Fault::NoTls)), &[&format!("{tlsa} starttls-not-supported")]);
         let any = Protection::Required(Trust::Anything, Rule::Dane);

@@ -6,13 +6,13 @@
 use std::{
     collections::HashMap,
     fs, io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use hyper::{Request, header};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rustls_pki_types::ServerName;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
@@ -21,7 +21,10 @@ use crate::{
     dns::{NoAnswer, Resolver},
     files,
     tlsrpt::ResultType,
-    transport::http::{Client, HttpError, Pieces},
+    transport::{
+        http::{Client, HttpError, Pieces},
+        public::is_public,
+    },
 };
 
 /// Octets of a policy (section 3.2 lets us bound it at 64 KiB).
@@ -208,7 +211,7 @@ impl Policies {
         if let Some(kept) = good.as_ref().filter(|kept| kept.id == id) {
             return Some(kept.policy.clone());
         }
-        if known.failed.as_ref().is_some_and(|(failed, at, _)| *failed == id && now < at.saturating_add(PAUSE)) {
+        if known.failed.as_ref().is_some_and(|(failed, at, _)| *failed == id && now.abs_diff(*at) < PAUSE) {
             return good.map(|kept| kept.policy);
         }
         match self.fetch(resolver, client, domain).await {
@@ -220,8 +223,9 @@ impl Policies {
             }
             Err(Unfetched { text: problem, result }) => {
                 warn!(domain, problem, "the MTA-STS policy can not be had");
-                self.remember(domain, Known { kept: known.kept, failed: Some((id, now, result)) });
-                good.map(|kept| kept.policy)
+                // Another message's fetch may have brought it meanwhile.
+                let current = self.failed(domain, (id, now, result));
+                current.filter(|kept| kept.good(now)).map(|kept| kept.policy)
             }
         }
     }
@@ -229,8 +233,11 @@ impl Policies {
     /// How the last fetch failed, if the domain has no policy because of that.
     #[must_use]
     pub fn failure(&self, domain: &str) -> Option<ResultType> {
-        let known = self.known.lock().get(domain).cloned()?;
-        known.failed.filter(|_| !known.kept.is_some_and(|kept| kept.good(now()))).map(|(_, _, result)| result)
+        let (known, now) = (self.known.lock().get(domain).cloned()?, now());
+        // As long as a policy is announced it is fetched again, and what is older is of one that is not.
+        let failed = known.failed.filter(|(_, at, _)| now.abs_diff(*at) < PAUSE)?;
+        let kept = known.kept.is_some_and(|kept| kept.good(now));
+        (!kept).then_some(failed.2)
     }
 
     /// What a domain publishes now, for people: nothing is kept, and what is wrong is said.
@@ -258,7 +265,14 @@ impl Policies {
     async fn fetch(&self, resolver: &Resolver, client: &Client, domain: &str) -> Result<Policy, Unfetched> {
         let host = format!("mta-sts.{domain}");
         let found = resolver.addresses(&host).await.map_err(|error| format!("{host}: {error}"))?;
-        let addresses: Vec<_> = found.records.iter().take(4).map(|ip| SocketAddr::new(*ip, self.port)).collect();
+        // Whoever publishes a policy would else have us knock at doors inside, and be told by a report who opened. A port of
+        // its own is a test's, or a network's of its own.
+        let reached = |ip: &&IpAddr| self.port != 443 || is_public(**ip);
+        let addresses: Vec<_> =
+            found.records.iter().filter(reached).take(4).map(|ip| SocketAddr::new(*ip, self.port)).collect();
+        if addresses.is_empty() {
+            return Err(format!("{host} has no public address").into());
+        }
         let name = ServerName::try_from(host.clone()).map_err(|error| format!("{host}: {error}"))?;
         let request = Request::get("/.well-known/mta-sts.txt")
             .header(header::HOST, &host)
@@ -309,17 +323,26 @@ impl Policies {
             }
         });
         let known = Known { kept, failed: None };
-        self.remember(domain, known.clone());
-        known
+        let mut all = self.room(domain);
+        all.entry(domain.to_owned()).or_insert(known).clone()
     }
 
-    fn remember(&self, domain: &str, known: Known) {
+    /// Notes how a fetch failed; the answer is the policy that is kept.
+    fn failed(&self, domain: &str, failed: (String, u64, ResultType)) -> Option<Kept> {
+        let mut all = self.room(domain);
+        let known = all.entry(domain.to_owned()).or_default();
+        known.failed = Some(failed);
+        known.kept.clone()
+    }
+
+    /// All that is known, with room for this domain.
+    fn room(&self, domain: &str) -> MutexGuard<'_, HashMap<String, Known>> {
         let mut all = self.known.lock();
         if all.len() >= DOMAINS && !all.contains_key(domain) {
             // What is forgotten here is still in its file.
             all.clear();
         }
-        all.insert(domain.to_owned(), known);
+        all
     }
 
     fn keep(&self, domain: &str, kept: Kept) {
@@ -328,7 +351,7 @@ impl Policies {
         {
             warn!(file = %file.display(), %error, "an MTA-STS policy can not be kept");
         }
-        self.remember(domain, Known { kept: Some(kept), failed: None });
+        self.room(domain).insert(domain.to_owned(), Known { kept: Some(kept), failed: None });
     }
 }
 

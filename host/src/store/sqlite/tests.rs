@@ -336,6 +336,25 @@ async fn leases_expire_and_fence() {
     assert_eq!(store.settle(vec![(after, Settlement::Delivered).into()]).await.unwrap().len(), 0);
 }
 
+/// What can not be read is held, with a reason, and stops nobody else.
+#[tokio::test]
+async fn a_damaged_entry() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    accept(&store, b"x", vec![entry("a"), entry("b"), entry("c")]).await;
+    store.close().await;
+    drop(store);
+    let connection = Connection::open(folder.path().join("store/store.db")).unwrap();
+    connection.execute("UPDATE entry SET pending = '{' WHERE place = 1", ()).unwrap();
+    drop(connection);
+    let store = open(&folder);
+    let claimed = store.claim(now(), 10, LEASE).await.unwrap();
+    let places: Vec<_> = claimed.iter().map(|lease| lease.entry.index).collect();
+    assert_eq!(places, [0, 2]);
+    let counts = store.counts().await.unwrap();
+    assert_eq!((counts.queued, counts.held), (2, 1));
+}
+
 /// The longest due come first; what is not due, held or leased is left; `due` wakes for each.
 #[tokio::test]
 async fn due_in_order() {

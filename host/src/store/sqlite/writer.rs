@@ -174,11 +174,11 @@ impl Writer {
                     job => writes.push(job),
                 }
             }
-            self.write(writes);
-            // Before somebody else is given what has expired while this thread was busy.
+            // Before somebody else changes or is given what has expired while this thread was busy.
             for (rights, lease, reply) in renewals {
                 let _ = reply.send(Ok(self.renew(&rights, lease)));
             }
+            self.write(writes);
             for (now, n, lease, reply) in claims {
                 let _ = reply.send(self.claim(now, n, lease).map_err(|error| failed(&error)));
             }
@@ -494,14 +494,23 @@ impl Writer {
         Ok(removed.is_some())
     }
 
-    /// Reads only, so it costs no fsync. It comes after the commit: what it sees is durable.
+    /// Reads only, so it costs no fsync. It comes after the commit: what it sees is durable. What can not be read is held, and
+    /// stops nobody else.
     fn claim(&mut self, now: Timestamp, n: usize, lease: Duration) -> Result<Vec<Lease>, rusqlite::Error> {
         let mut leases = self.leases.lock();
         let Due { entries, next } = claim::due(&self.connection, now, n, |entry| leases.until(entry))?;
         let mut reader = EntryReader::new(&self.connection)?;
         let mut claimed = Vec::with_capacity(entries.len());
+        let mut damaged = Vec::new();
         for entry in entries {
-            let found = reader.read(entry.0, entry.1)?;
+            let found = match reader.read(entry.0, entry.1) {
+                Ok(found) => found,
+                Err(error @ rusqlite::Error::SqliteFailure(..)) => return Err(error),
+                Err(error) => {
+                    damaged.push((entry, error));
+                    continue;
+                }
+            };
             let (token, unsettled) = leases.give(entry, now, lease);
             claimed.push(Lease {
                 entry: found.id,
@@ -513,6 +522,16 @@ impl Writer {
                 unsure: found.attempts > 0 || unsettled || entry.0 < self.first,
                 late: found.late,
             });
+        }
+        drop(reader);
+        for ((message, place), error) in damaged {
+            error!(message, place, %error, "an entry is damaged; it is held");
+            let reason = format!("damaged: {error}");
+            self.connection
+                .prepare_cached(
+                    "UPDATE entry SET state = ?1, next_attempt = NULL, reason = ?2 WHERE message = ?3 AND place = ?4",
+                )?
+                .execute((State::Held, reason, message, place))?;
         }
         self.agenda.set(next);
         if !claimed.is_empty() {
