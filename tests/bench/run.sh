@@ -23,6 +23,8 @@ export HERMETIC HERMETIC_NATIVE=${HERMETIC_NATIVE:-$target/release/hermetic-nati
 
 cp -R "$from/." "$harness/"
 chmod -R u+w "$harness"
+# Its crate is none of our workspace, below whose folder it lies.
+grep -q '^\[workspace\]' "$harness/rust/Cargo.toml" || printf '\n[workspace]\n' >>"$harness/rust/Cargo.toml"
 cp "$root"/tests/bench/peers/*.sh "$harness/peers/"
 cp "$root/tests/bench/hermetic.sh" "$harness/lib/"
 [ -x "$harness/c/probe" ] && [ -x "$harness/root/usr/sbin/exim4" ] || (cd "$harness" && ./setup.sh)

@@ -441,7 +441,9 @@ mod tests {
         let names: std::collections::BTreeMap<String, Told> = toml::from_str(
             "'_mta-sts.far.example' = { txt = ['v=STSv1; id=1;'] }
              '_mta-sts.nowhere.example' = { txt = ['v=STSv1; id=1;'] }
-             'mta-sts.far.example' = { addresses = ['192.0.2.1'] }",
+             '_mta-sts.inside.example' = { txt = ['v=STSv1; id=1;'] }
+             'mta-sts.inside.example' = { addresses = ['10.0.0.5'] }
+             'mta-sts.far.example' = { addresses = ['9.9.9.9'] }",
         )
         .unwrap();
         let resolver = Resolver::told(&names).unwrap();
@@ -457,6 +459,7 @@ mod tests {
             ("far.example", answer(200, "text/plain", "mode: enforce"), Some(ResultType::StsPolicyInvalid)),
             ("far.example", None, Some(ResultType::StsWebpkiInvalid)),
             ("nowhere.example", answer(200, "text/plain", good), Some(ResultType::StsPolicyFetchError)),
+            ("inside.example", answer(200, "text/plain", good), Some(ResultType::StsPolicyFetchError)),
             ("none.example", None, None),
         ] {
             let folder = tempfile::tempdir().unwrap();
