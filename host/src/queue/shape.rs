@@ -19,6 +19,10 @@ const APART: u64 = 10;
 const TRYING: u64 = 1000;
 /// Nobody who finds no place is sent away for longer, if there is no rest. Milliseconds.
 const AWAY: u64 = 900_000;
+/// What an attempt is taken to need before one has shown it, and at most. Milliseconds.
+const ATTEMPT: f64 = 500.0;
+/// Nobody who finds no place is sent away for less, if nobody rests. Milliseconds.
+const SHORTLY: f64 = 20.0;
 /// Trouble is remembered for so many of the longest rests: no mail waits for two of them from one attempt to the next.
 const MEMORY: u64 = 2;
 
@@ -74,6 +78,10 @@ pub(super) struct Shape {
     back: Timestamp,
     /// When the last attempt ended.
     ended: Timestamp,
+    /// The attempts under way: which, and since when.
+    under_way: Vec<(u64, Timestamp)>,
+    /// How long an attempt that goes well takes of late, milliseconds.
+    takes: f64,
 }
 
 impl Shape {
@@ -90,6 +98,8 @@ impl Shape {
             next: 0.0,
             back: 0,
             ended: 0,
+            under_way: Vec::new(),
+            takes: ATTEMPT,
         };
         Self { window: empty.first(), ..empty }
     }
@@ -142,8 +152,10 @@ impl Shape {
             return Err(Wait { at: self.later(until, APART, u64::MAX), reason });
         }
         if !room {
-            let step = 500 / u64::try_from(self.window()).unwrap_or(1).clamp(1, 500);
-            return Err(Wait { at: self.later(now.saturating_add(500), step, AWAY), reason: None });
+            // They come back as fast as there will be places for them.
+            let step = (self.takes / count(self.window())).max(1.0) as u64;
+            let first = now.saturating_add(self.takes.max(SHORTLY) as u64);
+            return Err(Wait { at: self.later(first, step, AWAY), reason: None });
         }
         let Some((apart, at_once)) = self.terms.rate else { return Ok(()) };
         let time = now as f64;
@@ -178,6 +190,7 @@ impl Shape {
         }
         self.active += 1;
         self.begun += 1;
+        self.under_way.push((self.begun, now));
         Begin::Now(self.begun)
     }
 
@@ -193,6 +206,12 @@ impl Shape {
     pub(super) fn ended(&mut self, number: u64, health: Health, now: Timestamp) -> Option<(Timestamp, &str)> {
         self.active = self.active.saturating_sub(1);
         self.ended = now;
+        let place = self.under_way.iter().position(|(begun, _)| *begun == number);
+        let began = place.map(|place| self.under_way.swap_remove(place).1);
+        if let (Some(began), Health::Well) = (began, &health) {
+            let took = count(usize::try_from(now.saturating_sub(began)).unwrap_or(usize::MAX)).min(ATTEMPT);
+            self.takes += (took - self.takes) / 8.0;
+        }
         match health {
             Health::Unknown => {}
             Health::Well => {
