@@ -511,7 +511,7 @@ fn every_point_is_survived() {
     }
     let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
-        for _ in 0..6 {
+        for _ in 0..3 {
             scope.spawn(|| {
                 while let Some((point, nth)) = deaths.get(next.fetch_add(1, Ordering::SeqCst)) {
                     let mut died = die_at(folder.path(), *point, *nth);
