@@ -19,8 +19,9 @@ const APART: u64 = 10;
 const TRYING: u64 = 1000;
 /// Nobody who finds no place is sent away for longer, if there is no rest. Milliseconds.
 const AWAY: u64 = 900_000;
-/// What an attempt is taken to need before one has shown it, and at most. Milliseconds.
-const ATTEMPT: f64 = 500.0;
+/// What an attempt is taken to need before one has shown it, and at most. Milliseconds. Who is sent away meanwhile comes back by the
+/// first, so it is a fast server's: a slow one's mail is sent away once more.
+const ATTEMPT: (f64, f64) = (50.0, 500.0);
 /// Nobody who finds no place is sent away for less, if nobody rests. Milliseconds.
 const SHORTLY: f64 = 20.0;
 /// Trouble is remembered for so many of the longest rests: no mail waits for two of them from one attempt to the next.
@@ -99,7 +100,7 @@ impl Shape {
             back: 0,
             ended: 0,
             under_way: Vec::new(),
-            takes: ATTEMPT,
+            takes: ATTEMPT.0,
         };
         Self { window: empty.first(), ..empty }
     }
@@ -209,7 +210,7 @@ impl Shape {
         let place = self.under_way.iter().position(|(begun, _)| *begun == number);
         let began = place.map(|place| self.under_way.swap_remove(place).1);
         if let (Some(began), Health::Well) = (began, &health) {
-            let took = count(usize::try_from(now.saturating_sub(began)).unwrap_or(usize::MAX)).min(ATTEMPT);
+            let took = count(usize::try_from(now.saturating_sub(began)).unwrap_or(usize::MAX)).min(ATTEMPT.1);
             self.takes += (took - self.takes) / 8.0;
         }
         match health {
@@ -330,6 +331,25 @@ mod tests {
         let Begin::Now(number) = shape.begin(now) else { panic!("{shape:?}") };
         shape.ended(number, Health::Well, now);
         assert!(shape.admit(now, true).is_ok() && !begun(&mut shape, now).is_empty(), "{shape:?}");
+    }
+
+    /// Who finds no place is called back as fast as attempts have ended of late, however fast or slow they are.
+    #[test]
+    fn places_are_expected_as_fast_as_attempts_end() {
+        for (took, least, most) in [(0, 20, 22), (5, 20, 25), (50, 50, 80), (400, 390, 600), (60_000, 490, 750)] {
+            let mut shape = Shape::new(terms());
+            let mut now = 1_000_000;
+            for _ in 0..60 {
+                let Begin::Now(number) = shape.begin(now) else { panic!("there is a place") };
+                now += took;
+                shape.ended(number, Health::Well, now);
+            }
+            let (Err(wait), Err(next)) = (shape.admit(now, false), shape.admit(now, false)) else {
+                panic!("there is no room");
+            };
+            assert!((now + least..=now + most).contains(&wait.at), "{took}: {}", wait.at - now);
+            assert!(next.at > wait.at && next.at - wait.at <= took.max(1), "{took}: one after the other");
+        }
     }
 
     #[test]
