@@ -306,7 +306,7 @@ impl Desk {
     /// What is to be stored with the end of an entry.
     fn dropping(&self, job: &Job, details: &Details, detail: &Detail) -> Change {
         let Job { by, reason, bounce, .. } = job;
-        let how = if *bounce { "dropped, and its sender told," } else { "dropped" };
+        let how = if *bounce { "dropped, its sender to be told," } else { "dropped" };
         let outcome = format!("{how} by {by}: {reason}");
         let record = Record {
             recipient: detail.listed.recipient.clone(),

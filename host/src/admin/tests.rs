@@ -439,7 +439,7 @@ async fn operations() {
     assert_eq!(page["entries"][0]["pending"], "bounce");
     assert_eq!(page["entries"][0]["pending_reason"], "5.7.1 refused by the operator: spam");
     let why = rig.ask("GET", &format!("/v1/why/{first}"), "").await.json();
-    assert_eq!(why["judged"][0]["outcome"], "dropped, and its sender told, by somebody (from 127.0.0.1): spam");
+    assert_eq!(why["judged"][0]["outcome"], "dropped, its sender to be told, by somebody (from 127.0.0.1): spam");
     assert_eq!(why["entries"].as_array().unwrap().len(), 2);
 
     let metrics = rig.metrics.text();

@@ -165,7 +165,11 @@ impl Told {
             Changed::ALL.into_iter().filter(|one| *one != Changed::Done && self.is_well(*one)).map(of).sum();
         let left = self.counts.values().sum::<u64>() - done - unneeded;
         if !self.json && !self.all {
-            let how = if bounce { "dropped, and their senders are told" } else { past(operation) };
+            let how = if bounce {
+                "dropped; their senders are told, save those who want no news of failures or can not be reached"
+            } else {
+                past(operation)
+            };
             let rest = match unneeded {
                 0 => String::new(),
                 unneeded => format!(", {unneeded} as they were"),
