@@ -93,8 +93,6 @@ pub enum ServeError {
     Http(#[from] HttpError),
     #[error(transparent)]
     Admin(#[from] AdminError),
-    #[error("the file with counts for TLS reports can not be used: {0}")]
-    TlsReports(#[from] rusqlite::Error),
     #[error("admin.listen: {0}")]
     Endpoint(String),
     #[error("the folder {path} can not be made: {error}")]
@@ -242,7 +240,7 @@ impl Server {
                 }
                 // No reason to take no mail.
                 Err(error) => {
-                    tracing::warn!(%error, "no TLS reports are made");
+                    tracing::warn!(%error, "tls-reports.db below `data` can not be used; no TLS reports are made until the next start");
                     None
                 }
             },
