@@ -5,7 +5,9 @@
 //! command line is wrong.
 
 pub mod check;
+mod cluster;
 pub mod dkim;
+mod keep;
 pub mod plugin;
 pub mod probe;
 mod queue;
@@ -123,6 +125,9 @@ enum Command {
     /// None of it wants a server or a configuration.
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
+    /// See the nodes that share one store, and its servers.
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
     /// Tell how plugins judged a message, for each of its recipients.
     ///
     /// Shows every hook that ran, its component's hash, what it said, the header fields that it changed, its time and
@@ -173,6 +178,7 @@ pub fn main() -> ExitCode {
             with_or(file.as_deref(), probe::UNTESTABLE.into(), |config| probe::run(&arguments, config, print))
         }
         Command::Why { id, json } => with(file.as_deref(), |config| done(why::why(config, &id, json))),
+        Command::Cluster(command) => with(file.as_deref(), |config| done(cluster::run(&command, config, print))),
         Command::Queue(command) => {
             with(file.as_deref(), |config| match queue::run(&command, config, file.as_deref()) {
                 Ok(()) => ExitCode::SUCCESS,

@@ -46,10 +46,7 @@ use crate::{
         srs::{Srs, SrsError},
     },
     queue::{self, Bell, Orders, Rules as _},
-    store::{
-        Store as _, StoreError,
-        sqlite::{OpenError, SqliteStore},
-    },
+    store::{self, Store, StoreError, sqlite::OpenError},
     tlsrpt::{Counts, Reporter, Ways},
     transport::{
         http::Client,
@@ -85,6 +82,8 @@ pub enum ServeError {
     Tls(#[from] TlsError),
     #[error(transparent)]
     Store(#[from] OpenError),
+    #[error(transparent)]
+    Cluster(#[from] store::jetstream::OpenError),
     #[error(transparent)]
     Engine(#[from] SetupError),
     #[error(transparent)]
@@ -207,9 +206,9 @@ impl Server {
         let plugins = reload::plugins(config.clone()).await?;
         let current = current(config.clone(), &plugins, None)?;
         let metrics = Metrics::new();
-        let store = SqliteStore::open(&config.data, config.limits.free_space, metrics.clone())?;
-        let shared = Shared::new(engine, store.clone(), metrics.clone(), current);
         let live = Arc::new(ArcSwap::new(config.clone()));
+        let store = super::keep::open(&live, &metrics).await?;
+        let shared = Shared::new(engine, store.clone(), metrics.clone(), current);
         // Whoever sees the server listen can reach this, too.
         let bell = Arc::new(Bell::default());
         let admin = admin(&live, &shared, &metrics, &bell).await?;
@@ -398,7 +397,7 @@ async fn admin(
 fn tls_reports(
     data: &Path,
     courier: &Arc<Courier>,
-    store: &Arc<SqliteStore>,
+    store: &Arc<dyn Store>,
     shared: &Arc<Shared>,
     metrics: &Arc<Metrics>,
 ) -> Result<Reporter, rusqlite::Error> {
@@ -430,6 +429,7 @@ fn needs_restart<'a>(old: &Config, new: &Config) -> impl Iterator<Item = &'a str
         ("limits.free-space", old.limits.free_space != new.limits.free_space),
         ("limits.judged-content", old.limits.judged_content != new.limits.judged_content),
         ("limits.sessions, beyond what it was", old.limits.sessions < new.limits.sessions),
+        ("store", old.store != new.store),
         ("observe", old.observe != new.observe),
         ("admin", old.admin != new.admin),
     ]

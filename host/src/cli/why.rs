@@ -34,6 +34,12 @@ pub enum WhyError {
         /// How long verdicts are kept.
         days: u64,
     },
+    /// The NATS servers.
+    #[error(transparent)]
+    Cluster(#[from] crate::store::jetstream::OpenError),
+    /// The system.
+    #[error("{0}")]
+    Thread(String),
     /// The terminal, pipe or file that it should be written to.
     #[error("can not write: {0}")]
     Output(#[from] io::Error),
@@ -42,11 +48,11 @@ pub enum WhyError {
 /// Tells of a message (`01J…`, or an entry of it as `hermetic queue list` shows it), a session, or a session's
 /// transaction: text for people, or one JSON object a recipient.
 pub fn why(config: &Config, id: &str, json: bool) -> Result<(), WhyError> {
-    let mut found = sqlite::verdicts(&config.data, id)?.unwrap_or_default();
+    let mut found = verdicts(config, id)?;
     if found.is_empty()
         && let Some((message, _)) = id.split_once('.')
     {
-        found = sqlite::verdicts(&config.data, message)?.unwrap_or_default();
+        found = verdicts(config, message)?;
     }
     if found.is_empty() {
         return Err(WhyError::Unknown { id: id.to_owned(), days: VERDICTS_AGE.as_secs() / (24 * 3600) });
@@ -59,6 +65,14 @@ pub fn why(config: &Config, id: &str, json: bool) -> Result<(), WhyError> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }
+}
+
+fn verdicts(config: &Config, id: &str) -> Result<Vec<Verdicts>, WhyError> {
+    let Some(settings) = super::keep::settings(config) else {
+        return Ok(sqlite::verdicts(&config.data, id)?.unwrap_or_default());
+    };
+    let asked = super::reach::block_on(crate::store::jetstream::verdicts(&settings, id));
+    Ok(asked.map_err(|error| WhyError::Thread(error.to_string()))??)
 }
 
 fn print_json(out: &mut impl io::Write, found: &[Judged]) -> io::Result<()> {

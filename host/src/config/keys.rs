@@ -185,6 +185,11 @@ pub const TABLES: &[Table] = &[
                 r#""maildir""#,
                 "Who keeps the mail: `maildir`, or a server that takes it by LMTP, such as Dovecot: `\"lmtp:unix:/run/dovecot/lmtp\"`, `\"lmtp:127.0.0.1:24\"`. It is told the mailbox, with the detail of the address, and answers for each recipient; what it refuses for good comes back to the sender if that one may be told (`queue.notify-strangers`), and is held otherwise.",
             ),
+            absent(
+                "node",
+                r#""mx1""#,
+                "With `store.kind = \"jetstream\"`: the node that has these Maildirs, and alone delivers to them.",
+            ),
         ],
     },
     Table {
@@ -267,6 +272,39 @@ pub const TABLES: &[Table] = &[
                 "Octets of messages in memory for plugins at a time, over all sessions. Who waits for room for longer than 30 seconds is told to come again (451 4.3.1).",
             ),
             key("drain", "30", "After SIGTERM: how long open transactions may take to finish."),
+        ],
+    },
+    Table {
+        name: "store",
+        many: None,
+        doc: "Where accepted mail is kept: on this machine, or on NATS servers, for several nodes (see `host/CLUSTER.md`).",
+        keys: &[
+            key("kind", r#""sqlite""#, "`sqlite`: below `data`. `jetstream`: on NATS servers (2.12 or later); all other keys are for that."),
+            key("servers", "[]", "The NATS servers: `[\"nats://10.0.0.1:4222\", …]`, or `tls://` for TLS."),
+            key(
+                "monitor",
+                "[]",
+                "Their monitoring ports, `[\"http://10.0.0.1:8222\", …]`: only there can be seen whether a server syncs what it acknowledges (`sync_interval: always`).",
+            ),
+            key(
+                "sync",
+                r#""checked""#,
+                "`checked`: the server does not start unless `monitor` says that a majority syncs. `declared`: you have seen to it. `weak`: mail that was answered 250 may be lost with the power of a majority.",
+            ),
+            absent("node", r#""mx1""#, "This node's name, in no other's use. Otherwise `name`, with `-` for each dot."),
+            key("stream", r#""HERMETIC""#, "What the streams on the NATS servers begin with; the same on all nodes."),
+            key("replicas", "3", "Copies of each record; 250 is said when a majority has it. Raised, it makes more."),
+            key("lease", "15", "Seconds that a node may be silent; then others take over what it worked on. 3 to 60."),
+            key(
+                "maildirs",
+                r#""bound""#,
+                "`bound`: each domain's Maildirs are on the node that `domain.node` names. `shared`: on a file system that all nodes have at the same path.",
+            ),
+            absent("user", r#""hermetic""#, "The login at the NATS servers."),
+            absent("password-file", r#""/etc/hermetic/nats.password""#, "The file with its password; or, without `user`, with a token."),
+            absent("roots", r#""/etc/hermetic/nats-ca.pem""#, "Whom to trust with `tls://`, PEM, instead of the system's roots."),
+            absent("certificate", r#""/etc/hermetic/nats.pem""#, "Our certificate for them, PEM."),
+            absent("key", r#""/etc/hermetic/nats.key""#, "Its private key, PEM."),
         ],
     },
     Table {

@@ -92,6 +92,11 @@ impl Config {
         for plugin in &mut self.plugins {
             plugin.file = absolute(&plugin.file);
         }
+        let store = &mut self.store;
+        let files = [&mut store.password_file, &mut store.roots, &mut store.certificate, &mut store.key];
+        for file in files.into_iter().flatten() {
+            *file = absolute(file);
+        }
         let files = [&mut self.outbound.roots, &mut self.srs.secrets, &mut self.dns.trust_anchors];
         for file in files.into_iter().flatten() {
             *file = absolute(file);

@@ -18,6 +18,7 @@ pub mod network;
 pub mod outbound;
 pub mod plugins;
 pub mod srs;
+pub mod store;
 pub mod tls_reports;
 pub mod validate;
 
@@ -41,6 +42,7 @@ pub use network::{Endpoint, Network};
 pub use outbound::{Destination, Outbound};
 pub use plugins::{Plugin, PluginRoute};
 pub use srs::Srs;
+pub use store::{Maildirs, StoreKeys, StoreKind, StoreSync};
 pub use tls_reports::TlsReports;
 
 /// The whole configuration.
@@ -65,6 +67,8 @@ pub struct Config {
     pub relay: Relay,
     /// Bounds.
     pub limits: Limits,
+    /// Where accepted mail is kept.
+    pub store: StoreKeys,
     /// Retries and expiry.
     pub queue: Queue,
     /// Mail to other servers.
@@ -236,6 +240,9 @@ pub struct Domain {
     /// `maildir`, or `lmtp:` and a host; see [`Domain::delivery`].
     #[serde(default = "deliver")]
     pub deliver: String,
+    /// The node that has its Maildirs.
+    #[serde(default)]
+    pub node: Option<String>,
 }
 
 impl Domain {
@@ -250,6 +257,7 @@ impl Domain {
             subaddress: plus(),
             maildir: maildir(),
             deliver: deliver(),
+            node: None,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! never the peer's fault. The states, and what a crash does to each, are drawn in [`sqlite`].
 
 pub(crate) mod durable;
+pub mod jetstream;
 pub mod manage;
 pub mod sqlite;
 
@@ -13,6 +14,7 @@ use std::{fmt, fmt::Write as _, net::IpAddr, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+pub use self::jetstream::Placement;
 pub use self::manage::{Change, Changed, Detail, Details, EntryState, Filter, Page};
 pub use crate::edit::Edit;
 

@@ -34,7 +34,7 @@ pub(crate) fn now() -> Timestamp {
 
 /// By how many milliseconds the clock was set, forward or back, since this process first asked. How long something lasts is
 /// not to depend on that.
-pub(super) fn clock_set() -> i64 {
+pub(in crate::store) fn clock_set() -> i64 {
     static FIRST: LazyLock<(Instant, Timestamp)> = LazyLock::new(|| (Instant::now(), now()));
     #[cfg(test)]
     if let Some(set) = super::simulated::clock_set() {
@@ -56,7 +56,7 @@ pub(super) fn first_of(time: Timestamp) -> i64 {
 
 /// Makes ids.
 #[derive(Debug)]
-pub(super) struct Ids {
+pub(in crate::store) struct Ids {
     last: AtomicU64,
     /// Ids below this key are of an earlier run.
     pub(super) first: i64,
@@ -64,13 +64,13 @@ pub(super) struct Ids {
 
 impl Ids {
     /// `last` is the greatest key in the store: a clock that was set back brings no key twice.
-    pub(super) fn after(last: i64) -> Self {
+    pub(in crate::store) fn after(last: i64) -> Self {
         let first = (last.unsigned_abs() + 1).max(now() << COUNT);
         Self { last: AtomicU64::new(first), first: i64::try_from(first).unwrap_or(i64::MAX) }
     }
 
     /// The next id.
-    pub(super) fn next(&self) -> MessageId {
+    pub(in crate::store) fn next(&self) -> MessageId {
         let clock = now() << COUNT;
         let next = |last: u64| (last + 1).max(clock);
         let key = match self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last))) {

@@ -16,11 +16,11 @@ use super::OpenError;
 
 /// The lock; it goes when this is dropped.
 #[derive(Debug)]
-pub(super) struct Lock(#[allow(dead_code, reason = "held open, never read again")] File);
+pub(in crate::store) struct Lock(#[allow(dead_code, reason = "held open, never read again")] File);
 
 impl Lock {
     /// Takes the lock of the store below `data`, or says who has it.
-    pub(super) fn take(data: &Path, folder: &Path) -> Result<Self, OpenError> {
+    pub(in crate::store) fn take(data: &Path, folder: &Path) -> Result<Self, OpenError> {
         let path = folder.join("lock");
         let failed = |error: std::io::Error| OpenError::Io { path: path.clone(), error };
         let mut file = OpenOptions::new()

@@ -97,14 +97,17 @@ pub use self::beside::{Beside, verdicts};
 pub(crate) use self::ids::now;
 use self::{
     bodies::Bodies,
-    ids::{Ids, key},
+    ids::key,
     incoming::Arriving,
     leases::Leases,
-    lock::Lock,
     manage::Part,
     schema::State,
     space::Space,
     writer::{Job, Settling, Writer, failed},
+};
+pub(in crate::store) use self::{
+    ids::{Ids, clock_set},
+    lock::Lock,
 };
 use super::{
     Body, Change, Changed, Content, Counts, Details, EntryId, Filter, Incoming, Lease, MessageId, Outcome, Page,

@@ -1,0 +1,54 @@
+//! The store that the configuration wants.
+//!
+//! Owns the choice and how keys become a store's settings. Refuses to know what is kept. Fails as the store does.
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+
+use super::serve::ServeError;
+use crate::{
+    config::{Config, StoreKind, StoreSync},
+    observe::Metrics,
+    store::{
+        NewEntry, Pending, Store,
+        jetstream::{self, Durability, Settings},
+        sqlite::SqliteStore,
+    },
+};
+
+/// Opens it. Where entries belong is looked up in what counts when they are accepted.
+pub(super) async fn open(config: &Arc<ArcSwap<Config>>, metrics: &Arc<Metrics>) -> Result<Arc<dyn Store>, ServeError> {
+    let current = config.load_full();
+    let Some(settings) = settings(&current) else {
+        return Ok(SqliteStore::open(&current.data, current.limits.free_space, metrics.clone())?);
+    };
+    let config = config.clone();
+    let placement = move |entry: &NewEntry| match (&entry.pending, entry.route.mailbox()) {
+        // What is judged, told or given back is so anywhere; what it becomes then has its own place.
+        (Pending::Nothing, Some(mailbox)) => config.load().node_of(mailbox),
+        _ => None,
+    };
+    Ok(jetstream::open(&settings, &current.data, Arc::new(placement)).await?)
+}
+
+/// None: it is not kept on NATS servers.
+pub(super) fn settings(config: &Config) -> Option<Settings> {
+    let keys = &config.store;
+    (keys.kind == StoreKind::Jetstream).then(|| Settings {
+        servers: keys.servers.clone(),
+        name: keys.stream.clone(),
+        node: config.node(),
+        replicas: keys.replicas,
+        lease: Duration::from_secs(keys.lease),
+        durability: match keys.sync {
+            StoreSync::Checked => Durability::Checked(keys.monitor.clone()),
+            StoreSync::Declared => Durability::Declared,
+            StoreSync::Weak => Durability::Weak,
+        },
+        user: keys.user.clone(),
+        password_file: keys.password_file.clone(),
+        roots: keys.roots.clone(),
+        certificate: keys.certificate.clone().zip(keys.key.clone()),
+    })
+}

@@ -1,0 +1,329 @@
+//! The way to the servers: one record or several at once, acknowledged by a majority or refused as a whole.
+//!
+//! Owns the connection, the stream, and what is repeated when nothing is answered. Refuses to know what records mean. Fails with a
+//! [`Fault`]: somebody else was first, no majority answers, or there is no room.
+//!
+//! Everything that is written has a name (`Nats-Msg-Id`) that is used once. An answer may be lost, and then the same is sent again:
+//! the servers know the names of the last [`WINDOW`], and say that they have it. So a write is repeated without being done
+//! twice, and who gives up in the end does not know whether it was done.
+
+use std::time::{Duration, Instant};
+
+use async_nats::{
+    Client, HeaderMap, Request,
+    jetstream::{
+        self, Context,
+        consumer::{AckPolicy, DeliverPolicy, pull},
+        stream::{Config, DiscardPolicy, RawMessageErrorKind, RetentionPolicy, StorageType, Stream},
+    },
+};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use serde::Deserialize;
+
+use super::record::{MARK, Names};
+use crate::store::{StoreError, Timestamp};
+
+/// How long servers know what was written.
+const WINDOW: Duration = Duration::from_secs(120);
+/// How long an answer may take before the same is sent again.
+pub(super) const ANSWER: Duration = Duration::from_secs(3);
+/// Before a refused write is tried again.
+const AGAIN: Duration = Duration::from_millis(100);
+/// Records that are written at once: the servers take a thousand.
+pub(super) const TOGETHER: usize = 900;
+
+/// The header of an entry that is held.
+const HELD: &str = "Hermetic-Held";
+
+/// Why something was not written or read.
+#[derive(Clone, Debug)]
+pub(super) enum Fault {
+    /// What was there before was not what it was written for: nothing was written.
+    Conflict,
+    /// Nobody answers who may. It may have been written.
+    Unavailable(String),
+    /// No room.
+    Full(String),
+    /// Anything else that the servers say.
+    Refused(String),
+}
+
+impl From<Fault> for StoreError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Conflict => Self::Failed("it was changed meanwhile".into()),
+            Fault::Unavailable(text) => Self::Failed(format!("no majority of the NATS servers answers: {text}")),
+            Fault::Full(text) => Self::Full(text),
+            Fault::Refused(text) => Self::Failed(format!("the NATS servers refuse: {text}")),
+        }
+    }
+}
+
+/// A record that is to be written.
+#[derive(Clone, Debug)]
+pub(super) struct Record {
+    subject: String,
+    payload: Bytes,
+    headers: HeaderMap,
+}
+
+impl Record {
+    pub(super) fn new(subject: String, payload: Bytes) -> Self {
+        Self { subject, payload, headers: HeaderMap::new() }
+    }
+
+    /// A mark that something is gone.
+    pub(super) fn gone(subject: String) -> Self {
+        let mut record = Self::new(subject, Bytes::new());
+        record.headers.insert("Nats-TTL", format!("{}s", MARK.as_secs()).as_str());
+        record
+    }
+
+    /// At this time the servers write the same to `target`.
+    pub(super) fn scheduled(subject: String, target: &str, at: Timestamp) -> Self {
+        let mut record = Self::new(subject, Bytes::from_static(b"t"));
+        // Beyond the year 9999 there is no date.
+        let at = i64::try_from(at.min(253_370_764_800_000)).unwrap_or_default();
+        let date = jiff::Timestamp::from_millisecond(at).unwrap_or(jiff::Timestamp::MAX);
+        record.headers.insert("Nats-Schedule", format!("@at {date:.3}").as_str());
+        record.headers.insert("Nats-Schedule-Target", target);
+        record
+    }
+
+    pub(super) fn is_for(&self, subject: &str) -> bool {
+        self.subject == subject
+    }
+
+    /// An entry that is held: whoever counts need not read it.
+    pub(super) fn held(mut self) -> Self {
+        self.headers.insert(HELD, "1");
+        self
+    }
+
+    /// Only if the last record of this subject is this one; 0: there is none.
+    pub(super) fn after(mut self, sequence: u64) -> Self {
+        self.headers.insert("Nats-Expected-Last-Subject-Sequence", sequence.to_string().as_str());
+        self
+    }
+}
+
+/// A record that is there.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) subject: String,
+    pub(super) sequence: u64,
+    /// Empty: it is gone.
+    pub(super) payload: Bytes,
+}
+
+/// What a server says to a write.
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(default)]
+    seq: u64,
+    error: Option<Refusal>,
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    code: u16,
+    #[serde(default)]
+    err_code: u16,
+    #[serde(default)]
+    description: String,
+}
+
+impl From<Refusal> for Fault {
+    fn from(Refusal { code, err_code, description }: Refusal) -> Self {
+        match err_code {
+            10_071 | 10_164 => Self::Conflict,
+            10_023 | 10_047 | 10_077 => Self::Full(description),
+            // No leader, a batch that a new leader does not know or too many of them, a name that is on its way.
+            10_008 | 10_009 | 10_118 | 10_158 | 10_175 | 10_176 | 10_199..=10_211 => Self::Unavailable(description),
+            _ if code == 503 => Self::Unavailable(description),
+            _ => Self::Refused(description),
+        }
+    }
+}
+
+/// See the module.
+#[derive(Clone)]
+pub(super) struct Link {
+    pub(super) client: Client,
+    pub(super) context: Context,
+    pub(super) stream: Stream<()>,
+    pub(super) names: Names,
+}
+
+/// The stream that holds everything.
+pub(super) fn config(name: &str, replicas: usize) -> Config {
+    Config {
+        name: name.into(),
+        subjects: vec![format!("{name}.>")],
+        retention: RetentionPolicy::Limits,
+        storage: StorageType::File,
+        num_replicas: replicas,
+        max_messages_per_subject: 1,
+        // Nothing is ever discarded: there is no bound that would have it. A full disk refuses what comes then.
+        discard: DiscardPolicy::Old,
+        max_bytes: -1,
+        max_messages: -1,
+        max_consumers: -1,
+        duplicate_window: WINDOW,
+        allow_message_ttl: true,
+        allow_atomic_publish: true,
+        allow_message_schedules: true,
+        allow_rollup: true,
+        ..Config::default()
+    }
+}
+
+impl Link {
+    pub(super) async fn open(client: Client, name: &str) -> Result<Self, Fault> {
+        let context = jetstream::new(client.clone());
+        let stream = context.get_stream_no_info(name).await.map_err(|error| Fault::Unavailable(error.to_string()))?;
+        Ok(Self { client, context, stream, names: Names(name.into()) })
+    }
+
+    /// One record, under a name that is used once. Answers its sequence number.
+    pub(super) async fn put(&self, record: Record, name: &str, patience: Duration) -> Result<u64, Fault> {
+        self.commit(vec![record], name, patience).await
+    }
+
+    /// All of them or none. Answers the sequence number of the last one; those of the others are the ones before.
+    pub(super) async fn commit(&self, mut records: Vec<Record>, name: &str, patience: Duration) -> Result<u64, Fault> {
+        let until = Instant::now() + patience;
+        if let Some(first) = records.first_mut() {
+            first.headers.insert("Nats-Msg-Id", name);
+        }
+        loop {
+            let fault = match self.once(&records).await {
+                Err(fault @ Fault::Unavailable(_)) => fault,
+                done => return done,
+            };
+            if Instant::now() + AGAIN >= until {
+                return Err(fault);
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    async fn once(&self, records: &[Record]) -> Result<u64, Fault> {
+        let lost = |error: &dyn std::fmt::Display| Fault::Unavailable(error.to_string());
+        let Some((last, before)) = records.split_last() else { return Ok(0) };
+        let mut last = last.clone();
+        if !before.is_empty() {
+            let batch = self.client.new_inbox();
+            let batch = batch.rsplit('.').next().unwrap_or_default().to_owned();
+            for (record, number) in before.iter().zip(1_usize..) {
+                let Record { subject, payload, mut headers } = record.clone();
+                headers.insert("Nats-Batch-Id", batch.as_str());
+                headers.insert("Nats-Batch-Sequence", number.to_string().as_str());
+                let sent = self.client.publish_with_headers(subject, headers, payload);
+                sent.await.map_err(|error| lost(&error))?;
+            }
+            last.headers.insert("Nats-Batch-Id", batch.as_str());
+            last.headers.insert("Nats-Batch-Sequence", records.len().to_string().as_str());
+            last.headers.insert("Nats-Batch-Commit", "1");
+        }
+        let request = Request::new().payload(last.payload).headers(last.headers).timeout(Some(ANSWER));
+        let answer = self.client.send_request(last.subject, request).await.map_err(|error| lost(&error))?;
+        let answer: Answer = serde_json::from_slice(&answer.payload).map_err(|error| lost(&error))?;
+        match answer.error {
+            None => Ok(answer.seq),
+            // Sent before, and its answer was lost. Of several at once the servers do not say which numbers they had.
+            Some(Refusal { err_code: 10_201, .. }) => self.last_sequence(&records[records.len() - 1].subject).await,
+            Some(refusal) => Err(refusal.into()),
+        }
+    }
+
+    async fn last_sequence(&self, subject: &str) -> Result<u64, Fault> {
+        Ok(self.last(subject).await?.map_or(0, |found| found.sequence))
+    }
+
+    /// The last record of a subject, which may have wildcards; marks of what is gone too.
+    pub(super) async fn last(&self, subject: &str) -> Result<Option<Found>, Fault> {
+        match self.stream.get_last_raw_message_by_subject(subject).await {
+            Ok(found) => {
+                Ok(Some(Found { subject: found.subject.to_string(), sequence: found.sequence, payload: found.payload }))
+            }
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(Fault::Unavailable(error.to_string())),
+        }
+    }
+
+    /// The subjects that there are, marks of what is gone included.
+    pub(super) async fn subjects(&self, filter: &str) -> Result<Vec<String>, Fault> {
+        #[derive(Deserialize)]
+        struct State {
+            subjects: Option<std::collections::HashMap<String, u64>>,
+        }
+        #[derive(Deserialize)]
+        struct Info {
+            error: Option<Refusal>,
+            #[serde(default)]
+            total: usize,
+            state: Option<State>,
+        }
+        let mut all = Vec::new();
+        loop {
+            let question = serde_json::json!({ "subjects_filter": filter, "offset": all.len() }).to_string();
+            let answer = self.client.request(format!("$JS.API.STREAM.INFO.{}", self.names.0), question.into()).await;
+            let answer = answer.map_err(|error| Fault::Unavailable(error.to_string()))?;
+            let info: Info =
+                serde_json::from_slice(&answer.payload).map_err(|error| Fault::Unavailable(error.to_string()))?;
+            if let Some(refusal) = info.error {
+                return Err(refusal.into());
+            }
+            let some = info.state.and_then(|state| state.subjects).unwrap_or_default();
+            let none = some.is_empty();
+            all.extend(some.into_keys());
+            if none || all.len() >= info.total {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// The records of these subjects without their octets: subject, and whether it is of an entry that is held. Marks of what is gone are
+    /// left out. They are those of one server, which may be a moment behind.
+    pub(super) async fn scan(&self, filter: String) -> Result<Vec<(String, bool)>, Fault> {
+        let lost = |error: &dyn std::fmt::Display| Fault::Unavailable(error.to_string());
+        let consumer = self.stream.create_consumer(pull::Config {
+            deliver_policy: DeliverPolicy::LastPerSubject,
+            ack_policy: AckPolicy::None,
+            filter_subject: filter,
+            headers_only: true,
+            memory_storage: true,
+            num_replicas: 1,
+            inactive_threshold: Duration::from_secs(30),
+            ..pull::Config::default()
+        });
+        let consumer = consumer.await.map_err(|error| lost(&error))?;
+        let mut left = consumer.cached_info().num_pending;
+        let mut found = Vec::new();
+        if left == 0 {
+            return Ok(found);
+        }
+        let mut messages = consumer.messages().await.map_err(|error| lost(&error))?;
+        while left > 0 {
+            let Some(message) = messages.next().await else { break };
+            let message = message.map_err(|error| lost(&error))?;
+            left = message.info().map_err(|error| lost(&error))?.pending;
+            let header = |name| message.headers.as_ref().and_then(|headers| headers.get(name));
+            if header("Nats-Msg-Size").is_none_or(|size| size.as_str() != "0") {
+                found.push((message.subject.to_string(), header(HELD).is_some()));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Takes away what nobody needs. Nothing depends on it.
+    pub(super) fn erase(&self, sequence: u64) {
+        let (client, name) = (self.client.clone(), self.names.0.clone());
+        tokio::spawn(async move {
+            let question = serde_json::json!({ "seq": sequence, "no_erase": true }).to_string();
+            let _ = client.publish(format!("$JS.API.STREAM.MSG.DELETE.{name}"), question.into()).await;
+        });
+    }
+}

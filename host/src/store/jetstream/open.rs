@@ -1,0 +1,483 @@
+//! From an operator's settings to a store that works: the connection, the streams, and what the servers promise.
+//!
+//! Owns what is made on the servers, and the refusal to start where "acknowledged" would not mean "on the disks of a majority". Refuses to
+//! know mail. Fails with [`OpenError`], which is the operator's to mend.
+//!
+//! A NATS client can not see how often a server syncs: neither the protocol nor the JetStream API says it. Their monitoring port
+//! does (`/varz`), so it is asked of each server; or the operator declares it.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use async_nats::{
+    Client, ConnectOptions,
+    jetstream::{self, object_store, stream::Config},
+};
+use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use serde::Deserialize;
+
+use super::{
+    Core, JetStreamStore,
+    link::{self, Link},
+    presence::Presence,
+    record::{ANY, Node},
+    reports::Reports,
+    why::{self, Why},
+    work::Work,
+};
+use crate::{
+    store::{
+        Placement, StoreError, durable,
+        sqlite::{Ids, Lock},
+    },
+    transport::http::{Client as Http, Pieces},
+};
+
+/// How often it is looked at whether servers still sync as they promised.
+const ASK_AGAIN: Duration = Duration::from_secs(600);
+/// An answer of a monitoring port.
+const MONITOR: Duration = Duration::from_secs(3);
+
+/// Why the store can not be opened. The operator's to mend.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// No server can be reached, or none lets us in.
+    #[error("store.servers: {0}")]
+    Connect(String),
+    /// A file that says whom to trust, or who we are.
+    #[error("store.{key}: {path}: {error}")]
+    File {
+        /// The key.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why it can not be used.
+        error: String,
+    },
+    /// 250 would not mean what it says.
+    #[error("{0}")]
+    Weak(String),
+    /// What is on the servers is not what this version needs.
+    #[error("the NATS servers: {0}")]
+    Servers(String),
+    /// The data folder.
+    #[error("{0}")]
+    Folder(String),
+    /// While it was read for the first time.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Who says that servers sync before they acknowledge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Their monitoring ports, one each: `http://127.0.0.1:8222`.
+    Checked(Vec<String>),
+    /// The operator.
+    Declared,
+    /// Nobody, and the operator wants it so: the mail of the last two minutes may be lost if the power of a majority fails.
+    Weak,
+}
+
+/// What an operator says.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `nats://127.0.0.1:4222`, `tls://…`.
+    pub servers: Vec<String>,
+    /// What streams and subjects begin with.
+    pub name: String,
+    /// This node.
+    pub node: String,
+    /// Copies of each record.
+    pub replicas: usize,
+    /// How long a node may be silent.
+    pub lease: Duration,
+    /// Who says that servers sync.
+    pub durability: Durability,
+    /// A login, and the file with its password; or, without a login, with a token.
+    pub user: Option<String>,
+    /// See `user`.
+    pub password_file: Option<PathBuf>,
+    /// Whom to trust instead of the system's roots.
+    pub roots: Option<PathBuf>,
+    /// Our certificate and its key.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+}
+
+fn tls(settings: &Settings) -> Result<ClientConfig, OpenError> {
+    let file = |key, path: &Path, error: &dyn std::fmt::Display| OpenError::File {
+        key,
+        path: path.into(),
+        error: error.to_string(),
+    };
+    let certificates = |key, path: &Path| {
+        let read = CertificateDer::pem_file_iter(path).map_err(|error| file(key, path, &error))?;
+        read.collect::<Result<Vec<_>, _>>().map_err(|error| file(key, path, &error))
+    };
+    let mut roots = RootCertStore::empty();
+    match &settings.roots {
+        Some(path) => {
+            for certificate in certificates("roots", path)? {
+                roots.add(certificate).map_err(|error| file("roots", path, &error))?;
+            }
+            if roots.is_empty() {
+                return Err(file("roots", path, &"there is no certificate in it"));
+            }
+        }
+        None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| OpenError::Connect(error.to_string()))?
+        .with_root_certificates(roots);
+    let Some((certificate, key)) = &settings.certificate else { return Ok(config.with_no_client_auth()) };
+    let chain = certificates("certificate", certificate)?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| file("key", key, &error))?;
+    config.with_client_auth_cert(chain, private).map_err(|error| file("certificate", certificate, &error))
+}
+
+/// Connects, and goes on trying for ever once it was connected.
+async fn connect(settings: &Settings) -> Result<Client, OpenError> {
+    let mut options = ConnectOptions::new()
+        .name(format!("hermetic {}", settings.node))
+        .tls_client_config(tls(settings)?)
+        .request_timeout(Some(link::ANSWER))
+        .connection_timeout(Duration::from_secs(5))
+        .ping_interval(Duration::from_secs(5))
+        .subscription_capacity(64 * 1024)
+        .reconnect_delay_callback(|tries| Duration::from_millis(50 * (tries as u64).clamp(1, 20)));
+    if settings.servers.iter().all(|server| server.starts_with("tls://")) {
+        options = options.require_tls(true);
+    }
+    if let Some(path) = &settings.password_file {
+        let read = std::fs::read_to_string(path).map_err(|error| OpenError::File {
+            key: "password-file",
+            path: path.clone(),
+            error: error.to_string(),
+        })?;
+        let secret = read.trim_end_matches(['\r', '\n']).to_owned();
+        options = match settings.user.clone() {
+            Some(user) => options.user_and_password(user, secret),
+            None => options.token(secret),
+        };
+    }
+    let connected = options.connect(settings.servers.clone()).await;
+    connected.map_err(|error| OpenError::Connect(format!("{}: {error}", settings.servers.join(", "))))
+}
+
+/// The part of `/varz` that matters.
+#[derive(Deserialize)]
+struct Varz {
+    server_name: String,
+    version: String,
+    jetstream: Option<VarzJetStream>,
+}
+
+#[derive(Deserialize)]
+struct VarzJetStream {
+    config: Option<VarzConfig>,
+}
+
+#[derive(Deserialize)]
+struct VarzConfig {
+    #[serde(default)]
+    sync_always: bool,
+}
+
+async fn ask(url: &str) -> Result<Varz, String> {
+    let host = url.strip_prefix("http://").ok_or("it must begin with http://")?.trim_end_matches('/');
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host(host).await.map_err(|error| error.to_string())?.collect();
+    let request = hyper::Request::get("/varz").header("host", host).body(Pieces::new([]));
+    let answer = Http::new().send(&addresses, None, request.map_err(|error| error.to_string())?);
+    let answer =
+        tokio::time::timeout(MONITOR, answer).await.map_err(|_| "no answer")?.map_err(|error| error.to_string())?;
+    serde_json::from_slice(&answer.body)
+        .map_err(|error| format!("what it answers is not /varz of nats-server: {error}"))
+}
+
+/// Do those who keep the stream sync before they acknowledge? A server that can not be asked is allowed as long as a majority can.
+async fn verify(monitors: &[String], keepers: &[String]) -> Result<(), OpenError> {
+    let mut asked = HashMap::new();
+    let mut silent = Vec::new();
+    for url in monitors {
+        match ask(url).await {
+            Ok(varz) => {
+                let always =
+                    varz.jetstream.and_then(|jetstream| jetstream.config).is_some_and(|config| config.sync_always);
+                if !always {
+                    return Err(OpenError::Weak(format!(
+                        "the NATS server {} ({url}) does not sync what it acknowledges, so a loss of power could lose mail that was \
+                         answered 250; set `sync_interval: always` in its jetstream block, or store.sync = \"weak\" to live with that",
+                        varz.server_name
+                    )));
+                }
+                asked.insert(varz.server_name, varz.version);
+            }
+            Err(error) => {
+                tracing::warn!(url, error, "a NATS server can not be asked whether it syncs");
+                silent.push(format!("{url}: {error}"));
+            }
+        }
+    }
+    let known = keepers.iter().filter(|keeper| asked.contains_key(*keeper)).count();
+    if known * 2 <= keepers.len() {
+        let keepers = keepers.join(", ");
+        let silent = if silent.is_empty() { String::new() } else { format!(" ({})", silent.join("; ")) };
+        return Err(OpenError::Weak(format!(
+            "of the NATS servers that keep the mail ({keepers}) no majority could be asked whether they sync what they acknowledge{silent}; \
+             name the monitoring port of each in store.monitor, or set store.sync = \"declared\" if you have seen to it"
+        )));
+    }
+    Ok(())
+}
+
+/// The stream as it should be: made, or given more copies.
+async fn stream(context: &jetstream::Context, config: Config) -> Result<Vec<String>, OpenError> {
+    let servers = |error: &dyn std::fmt::Display| OpenError::Servers(format!("stream {}: {error}", config.name));
+    let stream = context.get_or_create_stream(config.clone()).await.map_err(|error| servers(&error))?;
+    let mut info = stream.cached_info().clone();
+    if info.config.num_replicas < config.num_replicas {
+        let more = Config { num_replicas: config.num_replicas, ..info.config.clone() };
+        info = context.update_stream(more).await.map_err(|error| servers(&error))?;
+    }
+    if info.config.allow_atomic_publish != config.allow_atomic_publish
+        || info.config.max_messages_per_subject.max(0) != config.max_messages_per_subject.max(0)
+    {
+        return Err(servers(&"it is not one of ours; choose another store.name"));
+    }
+    Ok(keepers(&info))
+}
+
+/// Who has the stream.
+fn keepers(info: &jetstream::stream::Info) -> Vec<String> {
+    let Some(cluster) = &info.cluster else { return Vec::new() };
+    cluster.leader.iter().cloned().chain(cluster.replicas.iter().map(|replica| replica.name.clone())).collect()
+}
+
+/// Opens the store, and makes on the servers what is missing. `data` is this node's own folder.
+pub async fn open(settings: &Settings, data: &Path, placement: Placement) -> Result<Arc<JetStreamStore>, OpenError> {
+    let folder = data.join("store");
+    let io = |error: std::io::Error| OpenError::Folder(format!("{}: {error}", folder.display()));
+    durable::make(&folder, |_| false).map_err(io)?;
+    let lock = Lock::take(data, &folder).map_err(|error| OpenError::Folder(error.to_string()))?;
+    let client = connect(settings).await?;
+    if !client.is_server_compatible(2, 12, 0) {
+        return Err(OpenError::Servers(format!(
+            "{} is of version {}; atomic writes and schedules need 2.12 or later",
+            client.server_info().server_name,
+            client.server_info().version
+        )));
+    }
+    let context = jetstream::new(client.clone());
+    let keepers = stream(&context, link::config(&settings.name, settings.replicas)).await?;
+    match &settings.durability {
+        Durability::Checked(monitors) => verify(monitors, &keepers).await?,
+        Durability::Declared => {}
+        Durability::Weak => tracing::error!(
+            "store.sync is \"weak\": mail that was answered 250 in the last minutes may be lost if the power of a majority of NATS servers fails"
+        ),
+    }
+    stream(&context, why::config(&settings.name, settings.replicas)).await?;
+    let bucket = format!("{}-BODIES", settings.name);
+    let objects = match context.get_object_store(&bucket).await {
+        Ok(objects) => objects,
+        Err(_) => {
+            let config =
+                object_store::Config { bucket, num_replicas: settings.replicas, max_bytes: -1, ..Default::default() };
+            context.create_object_store(config).await.map_err(|error| OpenError::Servers(error.to_string()))?
+        }
+    };
+    let link = Link::open(client.clone(), &settings.name).await.map_err(StoreError::from)?;
+    let remembered = folder.join("epoch");
+    let before = std::fs::read_to_string(&remembered).ok();
+    let presence = Presence::begin(link.clone(), &settings.node, settings.lease, before.as_deref()).await?;
+    std::fs::write(&remembered, presence.epoch()).map_err(io)?;
+    let reports = Reports::default();
+    reports.load(&link, &settings.node).await.map_err(StoreError::from)?;
+    let core = Arc::new(Core {
+        work: Work::new(link.clone(), presence.clone()),
+        why: Why::new(client, context, &settings.name),
+        ids: Ids::after(0),
+        link,
+        presence,
+        placement,
+        objects,
+        reports,
+        data: folder,
+    });
+    let mut tasks = vec![
+        tokio::spawn(core.work.clone().pull(ANY.into())),
+        tokio::spawn(core.work.clone().pull(settings.node.clone())),
+        tokio::spawn(live(core.clone(), remembered)),
+    ];
+    let sweeper = core.clone();
+    tasks.push(tokio::spawn(async move { sweeper.sweep_now_and_then().await }));
+    if let Durability::Checked(monitors) = settings.durability.clone() {
+        tasks.push(tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(ASK_AGAIN).await;
+                if let Err(error) = verify(&monitors, &keepers).await {
+                    tracing::error!(%error, "the NATS servers no longer promise what they did");
+                }
+            }
+        }));
+    }
+    Ok(Arc::new(JetStreamStore { core, tasks: parking_lot::Mutex::new(tasks), _lock: lock }))
+}
+
+/// Beats, listens to the others, and takes over what they leave.
+async fn live(core: Arc<Core>, remembered: PathBuf) {
+    let lease = core.presence.lease;
+    let step = (lease / 20).clamp(Duration::from_millis(50), Duration::from_secs(1));
+    let mut epoch = core.presence.epoch();
+    // What an earlier run of this node had, and what nobody took over.
+    let mut look = true;
+    let mut looked = tokio::time::Instant::now();
+    loop {
+        if let Err(error) = core.presence.keep().await {
+            tracing::debug!(?error, "no beat");
+        }
+        match core.presence.watch().await {
+            Ok(fenced) => look |= fenced,
+            Err(error) => tracing::debug!(?error, "the other nodes are not seen"),
+        }
+        if let Ok(true) = core.presence.heed().await {
+            core.work.wake();
+        }
+        if core.presence.epoch() != epoch {
+            epoch = core.presence.epoch();
+            look = true;
+            let _ = std::fs::write(&remembered, &epoch);
+        }
+        if look || looked.elapsed() > lease * 4 {
+            if look && let Err(error) = core.finish_all().await {
+                tracing::debug!(%error, "entries that were too many for one write are not looked for");
+            }
+            match core.work.recover().await {
+                Ok(n) => {
+                    if look && n > 0 {
+                        tracing::info!(entries = n, "entries of a node that is gone are free");
+                    }
+                    look = false;
+                    looked = tokio::time::Instant::now();
+                }
+                Err(error) => tracing::debug!(?error, "leases can not be read"),
+            }
+        }
+        tokio::time::sleep(step).await;
+    }
+}
+
+/// What `hermetic cluster status` shows.
+#[derive(Debug, serde::Serialize)]
+pub struct Status {
+    /// All nodes that ever were.
+    pub nodes: Vec<Seen>,
+    /// The streams.
+    pub streams: Vec<StreamStatus>,
+    /// Tickets that wait: of all nodes, and of each.
+    pub waiting: HashMap<String, u64>,
+    /// Where the servers say how they sync, or why that is not known.
+    pub sync: String,
+}
+
+/// A node as it is seen from here.
+#[derive(Debug, serde::Serialize)]
+pub struct Seen {
+    /// Its record.
+    #[serde(flatten)]
+    pub node: Node,
+    /// It has beaten while this was looked at.
+    pub alive: bool,
+}
+
+/// A stream as it is.
+#[derive(Debug, serde::Serialize)]
+pub struct StreamStatus {
+    /// Its name.
+    pub name: String,
+    /// Records, and octets.
+    pub records: u64,
+    /// See `records`.
+    pub octets: u64,
+    /// The server that leads.
+    pub leader: Option<String>,
+    /// The others: name, whether it is up to date, how many records it lacks.
+    pub replicas: Vec<(String, bool, u64)>,
+}
+
+/// Looks at nodes and servers for as long as a node may be silent; changes nothing.
+pub async fn status(settings: &Settings) -> Result<Status, OpenError> {
+    let client = connect(settings).await?;
+    let context = jetstream::new(client.clone());
+    let link = Link::open(client, &settings.name).await.map_err(StoreError::from)?;
+    let servers = |error: &dyn std::fmt::Display| OpenError::Servers(error.to_string());
+    let mut streams = Vec::new();
+    let mut waiting = HashMap::new();
+    let mut keep = Vec::new();
+    for name in [settings.name.clone(), format!("{}-WHY", settings.name), format!("OBJ_{}-BODIES", settings.name)] {
+        let mut stream = context.get_stream(&name).await.map_err(|error| servers(&error))?;
+        let info = stream.info().await.map_err(|error| servers(&error))?.clone();
+        if name == settings.name {
+            keep = keepers(&info);
+            let mut consumers = stream.consumers();
+            while let Some(consumer) = futures_util::StreamExt::next(&mut consumers).await {
+                let consumer = consumer.map_err(|error| servers(&error))?;
+                if consumer.config.durable_name.is_some() {
+                    waiting.insert(consumer.name.clone(), consumer.num_pending + consumer.num_ack_pending as u64);
+                }
+            }
+        }
+        let cluster = info.cluster.as_ref();
+        streams.push(StreamStatus {
+            name,
+            records: info.state.messages,
+            octets: info.state.bytes,
+            leader: cluster.and_then(|cluster| cluster.leader.clone()),
+            replicas: cluster.map_or_else(Vec::new, |cluster| {
+                let one = |peer: &jetstream::stream::PeerInfo| (peer.name.clone(), peer.current, peer.lag.unwrap_or(0));
+                cluster.replicas.iter().map(one).collect()
+            }),
+        });
+    }
+    let first = Presence::nodes(&link).await.map_err(StoreError::from)?;
+    let wait = first.iter().filter(|(node, _)| !node.fenced).map(|(node, _)| node.lease).max().unwrap_or(0);
+    // A beat comes in each fifth of a lease.
+    tokio::time::sleep(Duration::from_millis((wait / 2).min(30_000))).await;
+    let second = Presence::nodes(&link).await.map_err(StoreError::from)?;
+    let alive = |node: &Node, sequence: u64| !node.fenced && !first.iter().any(|(_, before)| *before == sequence);
+    let nodes = second.into_iter().map(|(node, sequence)| Seen { alive: alive(&node, sequence), node }).collect();
+    let sync = match &settings.durability {
+        Durability::Checked(monitors) => match verify(monitors, &keep).await {
+            Ok(()) => "always, as their monitoring ports say".to_owned(),
+            Err(error) => error.to_string(),
+        },
+        Durability::Declared => "always, as store.sync declares".to_owned(),
+        Durability::Weak => "weak, as store.sync wants it: mail that was answered 250 may be lost".to_owned(),
+    };
+    Ok(Status { nodes, streams, waiting, sync })
+}
+
+/// How recipients were judged, as [`crate::store::Store::verdicts`], without a node.
+pub async fn verdicts(settings: &Settings, id: &str) -> Result<Vec<crate::store::Verdicts>, OpenError> {
+    let client = connect(settings).await?;
+    let why = Why::new(client.clone(), jetstream::new(client), &settings.name);
+    Ok(why.of(id).await.map_err(StoreError::from)?)
+}
+
+/// Has a node take no more entries, or take them again.
+pub async fn drain(settings: &Settings, node: &str, drain: bool) -> Result<(), OpenError> {
+    let link = Link::open(connect(settings).await?, &settings.name).await.map_err(StoreError::from)?;
+    let known = Presence::nodes(&link).await.map_err(StoreError::from)?;
+    if !known.iter().any(|(known, _)| known.node == node) {
+        let names: Vec<_> = known.into_iter().map(|(known, _)| known.node).collect();
+        return Err(OpenError::Servers(format!("there is no node {node:?}; known are: {}", names.join(", "))));
+    }
+    Ok(Presence::wish(&link, node, drain).await.map_err(StoreError::from)?)
+}

@@ -1,0 +1,374 @@
+//! What becomes of entries that this node has, written all at once or not at all.
+//!
+//! Owns the records that end a lease. Refuses to know why an entry ends so. Fails with [`StoreError`] while no majority
+//! answers; whoever asks again is told of what had been written after all that its lease is stale.
+//!
+//! Every outcome writes the mark of its lease's end *after* the lease's last record: whoever lost it meanwhile writes
+//! nothing. The number of entries of a message changes together with them, after its last record too: so whoever takes
+//! the last one away takes the message along, whichever nodes work on the others.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{
+    Core, letter,
+    link::{Fault, Record, TOGETHER},
+    record::{ANY, At, Count, Due, Entry, Message, VERSION, decode, encode, parse},
+    work::{Held, unique},
+};
+use crate::store::{EntryId, MessageId, NewEntry, Outcome, Pending, Settlement, StoreError, sqlite::now};
+
+/// How long a write is repeated that nobody answers.
+pub(super) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+/// Times that outcomes are put together anew since other entries of their messages changed.
+const ANEW: usize = 20;
+
+/// Outcomes that are written together or not at all.
+type Group = Vec<(Outcome, Held)>;
+
+/// The counts of messages, as they were and as they are to be.
+#[derive(Default)]
+pub(super) struct Counts(HashMap<MessageId, (Count, u64, Count)>);
+
+impl Counts {
+    pub(super) async fn load(&mut self, core: &Core, id: MessageId) -> Result<(), Fault> {
+        if !self.0.contains_key(&id)
+            && let Some((count, sequence)) = letter::count(&core.link, id).await?
+        {
+            self.0.insert(id, (count, sequence, count));
+        }
+        Ok(())
+    }
+
+    pub(super) fn change(&mut self, id: MessageId, removed: u32, added: u32, places: u32) {
+        if let Some((_, _, count)) = self.0.get_mut(&id) {
+            count.left = (count.left + added).saturating_sub(removed);
+            count.next += places;
+        }
+    }
+
+    fn next(&self, id: MessageId) -> u32 {
+        self.0.get(&id).map_or(1, |(_, _, count)| count.next)
+    }
+
+    /// The records, and the objects that nobody needs then.
+    pub(super) fn records(&self, core: &Core, records: &mut Vec<Record>) -> Result<Vec<MessageId>, StoreError> {
+        let mut objects = Vec::new();
+        for (id, (before, sequence, count)) in &self.0 {
+            let subject = core.link.names.count(*id);
+            if count.left == 0 {
+                records.push(Record::gone(subject).after(*sequence));
+                records.push(Record::gone(core.link.names.message(*id)));
+                objects.extend(count.object.then_some(*id));
+            } else if count != before {
+                records.push(Record::new(subject, encode(count, &[])?).after(*sequence));
+            }
+        }
+        Ok(objects)
+    }
+}
+
+/// The same mailbox, or the same address elsewhere.
+fn same(a: &NewEntry, b: &NewEntry) -> bool {
+    match (a.route.mailbox(), b.route.mailbox()) {
+        (None, None) => {
+            a.recipient.local == b.recipient.local && a.recipient.domain.eq_ignore_ascii_case(&b.recipient.domain)
+        }
+        (a, b) => a == b,
+    }
+}
+
+impl Core {
+    /// See [`crate::store::Store::settle`].
+    pub(super) async fn settle(&self, outcomes: Vec<Outcome>) -> Result<Vec<EntryId>, StoreError> {
+        let mut refused = Vec::new();
+        let mut groups: Vec<Group> = Vec::new();
+        let mut by_notice: HashMap<EntryId, usize> = HashMap::new();
+        let shared: HashSet<EntryId> = outcomes.iter().filter_map(|outcome| outcome.told_with).collect();
+        let mut spoilt: HashSet<EntryId> = shared
+            .iter()
+            .filter(|teller| !outcomes.iter().any(|one| one.lease.entry == **teller && one.notice.is_some()))
+            .copied()
+            .collect();
+        let held: Vec<_> = outcomes.iter().map(|one| self.work.held(one.lease.entry, one.lease.token)).collect();
+        for (outcome, held) in outcomes.iter().zip(&held) {
+            let teller = outcome.told_with.unwrap_or(outcome.lease.entry);
+            if held.is_none() && shared.contains(&teller) {
+                spoilt.insert(teller);
+            }
+        }
+        for (outcome, held) in outcomes.into_iter().zip(held) {
+            let id = outcome.lease.entry;
+            let teller = outcome.told_with.unwrap_or(id);
+            match held {
+                Some(held) if !spoilt.contains(&teller) => {
+                    if !shared.contains(&teller) {
+                        groups.push(vec![(outcome, held)]);
+                    } else if let Some(place) = by_notice.get(&teller) {
+                        groups[*place].push((outcome, held));
+                    } else {
+                        by_notice.insert(teller, groups.len());
+                        groups.push(vec![(outcome, held)]);
+                    }
+                }
+                _ => refused.push(id),
+            }
+        }
+        // About four records for each outcome, and more for a notice.
+        let (mut some, mut weight) = (Vec::new(), 0);
+        for group in groups {
+            let more = group.iter().map(|(outcome, _)| weigh(outcome)).sum::<usize>();
+            if weight + more > TOGETHER && !some.is_empty() {
+                refused.extend(self.settle_some(std::mem::take(&mut some)).await?);
+                weight = 0;
+            }
+            weight += more;
+            some.push(group);
+        }
+        if !some.is_empty() {
+            refused.extend(self.settle_some(some).await?);
+        }
+        Ok(refused)
+    }
+
+    /// Together if possible; if not, each group by itself.
+    async fn settle_some(&self, groups: Vec<Group>) -> Result<Vec<EntryId>, StoreError> {
+        let mut refused = Vec::new();
+        match self.try_settle(&groups).await {
+            Ok(()) => return Ok(refused),
+            Err(Fault::Conflict) => {}
+            Err(fault) => return Err(fault.into()),
+        }
+        for group in groups {
+            refused.extend(self.settle_group(group).await?);
+        }
+        Ok(refused)
+    }
+
+    async fn settle_group(&self, group: Group) -> Result<Vec<EntryId>, StoreError> {
+        let group = vec![group];
+        for round in 0..ANEW {
+            match self.try_settle(&group).await {
+                Ok(()) => return Ok(Vec::new()),
+                Err(Fault::Conflict) => {}
+                Err(fault) => return Err(fault.into()),
+            }
+            let mut stale = Vec::new();
+            for (outcome, held) in &group[0] {
+                let found = self.link.last(&self.link.names.lease(&held.place, outcome.lease.entry)).await?;
+                if found.is_none_or(|found| found.sequence != held.sequence) {
+                    stale.push(outcome.lease.entry);
+                }
+            }
+            if !stale.is_empty() {
+                self.work.ended(&stale);
+                return Ok(group[0].iter().map(|(outcome, _)| outcome.lease.entry).collect());
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5 * (round as u64 + rand::random::<u64>() % 8))).await;
+        }
+        Err(StoreError::Failed("other recipients of the message change all the time".into()))
+    }
+
+    async fn try_settle(&self, groups: &[Group]) -> Result<(), Fault> {
+        let refused = |error: StoreError| Fault::Refused(error.to_string());
+        let mut counts = Counts::default();
+        let mut others: HashMap<MessageId, Vec<NewEntry>> = HashMap::new();
+        for (outcome, held) in groups.iter().flatten() {
+            let message = outcome.lease.entry.message;
+            if held.entry.at == At::Message {
+                counts.load(self, message).await?;
+                if matches!(&outcome.settlement, Settlement::Becomes(entries) if !entries.is_empty())
+                    && !others.contains_key(&message)
+                {
+                    others.insert(message, self.entries_of(message, outcome.lease.entry).await?);
+                }
+            }
+        }
+        let (mut records, mut objects, mut reports) = (Vec::new(), Vec::new(), Vec::new());
+        for (outcome, held) in groups.iter().flatten() {
+            let id = outcome.lease.entry;
+            records.push(Record::gone(self.link.names.lease(&held.place, id)).after(held.sequence));
+            self.end(outcome, held, &mut counts, &mut others, &mut records).map_err(refused)?;
+            if let Some(notice) = &outcome.notice {
+                let mut envelope = notice.envelope.clone();
+                envelope.size = notice.content.len() as u64;
+                let id = self.ids.next();
+                let octets = self.keep(id, notice.content.clone()).await.map_err(refused)?;
+                objects.extend(matches!(octets, letter::Octets::Object(_)).then_some(id));
+                let entries = notice.entries.clone();
+                let new = letter::records(&self.link, &self.placement, id, envelope.into(), &[], &octets, entries);
+                records.extend(new.map_err(refused)?);
+            }
+            if let Some(text) = &outcome.report {
+                let due = Due { v: VERSION, at: now(), tries: 0, text: text.clone() };
+                let subject = self.link.names.report(&self.presence.node, &unique());
+                records.push(Record::new(subject.clone(), encode(&due, &[]).map_err(refused)?));
+                reports.push((subject, due));
+            }
+        }
+        let needless = counts.records(self, &mut records).map_err(refused)?;
+        if let Err(fault) = self.link.commit(records, &format!("s.{}", unique()), PATIENCE).await {
+            if matches!(fault, Fault::Conflict) {
+                self.remove_objects(objects);
+            }
+            return Err(fault);
+        }
+        let ids: Vec<_> = groups.iter().flatten().map(|(outcome, _)| outcome.lease.entry).collect();
+        self.work.ended(&ids);
+        self.remove_objects(needless);
+        reports.into_iter().for_each(|(subject, due)| self.reports.add(subject, due));
+        groups
+            .iter()
+            .flatten()
+            .filter_map(|(outcome, _)| outcome.verdicts.as_ref())
+            .for_each(|one| self.why.record(one));
+        Ok(())
+    }
+
+    /// The other entries of a message that count as somebody's copy.
+    async fn entries_of(&self, message: MessageId, but: EntryId) -> Result<Vec<NewEntry>, Fault> {
+        let mut entries = Vec::new();
+        for subject in self.link.subjects(&self.link.names.entries_of(message)).await? {
+            let other = parse(&subject).is_some_and(|(_, _, id)| id != but);
+            if other
+                && let Some(found) = self.link.last(&subject).await?.filter(|found| !found.payload.is_empty())
+                && let Ok((entry, _)) = decode::<Entry>(&found.payload)
+                && entry.entry.pending != Pending::Expanded
+            {
+                entries.push(entry.entry);
+            }
+        }
+        Ok(entries)
+    }
+
+    /// The entry as the outcome leaves it.
+    fn end(
+        &self,
+        outcome: &Outcome,
+        held: &Held,
+        counts: &mut Counts,
+        others: &mut HashMap<MessageId, Vec<NewEntry>>,
+        records: &mut Vec<Record>,
+    ) -> Result<(), StoreError> {
+        let (id, lease) = (outcome.lease.entry, &outcome.lease);
+        let told = outcome.notice.is_some() || outcome.told_with.is_some();
+        let before = || Entry { late: outcome.late, unsure: lease.unsure, held: false, ..held.entry.clone() };
+        let entry = match &outcome.settlement {
+            Settlement::Becomes(entries) if !entries.is_empty() => {
+                let others = others.entry(id.message).or_default();
+                return self.replace(id, held, outcome.late, entries, counts, others, records);
+            }
+            Settlement::Delivered | Settlement::Becomes(_) => return Ok(self.remove(id, held, counts, records)),
+            Settlement::Failed { .. } if told => return Ok(self.remove(id, held, counts, records)),
+            Settlement::Retry { at, reason } => {
+                Entry { next: *at, attempts: lease.attempts + 1, reason: Some(reason.clone()), ..before() }
+            }
+            Settlement::Postponed { at, reason } => {
+                let reason = reason.clone().or_else(|| held.entry.reason.clone());
+                Entry { next: *at, attempts: lease.attempts, reason, ..before() }
+            }
+            Settlement::Failed { reason, .. } => {
+                Entry { held: true, attempts: lease.attempts + 1, reason: Some(reason.clone()), ..before() }
+            }
+            Settlement::Held { reason } => {
+                Entry { held: true, attempts: lease.attempts, reason: Some(reason.clone()), ..before() }
+            }
+        };
+        letter::planned(&self.link, &held.place, id, entry, &[&held.octets], records)
+    }
+
+    fn remove(&self, id: EntryId, held: &Held, counts: &mut Counts, records: &mut Vec<Record>) {
+        records.push(Record::gone(self.link.names.entry(&held.place, id)));
+        if held.entry.at == At::Message {
+            counts.change(id.message, 1, 0, 0);
+        }
+    }
+
+    /// See [`Settlement::Becomes`].
+    #[allow(clippy::too_many_arguments, reason = "what it changes belongs to whoever puts several together")]
+    fn replace(
+        &self,
+        id: EntryId,
+        held: &Held,
+        late: bool,
+        entries: &[NewEntry],
+        counts: &mut Counts,
+        others: &mut Vec<NewEntry>,
+        records: &mut Vec<Record>,
+    ) -> Result<(), StoreError> {
+        let places = std::iter::once(id.index).chain(counts.next(id.message)..);
+        let mut new = Vec::new();
+        for (index, entry) in places.zip(entries) {
+            let copy = entry.held.is_none() && entry.pending != Pending::Expanded;
+            if copy && others.iter().any(|other| same(other, entry)) {
+                continue;
+            }
+            if copy {
+                others.push(entry.clone());
+            }
+            new.push((EntryId { message: id.message, index }, entry.clone()));
+        }
+        let spare = u32::try_from(entries.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        let added = u32::try_from(new.len()).unwrap_or(u32::MAX);
+        let alone = matches!(new.as_slice(), [(only, _)] if *only == id);
+        let mut at = held.entry.at;
+        if let At::Here(prefix) = at
+            && !alone
+            && added > 0
+        {
+            let (prefix, content) = letter::split(&held.octets, prefix);
+            let count = Count { v: VERSION, left: added, next: 1 + spare, object: false, rest: None };
+            let message = Message { v: VERSION, prefix: prefix.len(), object: None, more: None };
+            letter::apart(&self.link, id.message, &message, &[&prefix, &content], count, records)?;
+            at = At::Message;
+        } else if at == At::Message {
+            counts.change(id.message, 1, added, spare);
+        }
+        let recipients = held.entry.recipients + spare;
+        // It may be elsewhere now: then nothing is to be left here.
+        records.push(Record::gone(self.link.names.entry(&held.place, id)));
+        for (new_id, new) in new {
+            let place = (self.placement)(&new).unwrap_or_else(|| ANY.into());
+            let mut entry = Entry::new(held.entry.envelope.clone(), new, recipients, at);
+            if !entry.held {
+                entry.reason = None;
+            }
+            entry.next = now();
+            entry.late = late;
+            if place == held.place && new_id == id {
+                records.pop_if(|record| record.is_for(&self.link.names.entry(&place, id)));
+            }
+            let octets: &[u8] = if matches!(at, At::Here(_)) { &held.octets } else { &[] };
+            letter::planned(&self.link, &place, new_id, entry, &[octets], records)?;
+        }
+        Ok(())
+    }
+
+    /// Attempts are counted before they are made.
+    pub(super) async fn begin_attempts(&self, leases: Vec<crate::store::Lease>) -> Result<Vec<EntryId>, StoreError> {
+        let mut stale = Vec::new();
+        for lease in leases {
+            let Some(held) = self.work.held(lease.entry, lease.token) else {
+                stale.push(lease.entry);
+                continue;
+            };
+            match self.work.count_attempt(lease.entry, &held, lease.attempts + 1).await {
+                Ok(()) => {}
+                Err(Fault::Conflict) => {
+                    self.work.ended(&[lease.entry]);
+                    stale.push(lease.entry);
+                }
+                Err(fault) => return Err(fault.into()),
+            }
+        }
+        Ok(stale)
+    }
+}
+
+/// About how many records an outcome is.
+fn weigh(outcome: &Outcome) -> usize {
+    let becomes = match &outcome.settlement {
+        Settlement::Becomes(entries) => 2 * entries.len() + 2,
+        _ => 0,
+    };
+    6 + becomes + outcome.notice.as_ref().map_or(0, |notice| 2 * notice.entries.len() + 2)
+}

@@ -1,0 +1,253 @@
+//! What only a cluster has: nodes that die, servers that die, and what each of them finds then.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::time::Instant;
+
+use super::{cluster::Cluster, *};
+use crate::store::{Address, Envelope, NewEntry, Route, Settlement, sqlite::now};
+
+const LEASE: Duration = Duration::from_secs(60);
+
+/// A name that no other test has.
+pub(crate) fn name() -> String {
+    format!("T{}", work::unique())
+}
+
+fn entry(local: &str) -> NewEntry {
+    NewEntry::to(Address { local: local.into(), domain: "example.test".into() }, Route::Relay)
+}
+
+async fn accept(store: &JetStreamStore, content: &[u8], entries: Vec<NewEntry>) -> Result<MessageId, StoreError> {
+    let mut incoming = store.begin()?;
+    for piece in content.chunks(100_000) {
+        incoming.write(piece)?;
+        incoming.flush().await?;
+    }
+    incoming.accept(Envelope { received_at: now(), ..Envelope::default() }, b"Received: x\r\n".to_vec(), entries).await
+}
+
+/// So many, in at most so long.
+async fn claim(store: &JetStreamStore, n: usize, within: Duration) -> Vec<Lease> {
+    let until = Instant::now() + within;
+    let mut claimed = Vec::new();
+    while claimed.len() < n && Instant::now() < until {
+        let _ = tokio::time::timeout(Duration::from_millis(200), store.due()).await;
+        claimed.extend(store.claim(now(), n - claimed.len(), LEASE).await.unwrap_or_default());
+    }
+    claimed
+}
+
+fn delivered(leases: Vec<Lease>) -> Vec<Outcome> {
+    leases.into_iter().map(|lease| (lease, Settlement::Delivered).into()).collect()
+}
+
+/// A node that dies is taken over from within its lease and two seconds; what it did after that does not count.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_node_is_taken_over_from() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let (name, a, b) = (name(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let first = cluster.open(&name, "a", a.path()).await;
+    for _ in 0..5 {
+        accept(&first, b"x", vec![entry("x")]).await.unwrap();
+    }
+    let old = claim(&first, 5, LEASE).await;
+    assert_eq!(old.len(), 5);
+    let second = cluster.open(&name, "b", b.path()).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert!(second.claim(now(), 5, LEASE).await.unwrap().is_empty(), "it is alive");
+    // It stands still: nothing of it runs, and it does not end well either.
+    first.tasks.lock().iter().for_each(JoinHandle::abort);
+    let died = Instant::now();
+    let new = claim(&second, 5, LEASE).await;
+    let took = died.elapsed();
+    assert_eq!(new.len(), 5);
+    assert!(took < Duration::from_secs(3 + 2), "{took:?}");
+    assert!(new.iter().all(|lease| lease.unsure));
+    let mut ids: Vec<_> = old.iter().map(|lease| lease.entry).collect();
+    ids.sort();
+    // It comes back and knows that it was taken for dead: it may neither send nor settle.
+    let rights = old.iter().map(Lease::right).collect();
+    let mut stale = first.renew(rights, LEASE).await.unwrap();
+    stale.sort();
+    assert_eq!(stale, ids);
+    let mut stale = first.settle(delivered(old)).await.unwrap();
+    stale.sort();
+    assert_eq!(stale, ids);
+    assert_eq!(second.settle(delivered(new)).await.unwrap(), []);
+    let left = second.find(Filter::default(), None, 10).await.unwrap();
+    assert!(left.entries.is_empty(), "{left:?}");
+    println!("taken over within {took:?} of a lease of 3 s");
+}
+
+/// One server less is nothing; two less and new mail is refused whole; back again, all goes on by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_majority_is_lost_and_comes_back() {
+    let Some(cluster) = Cluster::start("always") else { return };
+    let (name, folder) = (name(), tempfile::tempdir().unwrap());
+    let store = cluster.open(&name, "a", folder.path()).await;
+    accept(&store, b"before", vec![entry("x"), entry("y")]).await.unwrap();
+    cluster.kill(0);
+    accept(&store, b"without one", vec![entry("x")]).await.unwrap();
+    cluster.kill(1);
+    let until = Instant::now() + Duration::from_secs(20);
+    let refused = loop {
+        match accept(&store, b"without two", vec![entry("x"), entry("y")]).await {
+            Err(error) => break error,
+            Ok(_) => assert!(Instant::now() < until, "nobody could have acknowledged it"),
+        }
+    };
+    assert!(refused.to_string().contains("no majority"), "{refused}");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(store.begin().is_err(), "refused before the content");
+    assert!(store.renew(vec![], LEASE).await.is_err(), "nothing may be sent");
+    cluster.run(0);
+    cluster.run(1);
+    let leases = claim(&store, 3, LEASE).await;
+    // What was refused may be there all the same, but whole.
+    let mut all = claim(&store, 2, Duration::from_secs(3)).await;
+    assert!(all.is_empty() || all.len() == 2, "half of it is there: {all:?}");
+    all.extend(leases);
+    assert_eq!(store.settle(delivered(all)).await.unwrap(), []);
+    let until = Instant::now() + Duration::from_secs(20);
+    while accept(&store, b"after", vec![entry("x")]).await.is_err() {
+        assert!(Instant::now() < until);
+    }
+}
+
+/// All of them at once: whatever was acknowledged is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_servers_die_at_once() {
+    let Some(cluster) = Cluster::start("always") else { return };
+    let cluster = Arc::new(cluster);
+    let (name, folder) = (name(), tempfile::tempdir().unwrap());
+    let store = cluster.open(&name, "a", folder.path()).await;
+    let accepted = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let mut set = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let (store, accepted) = (store.clone(), accepted.clone());
+        set.spawn(async move {
+            for _ in 0..100 {
+                match accept(&store, &[b'x'; 2000], vec![entry("x"), entry("y")]).await {
+                    Ok(id) => accepted.lock().push(id),
+                    Err(_) => return,
+                }
+            }
+        });
+    }
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let killed = cluster.clone();
+    tokio::task::spawn_blocking(move || (0..3).for_each(|n| killed.kill(n))).await.unwrap();
+    while set.join_next().await.is_some() {}
+    (0..3).for_each(|n| cluster.run(n));
+    let again = cluster.clone();
+    tokio::task::spawn_blocking(move || again.wait()).await.unwrap();
+    let accepted = accepted.lock().clone();
+    assert!(!accepted.is_empty());
+    let mut found = Vec::new();
+    loop {
+        let leases = claim(&store, 200, Duration::from_secs(5)).await;
+        if leases.is_empty() {
+            break;
+        }
+        found.extend(leases.iter().map(|lease| lease.entry));
+        assert_eq!(store.settle(delivered(leases)).await.unwrap(), []);
+    }
+    for id in &accepted {
+        for index in 0..2 {
+            let entry = EntryId { message: *id, index };
+            assert_eq!(found.iter().filter(|one| **one == entry).count(), 1, "{entry}");
+        }
+    }
+    println!("{} messages were acknowledged, {} entries found", accepted.len(), found.len());
+}
+
+/// A server that acknowledges before it syncs is refused, unless the operator wants it by name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_weak_server_is_refused() {
+    let Some(cluster) = Cluster::start("2m") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let everywhere: Placement = Arc::new(|_| None);
+    let settings = cluster.settings(&name(), "a");
+    let error = open(&settings, folder.path(), everywhere.clone()).await.err().unwrap().to_string();
+    assert!(error.contains("does not sync what it acknowledges") && error.contains("sync_interval: always"), "{error}");
+    let unasked = Settings { durability: Durability::Checked(vec![]), ..settings.clone() };
+    let error = open(&unasked, folder.path(), everywhere.clone()).await.err().unwrap().to_string();
+    assert!(error.contains("no majority could be asked"), "{error}");
+    let weak = Settings { durability: Durability::Weak, ..settings };
+    open(&weak, folder.path(), everywhere).await.unwrap().close().await;
+}
+
+/// Two processes under one name would take each other's mail.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_there_once() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let (name, a, b) = (name(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = cluster.open(&name, "a", a.path()).await;
+    let everywhere: Placement = Arc::new(|_| None);
+    let error = open(&cluster.settings(&name, "a"), b.path(), everywhere).await.err().unwrap().to_string();
+    assert!(error.contains("another hermetic is running as node \"a\""), "{error}");
+    store.close().await;
+    // Its own folder: at once.
+    let began = Instant::now();
+    drop(store);
+    cluster.open(&name, "a", a.path()).await.close().await;
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+/// A ticket that was lost is written again; an object that nobody names goes.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_finds_is_swept() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let (name, folder) = (name(), tempfile::tempdir().unwrap());
+    let store = cluster.open(&name, "a", folder.path()).await;
+    let kept = accept(&store, &[b'x'; 200_000], vec![entry("x")]).await.unwrap();
+    let orphan = MessageId::from_parts(now() - 10, 7);
+    store.core.put_object(orphan, &mut &b"orphan"[..], 6).await.unwrap();
+    // Taken for dead in the same moment in which its ticket was acknowledged.
+    let lease = claim(&store, 1, LEASE).await.pop().unwrap();
+    assert_eq!(lease.entry.message, kept);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let gone = link::Record::gone(store.core.link.names.lease(record::ANY, lease.entry));
+    store.core.link.put(gone, &work::unique(), LEASE).await.unwrap();
+    store.core.work.ended(&[lease.entry]);
+    assert!(claim(&store, 1, Duration::from_secs(1)).await.is_empty(), "its ticket is gone");
+    let quick = store.core.sweep(0, 0).await.unwrap();
+    assert_eq!(quick, sweep::Swept { objects: 1, tickets: 0 }, "what has a lease's mark is looked at later");
+    let content = store.body(kept).await.unwrap();
+    assert!(matches!(content.content, Content::File(_)));
+}
+
+/// `HERMETIC_MEASURE=N cargo test --release -p hermetic --lib jetstream -- --ignored --nocapture`: N messages of 4 KiB from 1, 50, 200
+/// tasks, then claimed and settled.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn measure() {
+    let n: usize = std::env::var("HERMETIC_MEASURE").map_or(4_000, |n| n.parse().unwrap());
+    let Some(cluster) = Cluster::start("always") else { return };
+    let (name, folder) = (name(), tempfile::tempdir().unwrap());
+    let store = cluster.open(&name, "a", folder.path()).await;
+    for tasks in [1, 50, 200] {
+        let n = if tasks == 1 { n / 10 } else { n };
+        let began = Instant::now();
+        let mut set = tokio::task::JoinSet::new();
+        for _ in 0..tasks {
+            let store = store.clone();
+            set.spawn(async move {
+                for _ in 0..n / tasks {
+                    accept(&store, &[b'x'; 4096], vec![entry("a")]).await.unwrap();
+                }
+            });
+        }
+        while set.join_next().await.is_some() {}
+        println!("{tasks:4} tasks: {:7.0} messages a second accepted", n as f64 / began.elapsed().as_secs_f64());
+        let (began, mut done) = (Instant::now(), 0);
+        while done < n / tasks * tasks {
+            let leases = claim(&store, 256, LEASE).await;
+            assert!(!leases.is_empty());
+            done += leases.len();
+            assert_eq!(store.settle(delivered(leases)).await.unwrap(), []);
+        }
+        println!("            {:7.0} entries a second claimed and settled", n as f64 / began.elapsed().as_secs_f64());
+    }
+}
