@@ -105,7 +105,8 @@ fn shown(status: &Status) -> String {
     text.push_str("\nStreams\n");
     for stream in &status.streams {
         let leader = stream.leader.as_deref().unwrap_or("nobody");
-        let _ = writeln!(text, "  {}  {} records, {} octets, led by {leader}", stream.name, stream.records, stream.octets);
+        let _ =
+            writeln!(text, "  {}  {} records, {} octets, led by {leader}", stream.name, stream.records, stream.octets);
         for (name, current, lag) in &stream.replicas {
             let state = if *current { "up to date".to_owned() } else { format!("behind by {lag}") };
             let _ = writeln!(text, "    {name}  {state}");

@@ -10,9 +10,10 @@ use super::serve::ServeError;
 use crate::{
     config::{Config, StoreKind, StoreSync},
     observe::Metrics,
+    plugin::{Elsewhere, Kept},
     store::{
         NewEntry, Pending, Store,
-        jetstream::{self, Durability, Settings},
+        jetstream::{self, Durability, Keys, Settings},
         sqlite::SqliteStore,
     },
 };
@@ -30,6 +31,35 @@ pub(super) async fn open(config: &Arc<ArcSwap<Config>>, metrics: &Arc<Metrics>) 
         _ => None,
     };
     Ok(jetstream::open(&settings, &current.data, Arc::new(placement)).await?)
+}
+
+/// Where plugins keep what all nodes are to know; None: each in its own folder.
+pub(super) fn keys(config: &Config) -> Result<Option<Arc<dyn Elsewhere>>, ServeError> {
+    let Some(settings) = settings(config) else { return Ok(None) };
+    Ok(Some(Arc::new(Shared(Keys::open(&settings)?))))
+}
+
+#[derive(Debug)]
+struct Shared(Keys);
+
+impl Elsewhere for Shared {
+    fn get(&self, plugin: &str, key: &str) -> Result<Option<Kept>, String> {
+        let kept = self.0.get(plugin, key)?;
+        Ok(kept.map(|jetstream::Kept { value, expires, version }| Kept { value, expires, version }))
+    }
+
+    fn put(&self, plugin: &str, key: &str, kept: &Kept, now: u64, after: Option<u64>) -> Result<bool, String> {
+        self.0.put(plugin, key, &kept.value, kept.expires, now, after)
+    }
+
+    fn remove(&self, plugin: &str, key: &str) -> Result<(), String> {
+        self.0.remove(plugin, key)
+    }
+
+    fn all(&self, plugin: &str) -> Result<Vec<(String, Kept)>, String> {
+        let kept = |jetstream::Kept { value, expires, version }| Kept { value, expires, version };
+        Ok(self.0.all(plugin)?.into_iter().map(|(key, one)| (key, kept(one))).collect())
+    }
 }
 
 /// None: it is not kept on NATS servers.

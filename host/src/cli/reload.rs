@@ -68,7 +68,8 @@ impl Reload {
 /// The plugins for the start.
 pub(super) async fn plugins(config: Arc<Config>) -> Result<Plugins, ServeError> {
     let loaded = aside("plugins", move || {
-        let none = Plugins::none(config.data.join("plugins"), config.dns.clone());
+        let keys = if config.plugins.is_empty() { None } else { super::keep::keys(&config)? };
+        let none = Plugins::none(config.data.join("plugins"), config.dns.clone()).keeping(keys);
         Ok(none.become_these(&config.plugins)?)
     });
     loaded.await.unwrap_or(Err(ServeError::Aside))

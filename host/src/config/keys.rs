@@ -279,7 +279,11 @@ pub const TABLES: &[Table] = &[
         many: None,
         doc: "Where accepted mail is kept: on this machine, or on NATS servers, for several nodes (see `host/CLUSTER.md`).",
         keys: &[
-            key("kind", r#""sqlite""#, "`sqlite`: below `data`. `jetstream`: on NATS servers (2.12 or later); all other keys are for that."),
+            key(
+                "kind",
+                r#""sqlite""#,
+                "`sqlite`: below `data`. `jetstream`: on NATS servers (2.12 or later); all other keys are for that.",
+            ),
             key("servers", "[]", "The NATS servers: `[\"nats://10.0.0.1:4222\", …]`, or `tls://` for TLS."),
             key(
                 "monitor",
@@ -301,8 +305,16 @@ pub const TABLES: &[Table] = &[
                 "`bound`: each domain's Maildirs are on the node that `domain.node` names. `shared`: on a file system that all nodes have at the same path.",
             ),
             absent("user", r#""hermetic""#, "The login at the NATS servers."),
-            absent("password-file", r#""/etc/hermetic/nats.password""#, "The file with its password; or, without `user`, with a token."),
-            absent("roots", r#""/etc/hermetic/nats-ca.pem""#, "Whom to trust with `tls://`, PEM, instead of the system's roots."),
+            absent(
+                "password-file",
+                r#""/etc/hermetic/nats.password""#,
+                "The file with its password; or, without `user`, with a token.",
+            ),
+            absent(
+                "roots",
+                r#""/etc/hermetic/nats-ca.pem""#,
+                "Whom to trust with `tls://`, PEM, instead of the system's roots.",
+            ),
             absent("certificate", r#""/etc/hermetic/nats.pem""#, "Our certificate for them, PEM."),
             absent("key", r#""/etc/hermetic/nats.key""#, "Its private key, PEM."),
         ],

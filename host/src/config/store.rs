@@ -138,7 +138,9 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     if store.servers.is_empty() {
         error("servers", "name the NATS servers, such as [\"nats://127.0.0.1:4222\"]".into());
     }
-    if let Some(server) = store.servers.iter().find(|server| !server.starts_with("nats://") && !server.starts_with("tls://")) {
+    if let Some(server) =
+        store.servers.iter().find(|server| !server.starts_with("nats://") && !server.starts_with("tls://"))
+    {
         error("servers", format!("{server:?} is no NATS server; write nats://HOST:PORT, or tls://HOST:PORT for TLS"));
     }
     let tls = store.servers.iter().filter(|server| server.starts_with("tls://")).count();

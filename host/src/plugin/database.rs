@@ -1,13 +1,14 @@
-//! What plugins keep: one SQLite file for all of them, and in it a bucket for each.
+//! What plugins keep: one SQLite file for all of them, and in it a bucket for each; or the same [`Elsewhere`], for several nodes.
 //!
 //! Owns the file, the quota and expiry. Refuses to know what values mean. It is no part of the mail store: a flood here
-//! waits for itself, and what was written in the last moment before a power failure may be lost.
+//! waits for itself, and what was written in the last moment before a power failure may be lost. Elsewhere the quota is only kept
+//! about: each node counts what is there now and then ([`COUNTED`]), and what it has put there itself since.
 
 use std::{
     collections::{BTreeMap, HashMap},
     path::Path,
     sync::{Arc, Weak},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
@@ -35,6 +36,38 @@ pub enum BucketError {
     /// SQLite's.
     #[error("the database does not answer: {0}")]
     Database(#[from] rusqlite::Error),
+    /// Elsewhere.
+    #[error("the database does not answer: {0}")]
+    Elsewhere(String),
+}
+
+/// How long a count of what is elsewhere is good for.
+const COUNTED: Duration = Duration::from_secs(30);
+/// Times that a counter is tried while others count too.
+const COUNTING: usize = 50;
+
+/// What is kept elsewhere under a key.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// As it was put.
+    pub value: Vec<u8>,
+    /// Seconds since 1970; 0: never.
+    pub expires: u64,
+    /// Changes with each put.
+    pub version: u64,
+}
+
+/// Where several nodes keep what plugins keep. All of it blocks, for a few seconds at most.
+#[allow(clippy::missing_errors_doc, reason = "whoever does not answer says why")]
+pub trait Elsewhere: Send + Sync + std::fmt::Debug {
+    /// What is there.
+    fn get(&self, plugin: &str, key: &str) -> Result<Option<Kept>, String>;
+    /// Puts it there. `after`: only if what is there has this version (0: there is nothing). False: it has not.
+    fn put(&self, plugin: &str, key: &str, kept: &Kept, now: u64, after: Option<u64>) -> Result<bool, String>;
+    /// Nothing is there any more.
+    fn remove(&self, plugin: &str, key: &str) -> Result<(), String>;
+    /// All that a plugin has there.
+    fn all(&self, plugin: &str) -> Result<Vec<(String, Kept)>, String>;
 }
 
 /// The parts that are open. A plugin that is being replaced shares its own with its successor, so that both know how much
@@ -55,8 +88,22 @@ impl Buckets {
                 inner
             }
         };
-        Ok(Bucket { plugin: plugin.to_owned(), quota, inner, turns: Arc::default() })
+        Ok(Bucket { plugin: plugin.to_owned(), quota, place: Place::File(inner), turns: Arc::default() })
     }
+}
+
+/// Where a bucket is.
+#[derive(Debug)]
+enum Place {
+    File(Arc<Mutex<Inner>>),
+    Elsewhere(Arc<dyn Elsewhere>, Mutex<Count>),
+}
+
+/// What is elsewhere, about.
+#[derive(Debug, Default)]
+struct Count {
+    used: u64,
+    at: Option<Instant>,
 }
 
 /// One plugin's part.
@@ -64,7 +111,7 @@ impl Buckets {
 pub(super) struct Bucket {
     plugin: String,
     quota: u64,
-    inner: Arc<Mutex<Inner>>,
+    place: Place,
     turns: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -95,25 +142,60 @@ impl Inner {
     }
 }
 
+/// A counter as it is kept: decimal text.
+fn counted(key: &str, value: &[u8], range: &Range) -> Result<i128, BucketError> {
+    let count = std::str::from_utf8(value).ok().and_then(|text| text.parse::<i128>().ok());
+    let count = count.filter(|count| range.contains(count));
+    count.ok_or_else(|| BucketError::Invalid(format!("{key} holds no counter")))
+}
+
+fn sum(key: &str, before: i128, by: i128, range: &Range) -> Result<i128, BucketError> {
+    let sum = before.checked_add(by).filter(|sum| range.contains(sum));
+    sum.ok_or_else(|| BucketError::Limit(format!("{key} would overflow")))
+}
+
+/// Seconds since 1970; 0: never.
+fn expiry(seconds: u32, now: u32) -> u64 {
+    if seconds == 0 { 0 } else { u64::from(now) + u64::from(seconds) }
+}
+
 impl Bucket {
+    /// One that is not in a file.
+    pub(super) fn elsewhere(place: Arc<dyn Elsewhere>, plugin: &str, quota: u64) -> Self {
+        let place = Place::Elsewhere(place, Mutex::default());
+        Self { plugin: plugin.to_owned(), quota, place, turns: Arc::default() }
+    }
+
     /// Waits until nobody else is at it, so that at most one thread is: the others are needed for mail.
     pub(super) async fn turn(&self) -> tokio::sync::OwnedMutexGuard<()> {
         Arc::clone(&self.turns).lock_owned().await
     }
 
     pub(super) fn get(&self, key: &str, now: u32) -> Result<Option<Vec<u8>>, BucketError> {
-        let inner = self.inner.lock();
-        let live = self.live(&inner.connection, key, now)?;
-        Ok(live.map(|(value, _)| value))
+        match &self.place {
+            Place::File(inner) => {
+                let inner = inner.lock();
+                let live = self.live(&inner.connection, key, now)?;
+                Ok(live.map(|(value, _)| value))
+            }
+            Place::Elsewhere(place, _) => Ok(self.there(&**place, key, now)?.0.map(|kept| kept.value)),
+        }
     }
 
     pub(super) fn set(&self, key: &str, value: &[u8], seconds: u32, now: u32) -> Result<(), BucketError> {
-        let expires = if seconds == 0 { 0 } else { u64::from(now) + u64::from(seconds) };
-        self.put(&mut self.inner.lock(), key, value, expires, now)
+        let expires = expiry(seconds, now);
+        match &self.place {
+            Place::File(inner) => self.put(&mut inner.lock(), key, value, expires, now),
+            Place::Elsewhere(place, count) => self.put_there(&**place, count, key, value, expires, now, None).map(drop),
+        }
     }
 
     pub(super) fn delete(&self, key: &str) -> Result<(), BucketError> {
-        let mut inner = self.inner.lock();
+        let inner = match &self.place {
+            Place::File(inner) => inner,
+            Place::Elsewhere(place, _) => return place.remove(&self.plugin, key).map_err(BucketError::Elsewhere),
+        };
+        let mut inner = inner.lock();
         let held = self.held(&inner.connection, key)?;
         inner
             .connection
@@ -132,24 +214,44 @@ impl Bucket {
         seconds: u32,
         now: u32,
     ) -> Result<i128, BucketError> {
-        let mut inner = self.inner.lock();
-        let (before, expires) = match self.live(&inner.connection, key, now)? {
-            Some((value, expires)) => {
-                let count = std::str::from_utf8(&value).ok().and_then(|text| text.parse::<i128>().ok());
-                let count = count.filter(|count| range.contains(count));
-                (count.ok_or_else(|| BucketError::Invalid(format!("{key} holds no counter")))?, expires)
+        let inner = match &self.place {
+            Place::File(inner) => inner,
+            Place::Elsewhere(place, count) => {
+                for _ in 0..COUNTING {
+                    let (kept, version) = self.there(&**place, key, now)?;
+                    let (before, expires) = match &kept {
+                        Some(kept) => (counted(key, &kept.value, range)?, kept.expires),
+                        None => (0, expiry(seconds, now)),
+                    };
+                    let sum = sum(key, before, by, range)?;
+                    let value = sum.to_string();
+                    if self.put_there(&**place, count, key, value.as_bytes(), expires, now, Some(version))? {
+                        return Ok(sum);
+                    }
+                }
+                return Err(BucketError::Elsewhere(format!("{key} is counted by too many at once")));
             }
-            None => (0, if seconds == 0 { 0 } else { u64::from(now) + u64::from(seconds) }),
         };
-        let sum = before.checked_add(by).filter(|sum| range.contains(sum));
-        let sum = sum.ok_or_else(|| BucketError::Limit(format!("{key} would overflow")))?;
+        let mut inner = inner.lock();
+        let (before, expires) = match self.live(&inner.connection, key, now)? {
+            Some((value, expires)) => (counted(key, &value, range)?, expires),
+            None => (0, expiry(seconds, now)),
+        };
+        let sum = sum(key, before, by, range)?;
         self.put(&mut inner, key, sum.to_string().as_bytes(), expires, now)?;
         Ok(sum)
     }
 
     /// All that has not expired.
     pub(super) fn all(&self, now: u32) -> Result<BTreeMap<String, Vec<u8>>, BucketError> {
-        let inner = self.inner.lock();
+        let inner = match &self.place {
+            Place::File(inner) => inner.lock(),
+            Place::Elsewhere(place, _) => {
+                let all = place.all(&self.plugin).map_err(BucketError::Elsewhere)?;
+                let live = all.into_iter().filter(|(_, kept)| kept.expires == 0 || kept.expires > u64::from(now));
+                return Ok(live.map(|(key, kept)| (key, kept.value)).collect());
+            }
+        };
         let mut query = inner
             .connection
             .prepare_cached("SELECT key, value FROM pair WHERE plugin = ?1 AND (expires = 0 OR expires > ?2)")?;
@@ -159,7 +261,10 @@ impl Bucket {
 
     /// Forgets everything.
     pub(super) fn clear(&self) -> Result<(), BucketError> {
-        let mut inner = self.inner.lock();
+        let mut inner = match &self.place {
+            Place::File(inner) => inner.lock(),
+            Place::Elsewhere(..) => return self.all(0)?.keys().try_for_each(|key| self.delete(key)),
+        };
         inner.connection.execute("DELETE FROM pair WHERE plugin = ?1", params![self.plugin])?;
         inner.used = 0;
         Ok(())
@@ -167,13 +272,61 @@ impl Bucket {
 
     /// Keys that are there, at most so many, without the first `from`, in their order.
     pub(super) fn keys(&self, from: u64, most: u32, now: u32) -> Result<Vec<String>, BucketError> {
-        let inner = self.inner.lock();
+        let inner = match &self.place {
+            Place::File(inner) => inner.lock(),
+            Place::Elsewhere(..) => {
+                let from = usize::try_from(from).unwrap_or(usize::MAX);
+                return Ok(self.all(now)?.into_keys().skip(from).take(most as usize).collect());
+            }
+        };
         let mut found = inner.connection.prepare_cached(
             "SELECT key FROM pair WHERE plugin = ?1 AND (expires = 0 OR expires > ?2) ORDER BY key LIMIT ?3 OFFSET ?4",
         )?;
         let from = i64::try_from(from).unwrap_or(i64::MAX);
         let keys = found.query_map(params![self.plugin, now, most, from], |row| row.get(0))?;
         Ok(keys.collect::<Result<_, _>>()?)
+    }
+
+    /// What is there elsewhere and has not expired; and the version of what is there, expired or not.
+    fn there(&self, place: &dyn Elsewhere, key: &str, now: u32) -> Result<(Option<Kept>, u64), BucketError> {
+        let kept = place.get(&self.plugin, key).map_err(BucketError::Elsewhere)?;
+        let version = kept.as_ref().map_or(0, |kept| kept.version);
+        Ok((kept.filter(|kept| kept.expires == 0 || kept.expires > u64::from(now)), version))
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "a row, and where it goes")]
+    fn put_there(
+        &self,
+        place: &dyn Elsewhere,
+        count: &Mutex<Count>,
+        key: &str,
+        value: &[u8],
+        expires: u64,
+        now: u32,
+        after: Option<u64>,
+    ) -> Result<bool, BucketError> {
+        if key.len() > KEY {
+            return Err(BucketError::Limit(format!("a key has at most {KEY} octets")));
+        }
+        let wants = (key.len() + value.len()) as u64 + ROW;
+        let old = count.lock().at.is_none_or(|at| at.elapsed() > COUNTED);
+        if old {
+            let all = place.all(&self.plugin).map_err(BucketError::Elsewhere)?;
+            let used = all.iter().map(|(key, kept)| (key.len() + kept.value.len()) as u64 + ROW).sum();
+            *count.lock() = Count { used, at: Some(Instant::now()) };
+        }
+        let used = count.lock().used;
+        // What replaces something takes no more room.
+        let new = || place.get(&self.plugin, key).map(|kept| kept.is_none_or(|kept| kept.value.len() < value.len()));
+        if used + wants > self.quota && new().map_err(BucketError::Elsewhere)? {
+            return Err(BucketError::Limit(format!("grants.keyvalue allows {} octets", self.quota)));
+        }
+        let kept = Kept { value: value.to_vec(), expires, version: 0 };
+        let put = place.put(&self.plugin, key, &kept, now.into(), after).map_err(BucketError::Elsewhere)?;
+        if put && after.unwrap_or(0) == 0 {
+            count.lock().used += wants;
+        }
+        Ok(put)
     }
 
     /// What is there and has not expired, and when it will.
@@ -289,8 +442,67 @@ mod tests {
         for n in 0..1000 {
             let _ = bucket.set(&format!("flood {n}"), b"", 0, 110);
         }
-        let inner = bucket.inner.lock();
+        let Place::File(inner) = &bucket.place else { unreachable!() };
+        let inner = inner.lock();
         assert_eq!(inner.used, used(&inner.connection, "one").unwrap());
         assert!(inner.used <= 1000, "{}", inner.used);
+    }
+
+    /// Two nodes' plugins, as if on two machines.
+    #[derive(Debug, Default)]
+    struct Table(Mutex<(u64, BTreeMap<(String, String), Kept>)>);
+
+    impl Elsewhere for Table {
+        fn get(&self, plugin: &str, key: &str) -> Result<Option<Kept>, String> {
+            Ok(self.0.lock().1.get(&(plugin.to_owned(), key.to_owned())).cloned())
+        }
+        fn put(&self, plugin: &str, key: &str, kept: &Kept, _: u64, after: Option<u64>) -> Result<bool, String> {
+            let mut table = self.0.lock();
+            let place = (plugin.to_owned(), key.to_owned());
+            let found = table.1.get(&place).map_or(0, |kept| kept.version);
+            if after.is_some_and(|after| after != found) {
+                return Ok(false);
+            }
+            table.0 += 1;
+            let version = table.0;
+            table.1.insert(place, Kept { version, ..kept.clone() });
+            Ok(true)
+        }
+        fn remove(&self, plugin: &str, key: &str) -> Result<(), String> {
+            self.0.lock().1.remove(&(plugin.to_owned(), key.to_owned()));
+            Ok(())
+        }
+        fn all(&self, plugin: &str) -> Result<Vec<(String, Kept)>, String> {
+            let table = self.0.lock();
+            let mine = table.1.iter().filter(|((of, _), _)| of == plugin);
+            Ok(mine.map(|((_, key), kept)| (key.clone(), kept.clone())).collect())
+        }
+    }
+
+    #[test]
+    fn elsewhere_it_is_the_same() {
+        let table = Arc::new(Table::default());
+        let bucket = |plugin| Bucket::elsewhere(table.clone(), plugin, 1000);
+        let (one, again, other) = (bucket("one"), bucket("one"), bucket("two"));
+        one.set("a", b"1", 0, 100).unwrap();
+        one.set("b", b"2", 10, 100).unwrap();
+        assert_eq!(again.get("b", 109).unwrap().as_deref(), Some(&b"2"[..]));
+        assert_eq!((again.get("b", 110).unwrap(), other.get("a", 100).unwrap()), (None, None));
+        assert_eq!(one.increment("n", 2, &SMALL, 10, 100).unwrap(), 2);
+        assert_eq!(again.increment("n", -5, &SMALL, 10, 109).unwrap(), -3);
+        assert_eq!(one.increment("n", 1, &SMALL, 10, 110).unwrap(), 1, "it expires after it began");
+        assert!(matches!(one.increment("n", 127, &SMALL, 0, 111), Err(BucketError::Limit(_))));
+        assert_eq!(again.keys(0, 10, 111).unwrap(), ["a", "n"], "b has expired");
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let bucket = bucket("one");
+                std::thread::spawn(move || (0..10).for_each(|_| drop(bucket.increment("m", 1, &SMALL, 0, 1).unwrap())))
+            })
+            .collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(one.get("m", 1).unwrap().as_deref(), Some(&b"40"[..]), "none is lost");
+        assert!(matches!(bucket("one").set("c", &[0; 900], 0, 1), Err(BucketError::Limit(_))));
+        one.clear().unwrap();
+        assert!(again.all(1).unwrap().is_empty());
     }
 }

@@ -19,7 +19,7 @@ use super::{
     aside::Aside,
     bindings::hermetic::plugin as wit,
     context::{Guest, drafts::Draft, wasi},
-    database::{Bucket, BucketError, Buckets},
+    database::{Bucket, BucketError, Buckets, Elsewhere},
     grants::{self, Grant, Missing, Need, PACKAGE},
     hook::{Hook, Plugin},
     network::Network,
@@ -140,6 +140,7 @@ pub struct Loader {
     /// For what plugins write.
     folder: PathBuf,
     network: Network,
+    elsewhere: Option<Arc<dyn Elsewhere>>,
 }
 
 impl std::fmt::Debug for Loader {
@@ -177,7 +178,14 @@ impl Loader {
             compiled: compiled.to_owned(),
             folder: folder.to_owned(),
             network: Network::new(&Dns::default()).map_err(|error| LoadError::Runtime(error.to_string()))?,
+            elsewhere: None,
         })
+    }
+
+    /// What plugins keep is kept there and not in `plugins.sqlite`.
+    #[must_use]
+    pub fn keeping(self, elsewhere: Option<Arc<dyn Elsewhere>>) -> Self {
+        Self { elsewhere, ..self }
     }
 
     /// With another way to the network than the system's name servers and root certificates.
@@ -281,6 +289,9 @@ impl Loader {
     }
 
     fn bucket(&self, configured: &Configured) -> Result<Arc<Bucket>, LoadError> {
+        if let Some(place) = &self.elsewhere {
+            return Ok(Arc::new(Bucket::elsewhere(place.clone(), &configured.name, configured.grants.keyvalue)));
+        }
         let file = self.folder.join("plugins.sqlite");
         files::make_private_folder(&self.folder)
             .map_err(|error| LoadError::Unreadable { file: file.clone(), error })?;

@@ -6,6 +6,7 @@
 use std::{collections::HashMap, fs, path::PathBuf, sync::Arc};
 
 use super::{
+    database::Elsewhere,
     hook::Plugin,
     load::{self, LoadError, Loader},
     network::Network,
@@ -31,6 +32,7 @@ pub struct Plugins {
     dns: Dns,
     /// Made with the first plugin: a server without plugins has no engine for them.
     loader: Option<Loader>,
+    elsewhere: Option<Arc<dyn Elsewhere>>,
     loaded: Vec<(Configured, Arc<dyn Plugin>)>,
 }
 
@@ -38,7 +40,13 @@ impl Plugins {
     /// None yet. `folder` is theirs: compiled components and `plugins.sqlite`. `dns`: how they resolve names.
     #[must_use]
     pub fn none(folder: PathBuf, dns: Dns) -> Self {
-        Self { folder, dns, loader: None, loaded: Vec::new() }
+        Self { folder, dns, loader: None, elsewhere: None, loaded: Vec::new() }
+    }
+
+    /// What they keep is kept there.
+    #[must_use]
+    pub fn keeping(self, elsewhere: Option<Arc<dyn Elsewhere>>) -> Self {
+        Self { elsewhere, ..self }
     }
 
     /// These, as they are configured now: what has changed, in the configuration or on the disk, is loaded, the rest is
@@ -65,12 +73,13 @@ impl Plugins {
             };
             loaded.push((configured.clone(), plugin));
         }
-        Ok(Self { folder: self.folder.clone(), dns: self.dns.clone(), loader, loaded })
+        let (folder, dns, elsewhere) = (self.folder.clone(), self.dns.clone(), self.elsewhere.clone());
+        Ok(Self { folder, dns, loader, elsewhere, loaded })
     }
 
     fn loader(&self) -> Result<Loader, LoadError> {
         let network = Network::new(&self.dns).map_err(|error| LoadError::Runtime(error.to_string()))?;
-        Ok(Loader::new(&self.folder)?.reaching(network))
+        Ok(Loader::new(&self.folder)?.reaching(network).keeping(self.elsewhere.clone()))
     }
 
     /// The loaded one, if it would be loaded the same way again.

@@ -24,7 +24,7 @@ pub mod render;
 mod room;
 pub mod run;
 
-pub use database::BucketError;
+pub use database::{BucketError, Elsewhere, Kept};
 pub use load::{LoadError, Loader};
 pub use network::Network;
 

@@ -16,7 +16,7 @@ impl From<BucketError> for Fault {
         let code = match error {
             BucketError::Limit(_) => Code::Limit,
             BucketError::Invalid(_) => Code::Invalid,
-            BucketError::Database(_) => Code::Unavailable,
+            BucketError::Database(_) | BucketError::Elsewhere(_) => Code::Unavailable,
         };
         fault(code, error.to_string())
     }

@@ -158,3 +158,44 @@ fn healthy(port: u16) -> bool {
     let asked = stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n");
     asked.is_ok() && stream.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.0 200")
 }
+
+/// The streams of one test, which go with it.
+pub(crate) struct Namespace {
+    pub(crate) name: String,
+    server: String,
+}
+
+impl Namespace {
+    pub(crate) fn new(cluster: &Cluster) -> Self {
+        let server = cluster.settings("", "").servers.swap_remove(0);
+        Self { name: super::tests::name(), server }
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let (name, server) = (self.name.clone(), self.server.clone());
+        let gone = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let Ok(client) = async_nats::connect(server).await else { return };
+                let context = async_nats::jetstream::new(client);
+                for stream in [name.clone(), format!("{name}-WHY"), format!("OBJ_{name}-BODIES")] {
+                    let _ = context.delete_stream(stream).await;
+                }
+            });
+        });
+        let _ = gone.join();
+    }
+}
+
+impl Cluster {
+    /// How many objects there are.
+    pub(crate) async fn objects(&self, name: &str) -> usize {
+        use futures_util::StreamExt as _;
+        let client = async_nats::connect(self.settings("", "").servers).await.unwrap();
+        let context = async_nats::jetstream::new(client);
+        let objects = context.get_object_store(format!("{name}-BODIES")).await.unwrap();
+        objects.list().await.unwrap().filter(|object| std::future::ready(object.is_ok())).count().await
+    }
+}

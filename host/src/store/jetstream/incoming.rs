@@ -148,6 +148,9 @@ impl Incoming for Arriving {
         prefix: Vec<u8>,
         entries: Vec<NewEntry>,
     ) -> Result<MessageId, StoreError> {
+        if self.core.work.closing.load(std::sync::atomic::Ordering::Acquire) {
+            return Err(StoreError::Failed("the store is closed".into()));
+        }
         let many = entries.len() > letter::FIRST;
         envelope.size = self.size;
         let large = self.file.is_some() || self.broken || self.buffer.len() > INLINE;

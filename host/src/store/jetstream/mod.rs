@@ -45,6 +45,7 @@
 //! What is not in one write with the rest: judgements for `hermetic why` ([`why`]).
 
 mod incoming;
+mod keys;
 mod letter;
 mod link;
 mod manage;
@@ -84,6 +85,7 @@ use self::{
     work::Work,
 };
 pub use self::{
+    keys::{Kept, Keys},
     letter::Placement,
     open::{Durability, OpenError, Settings, Status, drain, open, status, verdicts},
     record::Node,

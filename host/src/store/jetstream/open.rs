@@ -143,7 +143,7 @@ fn tls(settings: &Settings) -> Result<ClientConfig, OpenError> {
 }
 
 /// Connects, and goes on trying for ever once it was connected.
-async fn connect(settings: &Settings) -> Result<Client, OpenError> {
+pub(super) async fn connect(settings: &Settings) -> Result<Client, OpenError> {
     let mut options = ConnectOptions::new()
         .name(format!("hermetic {}", settings.node))
         .tls_client_config(tls(settings)?)
@@ -238,7 +238,7 @@ async fn verify(monitors: &[String], keepers: &[String]) -> Result<(), OpenError
 }
 
 /// The stream as it should be: made, or given more copies.
-async fn stream(context: &jetstream::Context, config: Config) -> Result<Vec<String>, OpenError> {
+pub(super) async fn stream(context: &jetstream::Context, config: Config) -> Result<Vec<String>, OpenError> {
     let servers = |error: &dyn std::fmt::Display| OpenError::Servers(format!("stream {}: {error}", config.name));
     let stream = context.get_or_create_stream(config.clone()).await.map_err(|error| servers(&error))?;
     let mut info = stream.cached_info().clone();
