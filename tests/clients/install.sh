@@ -5,7 +5,7 @@
 #   tests/clients/install.sh [FOLDER]      FOLDER: target/clients of the repository
 #
 # Debian's packages of Postfix, Exim and OpenSMTPD exclude each other: Postfix is installed, the others are only unpacked
-# below FOLDER. No service is started and nothing outside FOLDER but packages and the system user Debian-exim is touched.
+# below FOLDER; nats-server is installed there by nats.sh. No service is started and nothing outside FOLDER but packages and the system user Debian-exim is touched.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 folder=${1:-$here/../../target/clients}
@@ -94,6 +94,8 @@ if ! "$folder/venv/bin/python" -c 'import pytest, pytest_timeout, dkim, nacl, dn
   again python3 -m venv "$folder/venv"
   again "$folder/venv/bin/pip" install --quiet --disable-pip-version-check pytest pytest-timeout 'dkimpy[ed25519]' dnspython
 fi
+
+again "$here/nats.sh" "$folder" >/dev/null
 
 missing=
 for program in curl swaks msmtp gsasl postfix sendmail node python3 knotd keymgr dovecot opendkim openssl; do

@@ -7,6 +7,7 @@ pub mod load;
 pub mod maildir;
 pub mod message;
 pub mod native;
+pub mod nats;
 pub mod power;
 pub mod programs;
 pub mod server;

@@ -298,6 +298,11 @@ impl Server {
         }
     }
 
+    /// Was it started, and neither stopped nor killed since?
+    pub fn runs(&self) -> bool {
+        self.child.is_some()
+    }
+
     /// SIGKILL: no clean-up of any kind.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {

@@ -68,7 +68,7 @@ impl Reload {
 /// The plugins for the start.
 pub(super) async fn plugins(config: Arc<Config>) -> Result<Plugins, ServeError> {
     let loaded = aside("plugins", move || {
-        let keys = if config.plugins.is_empty() { None } else { super::keep::keys(&config)? };
+        let keys = super::keep::keys(&config)?;
         let none = Plugins::none(config.data.join("plugins"), config.dns.clone()).keeping(keys);
         Ok(none.become_these(&config.plugins)?)
     });

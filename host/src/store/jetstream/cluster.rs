@@ -36,7 +36,7 @@ fn binary() -> Option<PathBuf> {
         return Some(named.into());
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients/bin");
+    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients/nats/bin");
     std::env::split_paths(&path).chain([installed]).map(|folder| folder.join("nats-server")).find(|file| file.is_file())
 }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::{
     link::{Fault, Link, Record},
-    record::{At, Count, Entry, Message, VERSION, encode},
+    record::{At, Count, Entry, Message, More, VERSION, encode},
 };
 use crate::store::{EntryId, Envelope, MessageId, NewEntry, StoreError, sqlite::now};
 
@@ -93,7 +93,12 @@ pub(super) fn records(
     };
     let from = rest.as_ref().map(|_| FIRST as u32);
     let count = Count { v: VERSION, left: n, next: n, object: object.is_some(), rest: from };
-    let message = Message { v: VERSION, prefix: prefix.len(), object, more: rest.map(|rest| (envelope.clone(), rest)) };
+    let message = Message {
+        v: VERSION,
+        prefix: prefix.len(),
+        object,
+        more: rest.map(|entries| More { envelope: envelope.clone(), entries }),
+    };
     apart(link, id, &message, &[prefix, content], count, &mut records)?;
     for (one, index) in entries.into_iter().take(FIRST).zip(0..) {
         let place = place(&one);
@@ -126,7 +131,7 @@ pub(super) async fn finish(link: &Link, placement: &Placement, id: MessageId) ->
         let found = link.last(&link.names.message(id)).await?.filter(|found| !found.payload.is_empty());
         let Some(found) = found else { return Ok(()) };
         let (message, _) = super::record::decode::<Message>(&found.payload)?;
-        let Some((envelope, more)) = message.more else { return Ok(()) };
+        let Some(More { envelope, entries: more }) = message.more else { return Ok(()) };
         let done = (from as usize).saturating_sub(FIRST);
         let mut records = Vec::new();
         for (one, index) in more.iter().skip(done).take(FIRST).zip(from..) {

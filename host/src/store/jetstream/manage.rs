@@ -101,7 +101,8 @@ impl Core {
             .map(|(_, _, id)| id)
             .collect();
         for some in ids.chunks(ASKED) {
-            let seen = stream::iter(some.iter().map(|id| self.seen(*id))).buffered(ASKED).collect::<Vec<_>>().await;
+            let seen: Vec<_> = some.iter().map(|id| self.seen(*id)).collect();
+            let seen: Vec<_> = stream::iter(seen).buffered(ASKED).collect().await;
             for (id, seen) in some.iter().zip(seen) {
                 if let Some(seen) = seen?
                     && let Some(listed) = self.meant(filter, &seen, leases.contains(id)).await?

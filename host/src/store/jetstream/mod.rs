@@ -122,7 +122,7 @@ impl Core {
     async fn put_object(
         &self,
         id: MessageId,
-        octets: &mut (impl AsyncRead + Unpin),
+        octets: &mut (impl AsyncRead + Unpin + Send),
         size: u64,
     ) -> Result<(), StoreError> {
         let name = id.to_string();
@@ -266,7 +266,8 @@ impl Store for JetStreamStore {
     }
 
     async fn bodies(&self, messages: Vec<MessageId>) -> Vec<Result<Body, StoreError>> {
-        stream::iter(messages.into_iter().map(|id| self.core.body(id))).buffered(16).collect().await
+        let bodies: Vec<_> = messages.into_iter().map(|id| self.core.body(id)).collect();
+        stream::iter(bodies).buffered(16).collect().await
     }
 
     async fn due(&self) {

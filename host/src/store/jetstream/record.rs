@@ -46,6 +46,7 @@ pub(super) enum At {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Entry {
     v: u32,
+    #[serde(with = "shared")]
     pub(super) envelope: Arc<Envelope>,
     pub(super) entry: NewEntry,
     pub(super) recipients: u32,
@@ -103,7 +104,30 @@ pub(super) struct Message {
     pub(super) object: Option<u64>,
     /// Entries that were too many for the write that accepted it, with the envelope: see [`Count::rest`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) more: Option<(Arc<Envelope>, Vec<NewEntry>)>,
+    pub(super) more: Option<More>,
+}
+
+/// Entries that are still to be written.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct More {
+    #[serde(with = "shared")]
+    pub(super) envelope: Arc<Envelope>,
+    pub(super) entries: Vec<NewEntry>,
+}
+
+/// What several share is written for each.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(value: &Arc<T>, to: S) -> Result<S::Ok, S::Error> {
+        T::serialize(value, to)
+    }
+
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Arc<T>, D::Error> {
+        T::deserialize(from).map(Arc::new)
+    }
 }
 
 /// How many entries of a message are left.

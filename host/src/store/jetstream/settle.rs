@@ -257,8 +257,14 @@ impl Core {
                 let others = others.entry(id.message).or_default();
                 return self.replace(id, held, outcome.late, entries, counts, others, records);
             }
-            Settlement::Delivered | Settlement::Becomes(_) => return Ok(self.remove(id, held, counts, records)),
-            Settlement::Failed { .. } if told => return Ok(self.remove(id, held, counts, records)),
+            Settlement::Delivered | Settlement::Becomes(_) => {
+                self.remove(id, held, counts, records);
+                return Ok(());
+            }
+            Settlement::Failed { .. } if told => {
+                self.remove(id, held, counts, records);
+                return Ok(());
+            }
             Settlement::Retry { at, reason } => {
                 Entry { next: *at, attempts: lease.attempts + 1, reason: Some(reason.clone()), ..before() }
             }

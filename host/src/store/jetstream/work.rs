@@ -284,8 +284,8 @@ impl Work {
                 Err(error) => fault = Some(error),
             }
         }
-        let takes = stream::iter(ready.into_iter().map(|one| self.take(one, &epoch, at, lease)));
-        let taken: Vec<_> = takes.buffered(CLAIMS).collect().await;
+        let takes: Vec<_> = ready.into_iter().map(|one| self.take(one, &epoch, at, lease)).collect();
+        let taken: Vec<_> = stream::iter(takes).buffered(CLAIMS).collect().await;
         for one in taken {
             match one {
                 Ok(lease) => claimed.extend(lease),

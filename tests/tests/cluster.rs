@@ -1,0 +1,171 @@
+//! Two nodes and three NATS servers under load from clients, and what must hold whatever of it dies: what was answered 250 is
+//! delivered once.
+//!
+//! `CLUSTER_ROUNDS` (5) is the number of rounds; each has one fault, in turn: `CLUSTER_ROUNDS=100 cargo test -p hermetic-tests --test cluster`.
+//! The argument for each step is in `host/src/store/jetstream/mod.rs`.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+
+use std::{
+    os::unix::fs::symlink,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use hermetic_tests::{
+    load::Ledger,
+    message::{Message, token},
+    nats::Nats,
+    server::{DOMAIN, Rig, Server},
+    session::Session,
+};
+use rand::Rng;
+use rustix::process::Signal;
+
+/// Seconds that a node may be silent.
+const LEASE: u64 = 3;
+
+fn rounds() -> usize {
+    std::env::var("CLUSTER_ROUNDS").map_or(5, |n| n.parse().expect("CLUSTER_ROUNDS is a number"))
+}
+
+/// A node whose Maildirs are in a folder that others have too.
+fn node(nats: &Nats, name: &str, mail: &Path) -> Server {
+    let store = nats.store(name, &format!("lease = {LEASE}\nmaildirs = \"shared\""));
+    let rig = Rig::new().listener("mx", "").tables(&format!("[observe]\nlevel = \"warn\"\n\n{store}"));
+    rig.start_below(|data| {
+        symlink(mail, data.join("mail")).expect("ours");
+        []
+    })
+}
+
+/// What happens while mail comes in.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    NodeKilled,
+    ServerKilled,
+    AllServersKilled,
+    NodeStopped,
+    ServerStopped,
+    NodeAndServerKilled,
+}
+
+const FAULTS: [Fault; 6] = [
+    Fault::NodeKilled,
+    Fault::ServerKilled,
+    Fault::AllServersKilled,
+    Fault::NodeStopped,
+    Fault::ServerStopped,
+    Fault::NodeAndServerKilled,
+];
+
+/// It happens, lasts, and is over.
+fn happen(fault: Fault, nats: &mut Nats, nodes: &mut [Server; 2]) {
+    let mut random = rand::rng();
+    let (node, server) = (random.random_range(0..2), random.random_range(0..3));
+    let lasting = Duration::from_millis(random.random_range(200..2000));
+    std::thread::sleep(Duration::from_millis(random.random_range(200..900)));
+    match fault {
+        Fault::NodeKilled => {
+            nodes[node].kill();
+            std::thread::sleep(lasting);
+        }
+        Fault::ServerKilled => {
+            nats.kill(server);
+            std::thread::sleep(lasting);
+        }
+        Fault::AllServersKilled => {
+            (0..3).for_each(|n| nats.kill(n));
+            std::thread::sleep(lasting);
+        }
+        Fault::NodeStopped => {
+            // Long enough to be taken for dead, with everything in its hands.
+            nodes[node].signal(Signal::STOP);
+            std::thread::sleep(Duration::from_secs(LEASE + 2));
+            nodes[node].signal(Signal::CONT);
+        }
+        Fault::ServerStopped => {
+            nats.signal(server, Signal::STOP);
+            std::thread::sleep(Duration::from_secs(2));
+            nats.signal(server, Signal::CONT);
+        }
+        Fault::NodeAndServerKilled => {
+            nats.kill(server);
+            nodes[node].kill();
+            std::thread::sleep(lasting);
+        }
+    }
+}
+
+/// Everything runs again.
+fn heal(fault: Fault, nats: &mut Nats, nodes: &mut [Server; 2]) {
+    (0..3).for_each(|n| {
+        // One that runs is left alone.
+        nats.run_if_dead(n);
+    });
+    nats.wait();
+    for node in nodes.iter_mut() {
+        if matches!(fault, Fault::NodeKilled | Fault::NodeAndServerKilled) && !node.runs() {
+            node.start_again();
+        }
+    }
+}
+
+#[test]
+fn every_promise_survives_any_of_them() {
+    let Some(mut nats) = Nats::start() else { return };
+    let mail = tempfile::tempdir().expect("a folder");
+    let mut nodes = [node(&nats, "a", mail.path()), node(&nats, "b", mail.path())];
+    let ledger = Ledger::with_pauses(Duration::from_millis(20));
+    let began = Instant::now();
+    let rounds = rounds();
+    for round in 0..rounds {
+        let fault = FAULTS[round % FAULTS.len()];
+        let (a, b) = (nodes[0].port("mx"), nodes[1].port("mx"));
+        ledger.clients_send_while(4, a, || {
+            ledger.clients_send_while(4, b, || {
+                happen(fault, &mut nats, &mut nodes);
+                std::thread::sleep(Duration::from_millis(300));
+            });
+        });
+        heal(fault, &mut nats, &mut nodes);
+        Ledger::drained(&nodes[0])
+            .and_then(|()| ledger.judge(&nodes[0]))
+            .unwrap_or_else(|why| panic!("round {round}, {fault:?}: {why}"));
+    }
+    println!(
+        "{rounds} rounds, {} messages answered 250, {} not answered so, {:?}",
+        ledger.promised(),
+        ledger.unanswered(),
+        began.elapsed()
+    );
+    assert!(ledger.promised() >= 10 * rounds, "too little load to prove anything: {}", ledger.promised());
+}
+
+/// Without a majority: 451 4.3.0 at MAIL or at the final dot, and the queue goes on when it is back.
+#[test]
+fn without_a_majority_mail_is_refused_for_now() {
+    let Some(mut nats) = Nats::start() else { return };
+    let mail = tempfile::tempdir().expect("a folder");
+    let node = node(&nats, "a", mail.path());
+    let send = |to: &str| {
+        let mut session = Session::open(node.port("mx")).expect("it answers");
+        session.command("EHLO client.example.org").expect("it answers");
+        let to = [format!("{to}@{DOMAIN}")];
+        session.send("sender@example.org", &to, &Message::sealed(&token(), 2000)).expect("it answers")
+    };
+    assert_eq!(send("anna").code, 250);
+    nats.kill(0);
+    nats.kill(1);
+    let reply = send("berta");
+    assert!(reply.code == 451 && reply.text().contains("4.3.0"), "{reply:?}");
+    nats.run(0);
+    nats.run(1);
+    let end = Instant::now() + Duration::from_secs(60);
+    while send("carla").code != 250 {
+        assert!(Instant::now() < end, "it does not come back");
+    }
+    Ledger::drained(&node).unwrap_or_else(|why| panic!("{why}"));
+    assert_eq!((node.maildir("anna").messages().len(), node.maildir("carla").messages().len()), (1, 1));
+    let status = node.run(&["cluster", "status"], "");
+    assert!(status.contains("a  alive") && status.contains("up to date") && status.contains("always"), "{status}");
+}
