@@ -180,6 +180,8 @@ impl Core {
 
     /// See [`crate::store::Store::release`].
     pub(super) async fn release(&self, reason: &str) -> Result<(), StoreError> {
+        // Whoever answers may be a moment behind.
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
         for (subject, held) in self.link.scan(self.link.names.all('e')).await? {
             let Some((_, _, id)) = parse(&subject).filter(|_| held) else { continue };
             for _ in 0..ANEW {

@@ -234,9 +234,6 @@ impl Store for JetStreamStore {
     }
 
     async fn claim(&self, now: Timestamp, n: usize, lease: Duration) -> Result<Vec<Lease>, StoreError> {
-        if self.core.presence.draining.load(Ordering::Relaxed) {
-            return Ok(Vec::new());
-        }
         self.core.work.claim(now, n, lease).await
     }
 

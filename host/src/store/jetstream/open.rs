@@ -275,7 +275,10 @@ pub async fn open(settings: &Settings, data: &Path, placement: Placement) -> Res
         )));
     }
     let context = jetstream::new(client.clone());
-    let keepers = stream(&context, link::config(&settings.name, settings.replicas)).await?;
+    let mut keepers = stream(&context, link::config(&settings.name, settings.replicas)).await?;
+    if keepers.is_empty() {
+        keepers.push(client.server_info().server_name);
+    }
     match &settings.durability {
         Durability::Checked(monitors) => verify(monitors, &keepers).await?,
         Durability::Declared => {}
@@ -302,7 +305,7 @@ pub async fn open(settings: &Settings, data: &Path, placement: Placement) -> Res
     reports.load(&link, &settings.node).await.map_err(StoreError::from)?;
     let core = Arc::new(Core {
         work: Work::new(link.clone(), presence.clone()),
-        why: Why::new(client, context, &settings.name),
+        why: Why::new(client, &settings.name),
         ids: Ids::after(0),
         link,
         presence,
@@ -348,6 +351,7 @@ async fn live(core: Arc<Core>, remembered: PathBuf) {
             Err(error) => tracing::debug!(?error, "the other nodes are not seen"),
         }
         if let Ok(true) = core.presence.heed().await {
+            core.work.give_back();
             core.work.wake();
         }
         if core.presence.epoch() != epoch {
@@ -466,8 +470,7 @@ pub async fn status(settings: &Settings) -> Result<Status, OpenError> {
 
 /// How recipients were judged, as [`crate::store::Store::verdicts`], without a node.
 pub async fn verdicts(settings: &Settings, id: &str) -> Result<Vec<crate::store::Verdicts>, OpenError> {
-    let client = connect(settings).await?;
-    let why = Why::new(client.clone(), jetstream::new(client), &settings.name);
+    let why = Why::new(connect(settings).await?, &settings.name);
     Ok(why.of(id).await.map_err(StoreError::from)?)
 }
 

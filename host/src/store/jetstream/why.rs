@@ -13,16 +13,14 @@ use std::{
 
 use async_nats::{
     Client,
-    jetstream::{
-        Context,
-        consumer::{AckPolicy, DeliverPolicy, pull},
-        stream::{Config, DiscardPolicy, StorageType},
-    },
+    jetstream::stream::{Config, DiscardPolicy, StorageType},
 };
-use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
 
-use super::link::{ANSWER, Fault};
+use super::{
+    link::{ANSWER, Fault, Link},
+    work::unique,
+};
 use crate::store::{MessageId, Timestamp, VERDICTS_AGE, VERDICTS_MOST, Verdicts};
 
 /// Records that are on their way.
@@ -41,7 +39,6 @@ struct Stored {
 /// See the module.
 pub(super) struct Why {
     client: Client,
-    context: Context,
     name: String,
     under_way: Arc<AtomicUsize>,
 }
@@ -76,8 +73,8 @@ fn tokens(text: &str) -> String {
 }
 
 impl Why {
-    pub(super) fn new(client: Client, context: Context, name: &str) -> Self {
-        Self { client, context, name: stream(name), under_way: Arc::default() }
+    pub(super) fn new(client: Client, name: &str) -> Self {
+        Self { client, name: stream(name), under_way: Arc::default() }
     }
 
     /// Keeps it, if there is not too much on its way.
@@ -120,7 +117,7 @@ impl Why {
         }
         let filters = wanted.iter().take(50).flat_map(|id| {
             let tokens = tokens(id);
-            [format!("{}.*.{tokens}", self.name), format!("{}.*.{tokens}.*", self.name)]
+            [format!("{}.*.{tokens}.*", self.name), format!("{}.*.{tokens}.*.*", self.name)]
         });
         let found = self.read(filters.collect()).await?;
         let of = |transaction: &str| {
@@ -131,36 +128,23 @@ impl Why {
         Ok(found.into_iter().filter(|one| of(&one.transaction)).collect())
     }
 
+    /// The records of these subjects, oldest first.
     async fn read(&self, filters: Vec<String>) -> Result<Vec<Verdicts>, Fault> {
-        let lost = |error: &dyn std::fmt::Display| Fault::Unavailable(error.to_string());
-        let stream = self.context.get_stream_no_info(&self.name).await.map_err(|error| lost(&error))?;
-        let consumer = stream.create_consumer(pull::Config {
-            deliver_policy: DeliverPolicy::All,
-            ack_policy: AckPolicy::None,
-            filter_subjects: filters,
-            memory_storage: true,
-            num_replicas: 1,
-            inactive_threshold: Duration::from_secs(30),
-            ..pull::Config::default()
-        });
-        let consumer = consumer.await.map_err(|error| lost(&error))?;
-        let mut left = consumer.cached_info().num_pending;
+        let link = Link::open(self.client.clone(), &self.name).await?;
         let mut found = Vec::new();
-        if left == 0 {
-            return Ok(found);
-        }
-        let mut messages = consumer.messages().await.map_err(|error| lost(&error))?;
-        while left > 0 {
-            let Some(message) = messages.next().await else { break };
-            let message = message.map_err(|error| lost(&error))?;
-            left = message.info().map_err(|error| lost(&error))?.pending;
-            if let Ok(Stored { transaction, message, recipients, judged, at, v: _ }) =
-                serde_json::from_slice(&message.payload)
-            {
-                let message = message.and_then(|id| MessageId::from_string(&id).ok());
-                found.push(Verdicts { transaction, message, recipients, judged, at });
+        for filter in filters {
+            for subject in link.subjects(&filter).await? {
+                found.extend(link.last(&subject).await?);
             }
         }
-        Ok(found)
+        found.sort_by_key(|record| record.sequence);
+        found.dedup_by_key(|record| record.sequence);
+        let read = found.into_iter().filter_map(|record| {
+            let Stored { transaction, message, recipients, judged, at, v: _ } =
+                serde_json::from_slice(&record.payload).ok()?;
+            let message = message.and_then(|id| MessageId::from_string(&id).ok());
+            Some(Verdicts { transaction, message, recipients, judged, at })
+        });
+        Ok(read.collect())
     }
 }

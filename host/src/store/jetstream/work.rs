@@ -174,7 +174,7 @@ impl Work {
                 if self.has_room() {
                     break;
                 }
-                let _ = tokio::time::timeout(Duration::from_millis(500), room).await;
+                let _ = tokio::time::timeout(Duration::from_millis(20), room).await;
                 if self.is_closed() {
                     return Ok(());
                 }
@@ -243,7 +243,7 @@ impl Work {
             let changed = self.changed.notified();
             let next = {
                 let desk = self.desk.lock();
-                if desk.count() > 0 {
+                if desk.count() > 0 && !self.presence.draining.load(Ordering::Relaxed) {
                     return;
                 }
                 desk.held.values().map(Held::until).min().unwrap_or(u64::MAX)
@@ -389,7 +389,7 @@ impl Work {
                 let Ok(read) = decode::<Entry>(&found.payload) else { return Ok(None) };
                 let unsure = entry.unsure;
                 (entry, octets) = read;
-                if entry.held || entry.next > now() + 1000 {
+                if entry.held || (entry.scheduled && entry.next > now() + 1000) {
                     return Ok(None);
                 }
                 entry.unsure |= unsure;
@@ -511,6 +511,22 @@ impl Work {
             }
         }
         Ok(recovered)
+    }
+
+    /// Others are to have what nobody here has claimed.
+    pub(super) fn give_back(&self) {
+        let ready = {
+            let mut desk = self.desk.lock();
+            let ready: Vec<_> = std::mem::take(&mut desk.ready).into_values().flatten().collect();
+            desk.octets = desk.octets.saturating_sub(ready.iter().map(|one| one.octets.len()).sum());
+            ready
+        };
+        for reply in ready.into_iter().filter_map(|one| one.reply) {
+            let client = self.link.client.clone();
+            tokio::spawn(async move {
+                let _ = client.publish(reply, Bytes::from_static(b"-NAK")).await;
+            });
+        }
     }
 
     pub(super) fn wake(&self) {
