@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use async_nats::{
     Client, HeaderMap, Request,
     jetstream::{
-        self, Context,
+        self,
         consumer::{AckPolicy, DeliverPolicy, pull},
         stream::{Config, DiscardPolicy, RawMessageErrorKind, RetentionPolicy, StorageType, Stream},
     },
@@ -151,7 +151,6 @@ impl From<Refusal> for Fault {
 #[derive(Clone)]
 pub(super) struct Link {
     pub(super) client: Client,
-    pub(super) context: Context,
     pub(super) stream: Stream<()>,
     pub(super) names: Names,
 }
@@ -181,9 +180,11 @@ pub(super) fn config(name: &str, replicas: usize) -> Config {
 
 impl Link {
     pub(super) async fn open(client: Client, name: &str) -> Result<Self, Fault> {
-        let context = jetstream::new(client.clone());
-        let stream = context.get_stream_no_info(name).await.map_err(|error| Fault::Unavailable(error.to_string()))?;
-        Ok(Self { client, context, stream, names: Names(name.into()) })
+        let stream = jetstream::new(client.clone())
+            .get_stream_no_info(name)
+            .await
+            .map_err(|error| Fault::Unavailable(error.to_string()))?;
+        Ok(Self { client, stream, names: Names(name.into()) })
     }
 
     /// One record, under a name that is used once. Answers its sequence number.

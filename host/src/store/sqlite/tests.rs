@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::*;
-use crate::store::{Address, Edit, Envelope, Listed, NewEntry, Notice, Pending, Pressure, Route, Settlement};
+use crate::store::{Address, Edit, Envelope, NewEntry, Pending, Pressure, Route, Settlement};
 
 const LEASE: Duration = Duration::from_secs(60);
 
