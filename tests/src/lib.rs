@@ -10,6 +10,7 @@ pub mod native;
 pub mod nats;
 pub mod power;
 pub mod programs;
+pub mod proxy;
 pub mod server;
 pub mod session;
 pub mod transcript;

@@ -66,7 +66,7 @@ impl Nats {
             let text = format!(
                 "server_name: n{n}\nlisten: \"127.0.0.1:{}\"\nhttp: \"127.0.0.1:{}\"\n\
                  jetstream {{ store_dir: {:?}, sync_interval: always, max_mem: 64M, max_file: 8G }}\n\
-                 cluster {{ name: tests, listen: \"127.0.0.1:{}\", routes: [{}] }}\n",
+                 cluster {{ name: tests, no_advertise: true, listen: \"127.0.0.1:{}\", routes: [{}] }}\n",
                 ports[n],
                 ports[3 + n],
                 folder.path().join(n.to_string()),
@@ -132,14 +132,19 @@ impl Nats {
         }
     }
 
-    /// The lines of `[store]` for a node.
-    pub fn store(&self, node: &str, more: &str) -> String {
-        let list = |of: fn(&Server) -> String| {
-            let all: Vec<_> = self.servers.iter().map(|server| format!("{:?}", of(server))).collect();
+    /// Where clients go.
+    pub fn ports(&self) -> Vec<u16> {
+        self.servers.iter().map(|server| server.client).collect()
+    }
+
+    /// The lines of `[store]` for a node that reaches the servers by these ports.
+    pub fn store(&self, node: &str, ports: &[u16], more: &str) -> String {
+        let list = |scheme: &str, ports: &mut dyn Iterator<Item = u16>| {
+            let all: Vec<_> = ports.map(|port| format!("\"{scheme}://127.0.0.1:{port}\"")).collect();
             all.join(", ")
         };
-        let servers = list(|server| format!("nats://127.0.0.1:{}", server.client));
-        let monitor = list(|server| format!("http://127.0.0.1:{}", server.monitor));
+        let servers = list("nats", &mut ports.iter().copied());
+        let monitor = list("http", &mut self.servers.iter().map(|server| server.monitor));
         format!(
             "[store]\nkind = \"jetstream\"\nservers = [{servers}]\nmonitor = [{monitor}]\nnode = {node:?}\n{more}\n"
         )

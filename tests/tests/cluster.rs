@@ -15,6 +15,7 @@ use hermetic_tests::{
     load::Ledger,
     message::{Message, token},
     nats::Nats,
+    proxy::Proxy,
     server::{DOMAIN, Rig, Server},
     session::Session,
 };
@@ -29,8 +30,8 @@ fn rounds() -> usize {
 }
 
 /// A node whose Maildirs are in a folder that others have too.
-fn node(nats: &Nats, name: &str, mail: &Path) -> Server {
-    let store = nats.store(name, &format!("lease = {LEASE}\nmaildirs = \"shared\""));
+fn node(nats: &Nats, name: &str, ports: &[u16], mail: &Path) -> Server {
+    let store = nats.store(name, ports, &format!("lease = {LEASE}\nmaildirs = \"shared\""));
     let rig = Rig::new().listener("mx", "").tables(&format!("[observe]\nlevel = \"warn\"\n\n{store}"));
     rig.start_below(|data| {
         symlink(mail, data.join("mail")).expect("ours");
@@ -47,19 +48,22 @@ enum Fault {
     NodeStopped,
     ServerStopped,
     NodeAndServerKilled,
+    /// The first one alone.
+    NodeCutOff,
 }
 
-const FAULTS: [Fault; 6] = [
+const FAULTS: [Fault; 7] = [
     Fault::NodeKilled,
     Fault::ServerKilled,
     Fault::AllServersKilled,
     Fault::NodeStopped,
+    Fault::NodeCutOff,
     Fault::ServerStopped,
     Fault::NodeAndServerKilled,
 ];
 
 /// It happens, lasts, and is over.
-fn happen(fault: Fault, nats: &mut Nats, nodes: &mut [Server; 2]) {
+fn happen(fault: Fault, nats: &mut Nats, nodes: &mut [Server; 2], network: &Proxy) {
     let mut random = rand::rng();
     let (node, server) = (random.random_range(0..2), random.random_range(0..3));
     let lasting = Duration::from_millis(random.random_range(200..2000));
@@ -82,6 +86,11 @@ fn happen(fault: Fault, nats: &mut Nats, nodes: &mut [Server; 2]) {
             nodes[node].signal(Signal::STOP);
             std::thread::sleep(Duration::from_secs(LEASE + 2));
             nodes[node].signal(Signal::CONT);
+        }
+        Fault::NodeCutOff => {
+            network.cut(true);
+            std::thread::sleep(Duration::from_secs(LEASE + 2));
+            network.cut(false);
         }
         Fault::ServerStopped => {
             nats.signal(server, Signal::STOP);
@@ -114,7 +123,8 @@ fn heal(fault: Fault, nats: &mut Nats, nodes: &mut [Server; 2]) {
 fn every_promise_survives_any_of_them() {
     let Some(mut nats) = Nats::start() else { return };
     let mail = tempfile::tempdir().expect("a folder");
-    let mut nodes = [node(&nats, "a", mail.path()), node(&nats, "b", mail.path())];
+    let network = Proxy::start(&nats.ports());
+    let mut nodes = [node(&nats, "a", &network.ports, mail.path()), node(&nats, "b", &nats.ports(), mail.path())];
     let ledger = Ledger::with_pauses(Duration::from_millis(20));
     let began = Instant::now();
     let rounds = rounds();
@@ -123,7 +133,7 @@ fn every_promise_survives_any_of_them() {
         let (a, b) = (nodes[0].port("mx"), nodes[1].port("mx"));
         ledger.clients_send_while(4, a, || {
             ledger.clients_send_while(4, b, || {
-                happen(fault, &mut nats, &mut nodes);
+                happen(fault, &mut nats, &mut nodes, &network);
                 std::thread::sleep(Duration::from_millis(300));
             });
         });
@@ -146,7 +156,7 @@ fn every_promise_survives_any_of_them() {
 fn without_a_majority_mail_is_refused_for_now() {
     let Some(mut nats) = Nats::start() else { return };
     let mail = tempfile::tempdir().expect("a folder");
-    let node = node(&nats, "a", mail.path());
+    let node = node(&nats, "a", &nats.ports(), mail.path());
     let send = |to: &str| {
         let mut session = Session::open(node.port("mx")).expect("it answers");
         session.command("EHLO client.example.org").expect("it answers");
