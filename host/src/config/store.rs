@@ -197,3 +197,63 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     }
     found
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn said(store: &str, domain: &str) -> String {
+        let text = format!(
+            "name = \"mx.example.org\"\n[[listener]]\nkind = \"mx\"\naddress = \"127.0.0.1:2525\"\n\
+             [[domain]]\nname = \"example.org\"\nmailboxes = [\"anna\", \"postmaster\"]\n{domain}\n[store]\n{store}\n"
+        );
+        match Config::parse(&text, Path::new("x.toml")) {
+            Ok(_) => "good".into(),
+            Err(errors) => errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let all = "kind = \"jetstream\"\nservers = [\"nats://127.0.0.1:4222\"]\nmonitor = [\"http://127.0.0.1:8222\"]\n";
+        let here = "node = \"mx-example-org\"";
+        for (store, domain, expected) in [
+            (String::new(), "", "good"),
+            (all.to_owned(), here, "good"),
+            (format!("{all}maildirs = \"shared\""), "", "good"),
+            (all.to_owned(), "deliver = \"lmtp:127.0.0.1:24\"", "good"),
+            (all.to_owned(), "", "say which node has the Maildirs of example.org, such as \"mx-example-org\""),
+            (all.to_owned(), "node = \"a.b\"", "\"a.b\" can not be a node's name"),
+            ("servers = [\"nats://127.0.0.1:4222\"]".into(), here, "are for kind = \"jetstream\""),
+            ("kind = \"jetstream\"\nsync = \"declared\"".into(), here, "name the NATS servers"),
+            (all.replace("nats://", ""), here, "is no NATS server"),
+            (all.replace("monitor", "#"), here, "name the monitoring port of each NATS server"),
+            (all.replace("monitor", "sync = \"weak\" #"), here, "good"),
+            (all.replace("http:", "https:"), here, "is no monitoring port"),
+            (format!("{all}node = \"any\""), here, "\"any\" can not be a node's name"),
+            (format!("{all}replicas = 2"), here, "2 copies are not possible"),
+            (format!("{all}lease = 1"), here, "1 is out of bounds"),
+            (format!("{all}user = \"a\""), here, "a login needs its password"),
+            (format!("{all}key = \"a\""), here, "a certificate needs its private key"),
+            (format!("{all}stream = \"a.b\""), here, "can not be a stream's name"),
+        ] {
+            let said = said(&store, domain);
+            assert!(said.contains(expected), "{store}: {said}");
+        }
+    }
+
+    #[test]
+    fn who_delivers() {
+        let mut config = Config::local_default();
+        config.domains[0].node = Some("mx1".into());
+        assert_eq!(config.node_of("anna@localhost").as_deref(), Some("mx1"));
+        assert_eq!(config.node_of("anna@example.test"), None);
+        config.store.maildirs = Maildirs::Shared;
+        assert_eq!(config.node_of("anna@localhost"), None);
+        config.name = "mx.example.org".into();
+        assert_eq!(config.node(), "mx-example-org");
+    }
+}
