@@ -10,6 +10,7 @@ use crate::{
     dkim::Signers,
     dns::Resolver,
     policy::{auth::Users, srs::Srs},
+    store::jetstream,
     transport::{tls, trust::Roots},
 };
 
@@ -30,6 +31,20 @@ pub(super) fn report(file: Option<&Path>) -> Result<String, Vec<String>> {
     }
     let (Ok(users), true) = (users, errors.is_empty()) else { return Err(errors) };
     Ok(describe(&name, &loaded, users.count()))
+}
+
+/// Where accepted mail is kept, if it is not below `data`: what is found there.
+fn kept(config: &Config) -> String {
+    let Some(settings) = super::keep::settings(config) else { return String::new() };
+    let mut text = format!(
+        "\nStore\n  node {} of {} on NATS servers, {} copies\n",
+        settings.node, settings.name, settings.replicas
+    );
+    match super::reach::block_on(jetstream::look(&settings)) {
+        Ok(found) => found.iter().for_each(|line| drop(writeln!(text, "  {line}"))),
+        Err(error) => drop(writeln!(text, "  {error}")),
+    }
+    text
 }
 
 fn sentences(errors: &[ConfigError]) -> Vec<String> {
@@ -134,6 +149,7 @@ fn describe(name: &str, loaded: &Loaded, users: usize) -> String {
         };
     }
 
+    text.push_str(&kept(config));
     text.push_str(&outbound(config));
     text.push_str(&judges(config));
 

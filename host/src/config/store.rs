@@ -218,7 +218,8 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said() {
-        let all = "kind = \"jetstream\"\nservers = [\"nats://127.0.0.1:4222\"]\nmonitor = [\"http://127.0.0.1:8222\"]\n";
+        let all =
+            "kind = \"jetstream\"\nservers = [\"nats://127.0.0.1:4222\"]\nmonitor = [\"http://127.0.0.1:8222\"]\n";
         let here = "node = \"mx-example-org\"";
         for (store, domain, expected) in [
             (String::new(), "", "good"),

@@ -87,7 +87,7 @@ use self::{
 pub use self::{
     keys::{Kept, Keys},
     letter::Placement,
-    open::{Durability, OpenError, Settings, Status, drain, open, status, verdicts},
+    open::{Durability, OpenError, Settings, Status, drain, look, open, status, verdicts},
     record::Node,
 };
 use super::{

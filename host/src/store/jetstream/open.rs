@@ -484,3 +484,45 @@ pub async fn drain(settings: &Settings, node: &str, drain: bool) -> Result<(), O
     }
     Ok(Presence::wish(&link, node, drain).await.map_err(StoreError::from)?)
 }
+
+/// For `hermetic check`: what is found where the configuration points, one line each; changes nothing.
+pub async fn look(settings: &Settings) -> Vec<String> {
+    let mut found = Vec::new();
+    match connect(settings).await {
+        Ok(client) => {
+            let info = client.server_info();
+            let enough = if client.is_server_compatible(2, 12, 0) { "" } else { ", which is too old: 2.12 is needed" };
+            found.push(format!("{} answers: nats-server {}{enough}", info.server_name, info.version));
+            let jetstream = jetstream::new(client).query_account().await;
+            match jetstream {
+                Ok(account) => found.push(format!("JetStream has {} streams for this login", account.streams)),
+                Err(error) => found.push(format!("JetStream is not there for this login: {error}")),
+            }
+        }
+        Err(error) => found.push(format!("not reached: {error}")),
+    }
+    match &settings.durability {
+        Durability::Checked(monitors) => {
+            for url in monitors {
+                found.push(match ask(url).await {
+                    Ok(varz) => {
+                        let config = varz.jetstream.and_then(|jetstream| jetstream.config);
+                        let how = match config.is_some_and(|config| config.sync_always) {
+                            true => "syncs what it acknowledges",
+                            false => "does NOT sync what it acknowledges; set `sync_interval: always`",
+                        };
+                        format!("{} ({url}, {}) {how}", varz.server_name, varz.version)
+                    }
+                    Err(error) => format!("{url} can not be asked whether it syncs: {error}"),
+                });
+            }
+        }
+        Durability::Declared => {
+            found.push("that they sync what they acknowledge is declared, and not looked at".into())
+        }
+        Durability::Weak => {
+            found.push("whether they sync does not matter to you: mail that was answered 250 may be lost".into());
+        }
+    }
+    found
+}
