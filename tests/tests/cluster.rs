@@ -5,9 +5,12 @@
 //! The argument for each step is in `host/src/store/jetstream/mod.rs`.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
+#[path = "../../host/build/component.rs"]
+mod component;
+
 use std::{
     os::unix::fs::symlink,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -178,4 +181,54 @@ fn without_a_majority_mail_is_refused_for_now() {
     assert_eq!((node.maildir("anna").messages().len(), node.maildir("carla").messages().len()), (1, 1));
     let status = node.run(&["cluster", "status"], "");
     assert!(status.contains("a  alive") && status.contains("up to date") && status.contains("always"), "{status}");
+}
+
+fn plugin(package: &str) -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let recipe = component::Recipe {
+        manifest: &here.join("../guest-plugins/Cargo.toml"),
+        package,
+        profile: "plugin",
+        folder: &Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("sealed"),
+    };
+    recipe.build().unwrap_or_else(|why| panic!("{why}"))
+}
+
+/// Somebody whom one node has asked to come back, and who comes to the other; and somebody who has had enough of both.
+#[test]
+fn what_one_node_remembers_the_other_knows() {
+    let Some(nats) = Nats::start() else { return };
+    let mail = tempfile::tempdir().expect("a folder");
+    let plugins = format!(
+        "[[plugin]]\nname = \"greylist\"\nfile = {:?}\ngrants = {{ keyvalue = 1000000 }}\nsettings = {{ delay = 2, trust-after = 0 }}\n\n\
+         [[plugin]]\nname = \"rate-limit\"\nfile = {:?}\ngrants = {{ keyvalue = 1000000 }}\nsettings = {{ limits = [\"client 4/1h\"] }}\n\n\
+         [[route]]\nrecipients = [\"*\"]\nplugins = [\"RULE\"]\n",
+        plugin("greylist"),
+        plugin("rate-limit")
+    );
+    let node = |name: &str, rule: &str| {
+        let store = nats.store(name, &nats.ports(), "maildirs = \"shared\"");
+        let tables = format!("[observe]\nlevel = \"warn\"\n\n{store}\n{}", plugins.replace("RULE", rule));
+        Rig::new().listener("mx", "").tables(&tables).start_below(|data| {
+            symlink(mail.path(), data.join("mail")).expect("ours");
+            []
+        })
+    };
+    let send = |server: &Server, to: &str| {
+        let mut session = Session::open(server.port("mx")).expect("it answers");
+        session.command("EHLO client.example.org").expect("it answers");
+        let to = [format!("{to}@{DOMAIN}")];
+        session.send("sender@example.org", &to, &Message::sealed(&token(), 500)).expect("it answers").code
+    };
+    {
+        let (a, b) = (node("a", "greylist"), node("b", "greylist"));
+        assert_eq!(send(&a, "anna"), 451, "come back");
+        assert_eq!(send(&b, "anna"), 451, "too early, and known here");
+        std::thread::sleep(Duration::from_millis(2500));
+        assert_eq!(send(&b, "anna"), 250, "the other one remembers");
+        assert_eq!(send(&a, "anna"), 250);
+    }
+    let (a, b) = (node("c", "rate-limit"), node("d", "rate-limit"));
+    let codes: Vec<u16> = [&a, &b, &a, &b, &a, &b].map(|server| send(server, "berta")).into();
+    assert_eq!(codes, [250, 250, 250, 250, 451, 451], "four from both together");
 }

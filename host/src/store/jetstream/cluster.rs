@@ -180,7 +180,9 @@ impl Drop for Namespace {
             runtime.block_on(async {
                 let Ok(client) = async_nats::connect(server).await else { return };
                 let context = async_nats::jetstream::new(client);
-                for stream in [name.clone(), format!("{name}-WHY"), format!("OBJ_{name}-BODIES")] {
+                for stream in
+                    [name.clone(), format!("{name}-WHY"), format!("{name}-KEYS"), format!("OBJ_{name}-BODIES")]
+                {
                     let _ = context.delete_stream(stream).await;
                 }
             });

@@ -218,6 +218,55 @@ async fn what_nobody_finds_is_swept() {
     assert!(matches!(content.content, Content::File(_)));
 }
 
+/// What one node's plugins put there the other's find, until it expires; of two that count at once none is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_plugins_keep_is_shared() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let namespace = cluster::Namespace::new(&cluster);
+    let settings = cluster.settings(&namespace.name, "a");
+    let done = tokio::task::spawn_blocking(move || {
+        let (a, b) = (Keys::open(&settings).unwrap(), Keys::open(&settings).unwrap());
+        let now = now() / 1000;
+        for key in ["", "a b", "*.>", "é\0"] {
+            assert!(a.put("grey", key, key.as_bytes(), 0, now, None).unwrap());
+            assert_eq!(b.get("grey", key).unwrap().unwrap().value, key.as_bytes());
+            assert_eq!(b.get("rate", key).unwrap(), None, "another plugin's");
+        }
+        assert_eq!(b.all("grey").unwrap().len(), 4);
+        b.remove("grey", "*.>").unwrap();
+        assert_eq!(a.get("grey", "*.>").unwrap(), None);
+        assert!(a.put("grey", "short", b"x", now + 1, now, None).unwrap());
+        assert_eq!(b.get("grey", "short").unwrap().unwrap().expires, now + 1);
+        let counted: Vec<_> = [a, b]
+            .map(Arc::new)
+            .into_iter()
+            .map(|keys| {
+                std::thread::spawn(move || {
+                    for _ in 0..20 {
+                        loop {
+                            let kept = keys.get("rate", "n").unwrap();
+                            let n = kept.as_ref().map_or(0, |kept| kept.value[0]);
+                            let version = kept.map_or(0, |kept| kept.version);
+                            if keys.put("rate", "n", &[n + 1], 0, now, Some(version)).unwrap() {
+                                break;
+                            }
+                        }
+                    }
+                    keys
+                })
+            })
+            .collect();
+        let keys: Vec<_> = counted.into_iter().map(|thread| thread.join().unwrap()).collect();
+        assert_eq!(keys[0].get("rate", "n").unwrap().unwrap().value, [40]);
+        let until = Instant::now() + Duration::from_secs(10);
+        while keys[1].get("grey", "short").unwrap().is_some() {
+            assert!(Instant::now() < until, "it does not expire");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    done.await.unwrap();
+}
+
 /// `HERMETIC_MEASURE=N cargo test --release -p hermetic --lib jetstream -- --ignored --nocapture`: N messages of 4 KiB from 1, 50, 200
 /// tasks, then claimed and settled.
 #[tokio::test(flavor = "multi_thread")]
