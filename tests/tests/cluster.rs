@@ -201,7 +201,7 @@ fn what_one_node_remembers_the_other_knows() {
     let mail = tempfile::tempdir().expect("a folder");
     let plugins = format!(
         "[[plugin]]\nname = \"greylist\"\nfile = {:?}\ngrants = {{ keyvalue = 1000000 }}\nsettings = {{ delay = 2, trust-after = 0 }}\n\n\
-         [[plugin]]\nname = \"rate-limit\"\nfile = {:?}\ngrants = {{ keyvalue = 1000000 }}\nsettings = {{ limits = [\"client 4/1h\"] }}\n\n\
+         [[plugin]]\nname = \"rate-limit\"\nfile = {:?}\ngrants = {{ keyvalue = 1000000 }}\nsettings = {{ limits = [{{ by = \"client\", count = 4, seconds = 3600 }}] }}\n\n\
          [[route]]\nrecipients = [\"*\"]\nplugins = [\"RULE\"]\n",
         plugin("greylist"),
         plugin("rate-limit")
