@@ -40,9 +40,12 @@ fn kept(config: &Config) -> String {
         "\nStore\n  node {} of {} on NATS servers, {} copies\n",
         settings.node, settings.name, settings.replicas
     );
-    match super::reach::block_on(jetstream::look(&settings)) {
-        Ok(found) => found.iter().for_each(|line| drop(writeln!(text, "  {line}"))),
-        Err(error) => drop(writeln!(text, "  {error}")),
+    let found = match super::reach::block_on(jetstream::look(&settings)) {
+        Ok(found) => found,
+        Err(error) => vec![error.to_string()],
+    };
+    for line in found {
+        let _ = writeln!(text, "  {line}");
     }
     text
 }

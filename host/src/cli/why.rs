@@ -67,7 +67,7 @@ pub fn why(config: &Config, id: &str, json: bool) -> Result<(), WhyError> {
     }
 }
 
-fn verdicts(config: &Config, id: &str) -> Result<Vec<Verdicts>, WhyError> {
+fn verdicts(config: &Config, id: &str) -> Result<Vec<crate::store::Verdicts>, WhyError> {
     let Some(settings) = super::keep::settings(config) else {
         return Ok(sqlite::verdicts(&config.data, id)?.unwrap_or_default());
     };

@@ -507,6 +507,7 @@ impl Default for Config {
             users: Users::default(),
             relay: Relay::default(),
             limits: Limits::default(),
+            store: StoreKeys::default(),
             queue: Queue::default(),
             outbound: Outbound::default(),
             destinations: Vec::new(),

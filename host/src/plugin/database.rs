@@ -450,7 +450,9 @@ mod tests {
 
     /// Two nodes' plugins, as if on two machines.
     #[derive(Debug, Default)]
-    struct Table(Mutex<(u64, BTreeMap<(String, String), Kept>)>);
+    struct Table(Mutex<(u64, Rows)>);
+
+    type Rows = BTreeMap<(String, String), Kept>;
 
     impl Elsewhere for Table {
         fn get(&self, plugin: &str, key: &str) -> Result<Option<Kept>, String> {
@@ -496,7 +498,11 @@ mod tests {
         let threads: Vec<_> = (0..4)
             .map(|_| {
                 let bucket = bucket("one");
-                std::thread::spawn(move || (0..10).for_each(|_| drop(bucket.increment("m", 1, &SMALL, 0, 1).unwrap())))
+                std::thread::spawn(move || {
+                    for _ in 0..10 {
+                        bucket.increment("m", 1, &SMALL, 0, 1).unwrap();
+                    }
+                })
             })
             .collect();
         threads.into_iter().for_each(|thread| thread.join().unwrap());

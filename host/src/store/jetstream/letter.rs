@@ -31,7 +31,7 @@ pub(super) enum Octets {
 }
 
 /// Where an entry's work is to be done.
-pub(super) type Placement = Arc<dyn Fn(&NewEntry) -> Option<String> + Send + Sync>;
+pub type Placement = Arc<dyn Fn(&NewEntry) -> Option<String> + Send + Sync>;
 
 /// The record of an entry.
 pub(super) fn entry(

@@ -194,7 +194,8 @@ async fn ask(url: &str) -> Result<Varz, String> {
     let host = url.strip_prefix("http://").ok_or("it must begin with http://")?.trim_end_matches('/');
     let addresses: Vec<SocketAddr> = tokio::net::lookup_host(host).await.map_err(|error| error.to_string())?.collect();
     let request = hyper::Request::get("/varz").header("host", host).body(Pieces::new([]));
-    let answer = Http::new().send(&addresses, None, request.map_err(|error| error.to_string())?);
+    let client = Http::new();
+    let answer = client.send(&addresses, None, request.map_err(|error| error.to_string())?);
     let answer =
         tokio::time::timeout(MONITOR, answer).await.map_err(|_| "no answer")?.map_err(|error| error.to_string())?;
     serde_json::from_slice(&answer.body)

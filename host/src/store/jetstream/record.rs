@@ -45,7 +45,7 @@ pub(super) enum At {
 /// An entry as it is stored.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Entry {
-    v: u32,
+    pub(super) v: u32,
     #[serde(with = "shared")]
     pub(super) envelope: Arc<Envelope>,
     pub(super) entry: NewEntry,

@@ -84,7 +84,8 @@ impl Why {
             return;
         }
         let message = verdicts.message.map(|id| id.to_string());
-        let subject = format!("{}.{}.{}", self.name, message.as_deref().unwrap_or("_"), tokens(&verdicts.transaction));
+        let of = message.as_deref().unwrap_or("_");
+        let subject = format!("{}.{of}.{}.{}", self.name, tokens(&verdicts.transaction), unique());
         let stored = Stored {
             v: 1,
             transaction: verdicts.transaction.clone(),
