@@ -43,7 +43,7 @@ fn unknown_keys() {
     added("[limit]\nrecipients = 200\n", ":8: unknown key `limit`; did you mean `limits`?");
     added(
         "postmaster = \"anna\"\n",
-        ":8: unknown key `domain.postmaster`; there are name, mailboxes, aliases, catch-all, subaddress, maildir, deliver",
+        ":8: unknown key `domain.postmaster`; there are name, mailboxes, aliases, catch-all, subaddress, maildir, deliver, node",
     );
     added("[queue]\nfree-space = 1\n", ":9: unknown key `queue.free-space`; `free-space` belongs to [limits]");
     check(&format!("hold = true\n{GOOD}"), &[":1: unknown key `hold`; `hold` belongs to [queue]"]);

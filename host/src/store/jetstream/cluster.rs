@@ -60,7 +60,7 @@ impl Cluster {
             eprintln!("skipped: nats-server is missing; tests/clients/install.sh installs it");
             return None;
         };
-        let folder = tempfile::tempdir_in("..").unwrap();
+        let folder = tempfile::tempdir().unwrap();
         let (client, monitor, route): ([u16; 3], [u16; 3], [u16; 3]) = (ports(), ports(), ports());
         let routes = route.map(|port| format!("\"nats://127.0.0.1:{port}\"")).join(", ");
         let mut servers = Vec::new();

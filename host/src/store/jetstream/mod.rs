@@ -106,6 +106,8 @@ pub(super) struct Core {
     why: Why,
     reports: Reports,
     ids: Ids,
+    /// Whoever changes how many entries of a message are left.
+    counting: tokio::sync::Mutex<()>,
     /// For files of messages on their way.
     data: PathBuf,
 }

