@@ -141,10 +141,10 @@ fn limit(limits: &mut Limits, text: &str) -> Result<(), String> {
     let most = u32::MAX;
     match name {
         "message-size" => set(&mut limits.message_size, name, value, 0, u64::from(most)),
-        "recipients" => set(&mut limits.recipients, name, value, 100, 10_000),
+        "recipients" => set(&mut limits.recipients, name, value, 1, 10_000),
         "recipient-batch" => set(&mut limits.recipient_batch, name, value, 1, 10_000),
-        "command-line" => set(&mut limits.command_line, name, value, 512, LINE),
-        "auth-line" => set(&mut limits.auth_line, name, value, 12_288, LINE),
+        "command-line" => set(&mut limits.command_line, name, value, 64, LINE),
+        "auth-line" => set(&mut limits.auth_line, name, value, 64, LINE),
         "text-line" => set(&mut limits.text_line, name, value, 0, most),
         "errors" => set(&mut limits.errors, name, value, 1, most),
         "idle-commands" => set(&mut limits.idle_commands, name, value, 1, most),
@@ -218,7 +218,7 @@ mod tests {
         check("25 --domain a.test --sessions 0", "a number from 1");
         check("25 --domain a.test --limit x=1", "--limit \"x\" is none");
         check("25 --domain a.test --limit recipients", "has no value");
-        check("25 --domain a.test --limit recipients=5", "from 100");
+        check("25 --domain a.test --limit recipients=0", "from 1");
         check("25 --domain a.test --tls", "invalid option '--tls'; --help");
         check("25 --domain a.test --quiet=yes", "unexpected argument");
     }

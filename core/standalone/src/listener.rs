@@ -149,7 +149,7 @@ fn listen(settings: &Settings) -> Result<(TcpSocket, StreamReader<TcpSocket>), S
     opened.map_err(|error| {
         let why = match error {
             ErrorCode::AccessDenied => {
-                "the runtime does not allow it; `wasmtime run -S inherit-network …` does, if the port is not the system's".into()
+                "it is not allowed: the runtime does with `wasmtime run -S inherit-network …`, and ports below 1024 want root".into()
             }
             ErrorCode::AddressInUse => "somebody else does already".into(),
             ErrorCode::AddressNotBindable => "it is no address of this machine".into(),
