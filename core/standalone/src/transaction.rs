@@ -10,6 +10,7 @@ use hermetic_core::address::{ForwardPath, HostName, Mailbox};
 use hermetic_core::command::{Hello, HelloVerb, Sender};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
+use jiff::tz::TimeZone;
 
 use wasip3::clocks::system_clock;
 
@@ -73,7 +74,8 @@ pub(crate) fn date() -> String {
     let now = system_clock::now();
     let nanoseconds = i32::try_from(now.nanoseconds).unwrap_or(0);
     let time = Timestamp::new(now.seconds, nanoseconds).unwrap_or(Timestamp::UNIX_EPOCH);
-    DateTimePrinter::new().timestamp_to_string(&time).unwrap_or_default()
+    // As a time of a zone: one that is only UTC would be written with -0000, "unknown".
+    DateTimePrinter::new().zoned_datetime_to_string(&time.to_zoned_datetime(TimeZone::UTC)).unwrap_or_default()
 }
 
 fn unbracketed(path: &ForwardPath) -> String {

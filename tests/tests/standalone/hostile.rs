@@ -208,7 +208,7 @@ fn nobody_reads_its_lines_and_mail_goes_on() {
         }
     };
     assert_eq!(session.command("EHLO a.test").expect("a reply").code, 250);
-    let transaction = b"MAIL FROM:<a@client.example>\r\nRCPT TO:<b@example.test>\r\nBDAT 6 LAST\r\nhello\n";
+    let transaction = b"MAIL FROM:<a@client.example>\r\nRCPT TO:<b@example.test>\r\nBDAT 7 LAST\r\nhello\r\n";
     for _ in 0..600 {
         session.write(&transaction.repeat(10)).expect("it is read");
         for _ in 0..30 {

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -49,7 +50,7 @@ pub(crate) fn programs() -> Option<(PathBuf, PathBuf)> {
 pub(crate) struct Standalone {
     child: Child,
     pub(crate) port: u16,
-    lines: Receiver<String>,
+    lines: Mutex<Receiver<String>>,
     folder: Option<tempfile::TempDir>,
     /// Dropped: the end of its standard input.
     pub(crate) input: Option<ChildStdin>,
@@ -75,7 +76,7 @@ impl Standalone {
         let input = child.stdin.take();
         let (sender, lines) = channel();
         std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        let mut server = Self { child, port: 0, lines, folder, input };
+        let mut server = Self { child, port: 0, lines: Mutex::new(lines), folder, input };
         let first = server.line();
         let address = first.strip_prefix("listening on 127.0.0.1:").unwrap_or_else(|| panic!("it said {first:?}"));
         server.port = address.split(' ').next().and_then(|port| port.parse().ok()).expect("a port");
@@ -84,7 +85,7 @@ impl Standalone {
 
     /// The next line of its standard output.
     pub(crate) fn line(&self) -> String {
-        self.lines.recv_timeout(PATIENCE).expect("a line on standard output")
+        self.lines.lock().expect("no test panicked").recv_timeout(PATIENCE).expect("a line on standard output")
     }
 
     /// What it keeps.
