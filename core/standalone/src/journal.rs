@@ -1,7 +1,10 @@
 //! A line for each message on standard output.
 //!
-//! Owns what waits to be written, within a bound: whoever reads slowly stalls no session. Lines that find no room are counted, and
-//! the count is a line. Fails by silence: when nobody reads any more there is nobody to tell.
+//! Owns what waits to be written, within a bound. Lines that find no room are counted, and the count is a line. Fails by silence:
+//! when nobody reads any more there is nobody to tell.
+//!
+//! Here nothing waits for a reader who is slow. The runtime may: `wasmtime run` 48 writes to standard output without giving
+//! anybody else a turn, so a pipe that is full stops the whole process. README.md says so.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -96,5 +99,26 @@ impl Journal {
             Poll::Pending
         })
         .await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt as _;
+
+    #[test]
+    fn lines_without_room_are_counted_and_told() {
+        let journal = Journal::default();
+        let line = "x".repeat(1023);
+        (0..300).for_each(|_| journal.line(&line));
+        assert!(journal.finish().now_or_never().is_none(), "nothing is written yet");
+        let written = journal.waiting().now_or_never().unwrap_or_default();
+        let text = String::from_utf8_lossy(&written);
+        assert_eq!(text.lines().filter(|told| *told == line).count(), 256);
+        assert!(text.ends_with("\n44 lines were left out: standard output is read too slowly\n"), "{}", text.len());
+        journal.line("and on");
+        assert_eq!(journal.waiting().now_or_never().unwrap_or_default(), b"and on\n");
+        assert!(journal.waiting().now_or_never().is_none(), "nothing is left");
     }
 }

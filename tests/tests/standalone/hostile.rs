@@ -1,6 +1,6 @@
 //! Peers that mean harm, or do it: nobody else notices.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -194,39 +194,23 @@ fn half_a_message_leaves_nothing() {
 }
 
 #[test]
-fn nobody_reads_its_lines_and_mail_goes_on() {
+fn its_lines_have_no_reader_any_more_and_mail_goes_on() {
     let Some(mut command) = wasmtime(&["-S", "inherit-network"], None) else { return };
-    let port = hermetic_tests::server::free_port();
-    command.arg(port.to_string()).args(DOMAIN).args(["--until-eof", "--limit", "idle-commands=1000000"]);
+    command.arg("127.0.0.1:0").args(DOMAIN).arg("--until-eof");
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("wasmtime");
-    let end = Instant::now() + Duration::from_secs(60);
-    let mut session = loop {
-        match Session::open(port) {
-            Ok(session) => break session,
-            Err(_) if Instant::now() < end => std::thread::sleep(Duration::from_millis(50)),
-            Err(error) => panic!("{error}"),
-        }
-    };
-    assert_eq!(session.command("EHLO a.test").expect("a reply").code, 250);
-    let transaction = b"MAIL FROM:<a@client.example>\r\nRCPT TO:<b@example.test>\r\nBDAT 7 LAST\r\nhello\r\n";
-    for _ in 0..600 {
-        session.write(&transaction.repeat(10)).expect("it is read");
-        for _ in 0..30 {
-            session.reply().expect("a reply");
-        }
+    let mut output = BufReader::new(child.stdout.take().expect("piped"));
+    let mut line = String::new();
+    output.read_line(&mut line).expect("a line");
+    drop(output);
+    let port = line.strip_prefix("listening on 127.0.0.1:").and_then(|rest| rest.split(' ').next());
+    let port = port.and_then(|port| port.parse().ok()).expect("a port");
+    let mut session = Session::open(port).expect("a greeting");
+    assert_eq!(session.command("EHLO client.example").expect("a reply").code, 250);
+    for _ in 0..20 {
+        let sent = session.send("a@client.example", &["b@example.test".into()], &Message::seven_bit());
+        assert_eq!(sent.expect("a reply").code, 250);
     }
     drop(session);
     drop(child.stdin.take());
-    let mut told = String::new();
-    child.stdout.take().expect("piped").read_to_string(&mut told).expect("text");
     assert!(child.wait().expect("it ends").success());
-    let left_out: usize = told
-        .lines()
-        .filter_map(|line| line.strip_suffix(" lines were left out: standard output is read too slowly"))
-        .map(|count| count.parse::<usize>().expect("a number"))
-        .sum();
-    let written =
-        told.lines().filter(|line| line.starts_with("message from=<a@client.example> to=<b@example.test>")).count();
-    assert!(left_out > 0, "{} octets found room", told.len());
-    assert_eq!(written + left_out, 6000, "every line is written or counted");
 }
