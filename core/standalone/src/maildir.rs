@@ -113,12 +113,8 @@ impl Maildir {
 
     /// The message is not wanted after all.
     pub(crate) async fn discard(&self, draft: Draft) {
-        if let Some(File { name, descriptor, writer, done }) = draft.file {
-            drop(writer);
-            // Whatever happened to it: it is removed.
-            let _ = done.await;
-            drop(descriptor);
-            let _ = self.tmp.unlink_file_at(name).await;
+        if let Some(file) = draft.file {
+            self.remove(file).await;
         }
     }
 
@@ -134,7 +130,22 @@ impl Maildir {
             draft.held = rest;
             return Ok(());
         }
-        Err(ErrorCode::Io)
+        // The stream only says that it ended; the future says why.
+        match draft.file.take() {
+            Some(file) => Err(self.remove(file).await.unwrap_or(ErrorCode::Io)),
+            None => Err(ErrorCode::Io),
+        }
+    }
+
+    /// Takes away what was written, and says what had gone wrong with it.
+    async fn remove(&self, file: File) -> Option<ErrorCode> {
+        let File { name, descriptor, writer, done } = file;
+        drop(writer);
+        let error = done.await.err();
+        drop(descriptor);
+        // Nobody looks at what stays in `tmp`.
+        let _ = self.tmp.unlink_file_at(name).await;
+        error
     }
 
     async fn create(&self) -> Result<File, ErrorCode> {

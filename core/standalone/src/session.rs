@@ -42,19 +42,7 @@ impl From<Misuse> for End {
 
 /// Serves one peer to the end.
 pub(crate) async fn serve(server: Rc<Server>, connection: Connection, client: IpAddr) {
-    let core = Session::new(server.settings.options.clone());
-    let mut drive = Drive {
-        connection,
-        core,
-        client,
-        hello: None,
-        transaction: Transaction::default(),
-        draft: None,
-        out: Vec::new(),
-        drained: false,
-        reads: 0,
-        server: &server,
-    };
+    let mut drive = Drive::new(&server, connection, client);
     let end = drive.run(Ok(None)).await;
     drive.forget().await;
     match end {
@@ -66,19 +54,7 @@ pub(crate) async fn serve(server: Rc<Server>, connection: Connection, client: Ip
 
 /// Tells one peer that it may not speak now.
 pub(crate) async fn refuse(server: Rc<Server>, connection: Connection, client: IpAddr, why: Refusal) {
-    let core = Session::new(server.settings.options.clone());
-    let mut drive = Drive {
-        connection,
-        core,
-        client,
-        hello: None,
-        transaction: Transaction::default(),
-        draft: None,
-        out: Vec::new(),
-        drained: false,
-        reads: 0,
-        server: &server,
-    };
+    let mut drive = Drive::new(&server, connection, client);
     if drive.run(Err(why)).await.is_ok() {
         drive.connection.close().await;
     }
@@ -100,7 +76,22 @@ struct Drive<'a> {
     server: &'a Server,
 }
 
-impl Drive<'_> {
+impl<'a> Drive<'a> {
+    fn new(server: &'a Server, connection: Connection, client: IpAddr) -> Self {
+        Self {
+            connection,
+            core: Session::new(server.settings.options.clone()),
+            client,
+            hello: None,
+            transaction: Transaction::default(),
+            draft: None,
+            out: Vec::new(),
+            drained: false,
+            reads: 0,
+            server,
+        }
+    }
+
     /// `welcome`: the answer to the first question.
     async fn run(&mut self, welcome: Decision) -> Result<(), End> {
         let mut input: Vec<u8> = Vec::new();
@@ -116,6 +107,7 @@ impl Drive<'_> {
                     seen = true;
                     self.core.receive(now(), &input)?
                 }
+                Need::Input if !input.is_empty() => return Err(Misuse::BadState("input was left unread".into()).into()),
                 Need::Input => {
                     self.flush().await?;
                     self.wait(&mut input, step.wake).await?

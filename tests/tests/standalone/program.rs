@@ -51,9 +51,24 @@ pub(crate) struct Standalone {
     child: Child,
     pub(crate) port: u16,
     lines: Mutex<Receiver<String>>,
-    folder: Option<tempfile::TempDir>,
+    folder: Option<Place>,
     /// Dropped: the end of its standard input.
     pub(crate) input: Option<ChildStdin>,
+}
+
+/// Where messages are kept.
+enum Place {
+    Ours(tempfile::TempDir),
+    Theirs(PathBuf),
+}
+
+impl Place {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Ours(folder) => folder.path(),
+            Self::Theirs(folder) => folder,
+        }
+    }
 }
 
 impl Standalone {
@@ -62,13 +77,18 @@ impl Standalone {
         Self::launch(arguments, None)
     }
 
-    /// Starts one that keeps messages.
-    pub(crate) fn keeping(arguments: &[&str]) -> Option<Self> {
-        Self::launch(arguments, Some(tempfile::tempdir().expect("a folder")))
+    /// Starts one that keeps messages in this folder.
+    pub(crate) fn keeping_in(folder: &Path, arguments: &[&str]) -> Option<Self> {
+        Self::launch(arguments, Some(Place::Theirs(folder.to_owned())))
     }
 
-    fn launch(arguments: &[&str], folder: Option<tempfile::TempDir>) -> Option<Self> {
-        let mut command = wasmtime(&["-S", "inherit-network"], folder.as_ref().map(|folder| folder.path()))?;
+    /// Starts one that keeps messages.
+    pub(crate) fn keeping(arguments: &[&str]) -> Option<Self> {
+        Self::launch(arguments, Some(Place::Ours(tempfile::tempdir().expect("a folder"))))
+    }
+
+    fn launch(arguments: &[&str], folder: Option<Place>) -> Option<Self> {
+        let mut command = wasmtime(&["-S", "inherit-network"], folder.as_ref().map(Place::path))?;
         command.arg("127.0.0.1:0").args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));

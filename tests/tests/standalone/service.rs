@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::process::Stdio;
 
 use hermetic_tests::message::Message;
 use hermetic_tests::session::Session;
@@ -135,6 +136,47 @@ fn what_can_not_be_kept_is_not_accepted() {
 }
 
 #[test]
+fn a_full_disk_is_said_and_left_clean() {
+    if programs().is_none() {
+        return;
+    }
+    let disk = tempfile::tempdir().expect("a folder");
+    let Some(_mounted) = Small::mount(disk.path()) else {
+        return eprintln!("skipped: no disk can be mounted here");
+    };
+    let small = Standalone::keeping_in(disk.path(), &DOMAIN).expect("a server");
+    let mut session = Session::open(small.port).expect("a greeting");
+    session.command("EHLO a.test").expect("a reply");
+    let mut send = |octets: usize| {
+        let message = Message::sealed(&hermetic_tests::message::token(), octets);
+        session.send("a@a.test", &["b@example.test".into()], &message).expect("a reply")
+    };
+    let reply = send(1_000_000);
+    assert_eq!((reply.code, reply.lines[0].starts_with("4.3.1 ")), (452, true), "{reply:?}");
+    assert_eq!(std::fs::read_dir(disk.path().join("tmp")).expect("tmp").count(), 0);
+    assert_eq!(send(10_000).code, 250);
+    drop(small);
+}
+
+/// A disk of 300 KiB, in memory.
+struct Small(std::path::PathBuf);
+
+impl Small {
+    fn mount(place: &std::path::Path) -> Option<Self> {
+        let mut command = std::process::Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", "size=300k", "none"]).arg(place).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success()).then(|| Self(place.to_owned()))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        // Lazily: a server that a failed test left behind may still be there.
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
 fn folders_are_checked_at_the_start() {
     let Some(command) = wasmtime(&["-S", "inherit-network"], None) else { return };
     let folder = tempfile::tempdir().expect("a folder");
@@ -157,7 +199,7 @@ fn version_six_of_the_internet_protocol_is_spoken() {
     let address = free.local_addr().expect("an address");
     drop(free);
     command.arg(address.to_string()).args(DOMAIN).arg("--until-eof");
-    let mut child = command.stdin(std::process::Stdio::piped()).spawn().expect("wasmtime");
+    let mut child = command.stdin(Stdio::piped()).spawn().expect("wasmtime");
     let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
     let mut stream = loop {
         match std::net::TcpStream::connect(address) {
