@@ -4,6 +4,8 @@
 #   core/standalone/test.sh            all of it
 #   core/standalone/test.sh install    only what is heavy: the target, the runtime, the component
 #
+# The tests' mail clients are those of tests/clients/install.sh.
+#
 #   HERMETIC_WASMTIME=FILE   another wasmtime than target/wasmtime/bin/wasmtime
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -32,4 +34,6 @@ cargo clippy --locked --manifest-path "$manifest" --all-targets -- -D warnings
 cargo test --locked --manifest-path "$manifest"
 
 step "tests"
-timeout 1800 cargo test --locked --package hermetic-tests --test standalone -- --nocapture
+# As .ci/run builds them, so that nothing is compiled twice.
+export RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=-Dwarnings__CLIPPY_HACKERY__
+timeout 2400 cargo test --locked --workspace --test standalone -- --nocapture
