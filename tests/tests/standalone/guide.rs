@@ -24,10 +24,8 @@ fn bash(block: &str) -> Command {
     command.args(["-euo", "pipefail", "-c", block]).current_dir(root()).stdin(Stdio::null());
     // What was set for the build of the tests is nothing to a newcomer.
     for (name, _) in std::env::vars_os() {
-        if name
-            .to_str()
-            .is_some_and(|name| name.starts_with("CARGO") || name.starts_with("RUSTC") || name == "CLIPPY_ARGS")
-        {
+        let ours = |name: &str| name.starts_with("CARGO") && name != "CARGO_HOME" || name.starts_with("RUSTC");
+        if name.to_str().is_some_and(ours) {
             command.env_remove(name);
         }
     }
