@@ -33,13 +33,13 @@ fn session(sealed: &EnginePre<StoreLimits>, mut stream: TcpStream, _seat: Arc<()
     let session = server.call_constructor(&mut store, &options())?;
     let mut step = server.call_start(&mut store, session, 0)?.map_err(wasmtime::Error::msg)?;
     loop {
+        content.truncate(if step.abandoned { 0 } else { content.len() });
         for piece in &step.body {
             match piece {
                 Piece::Range((at, length)) => content.extend_from_slice(&input[*at as usize..][..*length as usize]),
                 Piece::Octets(octets) => content.extend_from_slice(octets),
             }
         }
-        content.truncate(if step.abandoned { 0 } else { content.len() });
         input.drain(..step.consumed as usize);
         stream.write_all(&step.transmit)?;
         store.set_fuel(100_000_000)?;

@@ -72,6 +72,21 @@ fn smtplib_delivers_to_it() {
 }
 
 #[test]
+fn what_is_given_up_is_forgotten() {
+    let mut sink = start();
+    let mut stream = TcpStream::connect(("127.0.0.1", sink.port)).expect("it listens");
+    let mut send = |octets: &[u8]| stream.write_all(octets).expect("it is read");
+    let open = "RSET\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.test>\r\n";
+    // The first two are given up, each in the step that begins the next.
+    send(format!("EHLO a.test\r\n{open}BDAT 5\r\none\r\n{open}BDAT 5\r\ntwo\r\n{open}").as_bytes());
+    std::thread::sleep(Duration::from_millis(200));
+    send(b"BDAT 7 LAST\r\nthree\r\nQUIT\r\n");
+    let mut line = String::new();
+    sink.output.read_line(&mut line).expect("a line");
+    assert_eq!(line, "a message: \"three\\r\\n\"\n");
+}
+
+#[test]
 fn one_session_waits_for_no_other() {
     let sink = start();
     let connect = || {

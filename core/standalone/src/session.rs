@@ -155,10 +155,10 @@ impl<'a> Drive<'a> {
         self.connection.write(std::mem::take(&mut self.out), due).await.map_err(|_| End::Gone)
     }
 
-    /// What the step brought of the content, and whether all of it is void.
+    /// What the step brought of the content, and whether what came before it is void.
     async fn content(&mut self, step: &Step, input: &[u8]) {
         if step.abandoned {
-            return self.forget().await;
+            self.forget().await;
         }
         if let (Some(maildir), Some(draft)) = (&self.server.maildir, &mut self.draft) {
             for piece in &step.body {
