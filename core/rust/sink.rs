@@ -1,10 +1,10 @@
 //! A mail sink: the sealed engine behind a socket, a thread and an instance of its own for each session.
+#![allow(missing_docs, reason = "the bindings are generated")]
 use exports::hermetic::engine::{server::Limits, server::Options, server::Protocol, types::*};
 use std::io::{ErrorKind, Read, Write};
 use std::{net::TcpListener, net::TcpStream, sync::Arc, time::Duration, time::Instant};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine as Runtime, Result, Store, StoreLimits, StoreLimitsBuilder, bail};
-
 wasmtime::component::bindgen!({ path: "../wit/engine", world: "engine" });
 
 fn main() -> Result<()> {
