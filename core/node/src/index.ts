@@ -1,1 +1,17 @@
-export * from './engine.js';
+/**
+ * An SMTP server, client and test sink whose protocol runs inside a sealed WebAssembly component. README.md has the guide.
+ */
+
+export { createServer, Server } from './server.js';
+export type { ServerOptions } from './server.js';
+export { discard } from './answers.js';
+export type { Handlers, Session, Verdict } from './answers.js';
+export type { Message, Envelope } from './message.js';
+export type { Address, Recipient, Sender } from './address.js';
+export type { Credentials } from './sasl.js';
+export { Refusal, refuse } from './refusal.js';
+export type { RefusalParts } from './refusal.js';
+export { AbandonedError, EngineError, HermeticError, MisuseError, SessionFileError, ValueError } from './errors.js';
+export type { Fault } from './errors.js';
+export { replay, replayText } from './replay.js';
+export type { Replayed } from './replay.js';
