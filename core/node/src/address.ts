@@ -2,45 +2,78 @@
 
 import type { Mailbox, Recipient as EngineRecipient, Sender as EngineSender } from './engine/interfaces/hermetic-engine-types.js';
 
-/** Of the reverse-path or a forward-path. */
-export interface Address {
-  /** As it is written in a header or a command: quoted where it has to be. Empty for the null reverse-path. */
-  readonly address: string;
-  /** The local part, unquoted. */
-  readonly local: string;
+// RFC 5321 section 4.1.2, with RFC 6531's octets beyond ASCII.
+const DOT_STRING = /^[\w!#$%&'*+/=?^`{|}~\u0080-\uffff-]+(\.[\w!#$%&'*+/=?^`{|}~\u0080-\uffff-]+)*$/;
+
+/** Of the reverse-path or a forward-path. Written out when somebody looks. */
+export class Address {
+  readonly #mailbox: Mailbox | undefined;
+
+  constructor(mailbox: Mailbox | undefined) {
+    this.#mailbox = mailbox;
+  }
+
+  /** The local part, unquoted. Empty for the null reverse-path. */
+  get local(): string {
+    return this.#mailbox?.local ?? '';
+  }
+
   /** The domain, or a literal in its brackets. Empty for the null reverse-path, and for `postmaster` alone. */
-  readonly domain: string;
+  get domain(): string {
+    const host = this.#mailbox?.host;
+    if (!host) return '';
+    return host.tag === 'domain' ? host.val : `[${host.val}]`;
+  }
+
+  /** As it is written in a header or a command: quoted where it has to be. Empty for the null reverse-path. */
+  get address(): string {
+    if (!this.#mailbox) return '';
+    const { local } = this;
+    const written = DOT_STRING.test(local) ? local : `"${local.replace(/["\\]/g, '\\$&')}"`;
+    return `${written}@${this.domain}`;
+  }
+
+  toString(): string {
+    return this.address;
+  }
+
+  toJSON(): object {
+    const { address, local, domain } = this;
+    return { address, local, domain };
+  }
 }
 
 /** MAIL. */
-export interface Sender extends Address {
+export class Sender extends Address {
   readonly parameters: EngineSender['parameters'];
+
+  constructor({ mailbox, parameters }: EngineSender) {
+    super(mailbox);
+    this.parameters = parameters;
+  }
 }
 
 /** RCPT. */
-export interface Recipient extends Address {
+export class Recipient extends Address {
   readonly notify: EngineRecipient['notify'];
   readonly orcpt: EngineRecipient['orcpt'];
-}
+  readonly #postmaster: boolean;
 
-// RFC 5321 section 4.1.2, with RFC 6531's octets beyond ASCII.
-const DOT_STRING = /^[\w!#$%&'*+/=?^`{|}~\u0080-\u{10ffff}-]+(\.[\w!#$%&'*+/=?^`{|}~\u0080-\u{10ffff}-]+)*$/u;
+  constructor({ path, notify, orcpt }: EngineRecipient) {
+    super(path.tag === 'mailbox' ? path.val : undefined);
+    this.#postmaster = path.tag === 'postmaster';
+    this.notify = notify;
+    this.orcpt = orcpt;
+  }
 
-/** A mailbox as people write it. */
-export function addressOf({ local, host }: Mailbox): Address {
-  const domain = host.tag === 'domain' ? host.val : `[${host.val}]`;
-  const written = DOT_STRING.test(local) ? local : `"${local.replace(/["\\]/g, '\\$&')}"`;
-  return { address: `${written}@${domain}`, local, domain };
-}
+  override get local(): string {
+    return this.#postmaster ? 'postmaster' : super.local;
+  }
 
-export function senderOf({ mailbox, parameters }: EngineSender): Sender {
-  const address = mailbox ? addressOf(mailbox) : { address: '', local: '', domain: '' };
-  return { ...address, parameters };
-}
-
-export function recipientOf({ path, notify, orcpt }: EngineRecipient): Recipient {
-  const address = path.tag === 'mailbox' ? addressOf(path.val) : { address: 'postmaster', local: 'postmaster', domain: '' };
-  return { ...address, notify, orcpt };
+  /** `postmaster` may stand alone. RFC 5321 section 4.5.1. */
+  override get address(): string {
+    return this.#postmaster ? 'postmaster' : super.address;
+  }
 }
 
 /**

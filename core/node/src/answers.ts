@@ -5,7 +5,7 @@
  * is told 451, and `onError` gets the error.
  */
 
-import { recipientOf, senderOf, type Recipient, type Sender } from './address.js';
+import { Recipient, Sender } from './address.js';
 import type { Answer, Decision, Event, Hello, MessageFacts, Piece, Question, XclientAttribute } from './engine/interfaces/hermetic-engine-types.js';
 import { AbandonedError, shown, ValueError } from './errors.js';
 import { Content, Message, type Envelope } from './message.js';
@@ -142,14 +142,14 @@ export class Answers {
       case 'xclient':
         return this.#decided('xclient', () => handlers.onXclient?.(question.val, session));
       case 'sender': {
-        const sender = senderOf(question.val);
+        const sender = new Sender(question.val);
         return this.#decided('sender', () => handlers.onSender?.(sender, session), () => {
           this.#sender = sender;
           this.#recipients = [];
         });
       }
       case 'recipients':
-        return this.#each(question.val.map(recipientOf));
+        return this.#each(question.val.map((one) => new Recipient(one)));
       case 'verify':
         return this.#verify(question.val);
       case 'data':
@@ -190,7 +190,8 @@ export class Answers {
 
   #thrown(error: unknown): Refusal {
     if (error instanceof Refusal) return error;
-    this.trouble(error);
+    // It waited for a message that was not finished: it has done nothing wrong, and nobody asks any more.
+    if (!(error instanceof AbandonedError)) this.trouble(error);
     return TROUBLE;
   }
 
@@ -270,7 +271,7 @@ export class Answers {
   // --- the message ---------------------------------------------------------------------------------------------------
 
   #envelope(): Envelope {
-    const sender = this.#sender ?? senderOf({ parameters: { body: 'seven-bit', smtputf8: false, requireTls: false, prdr: false } });
+    const sender = this.#sender ?? new Sender({ parameters: { body: 'seven-bit', smtputf8: false, requireTls: false, prdr: false } });
     return { sender, recipients: [...this.#recipients] };
   }
 

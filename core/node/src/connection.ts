@@ -39,13 +39,13 @@ const NO_ENGINE = '421 4.3.0 internal trouble, closing the connection\r\n';
 /** Milliseconds from our last word until the peer has closed its side. */
 const LINGER = 5000;
 
+/** Events that end a session before the peer expects it. */
+const CUTTING = new Set(['refused', 'too-many-errors', 'timed-out']);
+
 let count = 0;
 
 export class Connection implements Sleeper, Session {
   readonly id = ++count;
-  readonly remoteAddress: string | undefined;
-  readonly remotePort: number | undefined;
-  readonly localPort: number | undefined;
   data: unknown = undefined;
   wake = Infinity;
   readonly #shared: Shared;
@@ -68,11 +68,20 @@ export class Connection implements Sleeper, Session {
   constructor(socket: Socket, shared: Shared) {
     this.#shared = shared;
     this.#socket = socket;
-    this.remoteAddress = socket.remoteAddress;
-    this.remotePort = socket.remotePort;
-    this.localPort = socket.localPort;
     this.#answers = new Answers(shared.handlers, this);
     shared.alarm.add(this);
+  }
+
+  get remoteAddress(): string | undefined {
+    return this.#socket.remoteAddress;
+  }
+
+  get remotePort(): number | undefined {
+    return this.#socket.remotePort;
+  }
+
+  get localPort(): number | undefined {
+    return this.#socket.localPort;
   }
 
   get secure(): boolean {
@@ -152,12 +161,16 @@ export class Connection implements Sleeper, Session {
   };
 
   readonly #failed = (error: Error): void => {
+    // After the last word it does not matter how the peer leaves.
+    if (this.#state === 'closing') return this.#over(this.#error);
     this.#over(new HermeticError('network', (error as NodeJS.ErrnoException).code ?? 'HERMETIC_LOST', error.message, { cause: error }));
   };
 
   readonly #closed = (): void => this.#over(this.#error);
 
   #blocked = false;
+  /** The session may end before the peer expects it. */
+  #cutShort = false;
 
   /** Writes what was said. False: the peer has to read first. */
   #flush(): boolean {
@@ -241,6 +254,7 @@ export class Connection implements Sleeper, Session {
         } else if (need.tag === 'start-tls') {
           return this.#startTls(step);
         } else {
+          this.#cutShort ||= this.#rest !== undefined || step.events.some(({ occasion }) => CUTTING.has(occasion));
           return this.#close();
         }
       }
@@ -308,6 +322,7 @@ export class Connection implements Sleeper, Session {
   #drained(): void {
     const farewell = this.#drain;
     this.#drain = undefined;
+    this.#cutShort = true;
     if (farewell) this.#call((session) => session.drain(now(), farewell));
   }
 
@@ -357,14 +372,17 @@ export class Connection implements Sleeper, Session {
     this.#close();
   }
 
-  /** Our last word, then the peer's. */
+  /**
+   * Our last word, then the peer's. Whoever is cut short may be in the middle of a sentence: closing at once would then reset the connection,
+   * and take our last word from the peer.
+   */
   #close(): void {
     this.#state = 'closing';
     this.#flush();
     this.#settle();
-    this.#socket.end();
-    if (this.#peerEnded) return;
     this.#sleep(now() + LINGER);
+    if (this.#peerEnded || !this.#cutShort) return this.#socket.destroySoon();
+    this.#socket.end();
     this.#socket.resume();
   }
 
@@ -373,6 +391,7 @@ export class Connection implements Sleeper, Session {
     if (this.#state === 'over') return;
     const known = error instanceof HermeticError ? error : new EngineError('the session failed', { cause: error });
     this.#error = known;
+    this.#cutShort = true;
     if (!(error instanceof MisuseError)) this.#answers.trouble(known);
     else this.#answers.trouble(error);
     this.#out.push(Buffer.from(NO_ENGINE));
