@@ -318,7 +318,7 @@ class Writer {
     const place = JSON.stringify(where);
     if (d === 'bool') return `m.dv.setUint8(${p}, flag(${v}, ${place}));`;
     const give = this.give(type, v, where);
-    if (give) return `{ const at = ${give}; m.dv.setUint32(${p}, at, true); m.dv.setUint32(${p} + 4, m.length, true); }`;
+    if (give) return `{ const given = ${give}; m.dv.setUint32(${p}, given, true); m.dv.setUint32(${p} + 4, m.length, true); }`;
     if (d === 'u64' || d === 's64') return `m.dv.set${GET[d]}(${p}, long(${v}, ${d === 's64'}, ${place}), true);`;
     if (typeof d === 'string') return `m.dv.set${GET[d]}(${p}, whole(${v}, ${RANGES[d].join(', ')}, ${place})${SIZES[d] > 1 ? ', true' : ''});`;
     return `${this.once('store', type, (name) => this.storer(name, type, d))}(m, ${p}, ${v}, ${place});`;
