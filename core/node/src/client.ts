@@ -413,27 +413,28 @@ export class SmtpClient {
   async #content(content: Buffer | AsyncIterable<Uint8Array>): Promise<void> {
     const pieces = content instanceof Buffer ? slices(content) : content;
     for await (const given of pieces) {
-      if (this.#need?.tag !== 'content') return this.#finish();
       if (!(given instanceof Uint8Array)) throw this.#end(new ValueError(`letter.content: expected a stream of octets, got ${shown(given)}`));
-      const piece = Buffer.from(given.buffer, given.byteOffset, given.byteLength);
-      for (const part of slices(piece)) {
-        if (this.#need?.tag !== 'content') return this.#finish();
+      for (const part of slices(Buffer.from(given.buffer, given.byteOffset, given.byteLength))) {
+        // The peer may have refused it before all of it was sent.
+        if (!(await this.#wanted())) return;
         await this.#give(part, false);
       }
     }
-    if (this.#need?.tag === 'content') await this.#give(Buffer.alloc(0), true);
-    await this.#finish();
+    if (await this.#wanted()) await this.#give(Buffer.alloc(0), true);
+    // What is missing are the outcomes.
+    await this.#wanted();
   }
 
-  /** The engine has had enough, or all: what is missing are its outcomes. */
-  async #finish(): Promise<void> {
-    if (this.#need?.tag === 'ready' || this.#over) {
-      if (this.#over && this.#error) throw this.#error;
-      return;
+  /** Waits until the engine wants content, or is ready for something else. */
+  async #wanted(): Promise<boolean> {
+    if (this.#over) throw this.#error;
+    let need = this.#need;
+    if (need?.tag !== 'content' && need?.tag !== 'ready') {
+      need = await new Promise<Client.Need>((resolve, reject) => {
+        this.#waiting = { resolve, reject };
+      });
     }
-    await new Promise<Client.Need>((resolve, reject) => {
-      this.#waiting = { resolve, reject };
-    });
+    return need.tag === 'content';
   }
 
   /** Waits until the peer has room for more. */

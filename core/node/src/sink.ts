@@ -196,7 +196,7 @@ export class TestSink {
       verdict = rule.what.refuse;
       break;
     }
-    return delays.length > 0 ? after(delays, () => verdict) : verdict;
+    return after(delays, () => verdict);
   }
 
   #handlers(offersAuth: boolean): Handlers {
@@ -265,8 +265,8 @@ function matcher(who: Who): Rule['who'] {
   throw new ValueError(`who: expected an address, \`*\`, a regular expression or a function, got ${shown(who)}`);
 }
 
-async function after(delays: number[], then: () => Verdict): Promise<Verdict> {
+function after(delays: number[], then: () => Verdict): Verdict | Promise<Verdict> {
+  if (delays.length === 0) return then();
   const milliseconds = delays.reduce((sum, each) => sum + each, 0);
-  await new Promise((resolve) => setTimeout(resolve, milliseconds));
-  return then();
+  return new Promise((resolve) => setTimeout(() => resolve(then()), milliseconds));
 }

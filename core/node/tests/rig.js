@@ -122,6 +122,21 @@ export async function gathering(t, createServer, options = {}, handlers = {}) {
   return { server, port, messages, closed };
 }
 
+/** Waits until a socket takes more, or has ended, or for a moment. */
+export function room(socket) {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      socket.off('drain', done);
+      socket.off('close', done);
+      resolve();
+    };
+    const timer = setTimeout(done, 50);
+    socket.on('drain', done);
+    socket.on('close', done);
+  });
+}
+
 /** Waits until something is so. */
 export async function until(what, condition, timeout = 10_000) {
   const end = Date.now() + timeout;
