@@ -228,6 +228,8 @@ export class SmtpClient {
         const need = await this.#until('content', (session) => session.deliver(now(), transaction));
         if (need.tag === 'content') await this.#content(content);
       } catch (error) {
+        // In the middle of a message nothing else can be said.
+        if (!this.#over && this.#need?.tag !== 'ready') throw this.#end(error as Error);
         // The session is over, but what became of the message is known.
         if (!(error instanceof ClientError) || this.#outcomes.length < recipients.length) throw error;
       } finally {
