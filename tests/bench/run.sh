@@ -19,7 +19,7 @@ if [ -z "${HERMETIC:-}" ]; then
   (cd "$root" && cargo build --release --locked --package hermetic --package hermetic-tests --bin hermetic --bin hermetic-native)
   HERMETIC=$target/release/hermetic
 fi
-export HERMETIC HERMETIC_NATIVE=${HERMETIC_NATIVE:-$target/release/hermetic-native}
+export HERMETIC HERMETIC_NATIVE=${HERMETIC_NATIVE:-$target/release/hermetic-native} HERMETIC_NODE=${HERMETIC_NODE:-$root/core/node}
 
 cp -R "$from/." "$harness/"
 chmod -R u+w "$harness"

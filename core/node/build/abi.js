@@ -71,7 +71,11 @@ function octets(m, p) {
   const length = m.dv.getUint32(p + 4, true);
   if (length === 0) return EMPTY;
   const start = m.dv.getUint32(p, true);
-  return Buffer.from(m.u8.subarray(start, start + length));
+  const copy = Buffer.allocUnsafe(length);
+  // A reply is short: a loop is quicker than what a view of it would cost.
+  if (length > 256) copy.set(m.u8.subarray(start, start + length));
+  else for (let i = 0, { u8 } = m; i < length; i++) copy[i] = u8[start + i];
+  return copy;
 }
 function text(m, p) {
   const length = m.dv.getUint32(p + 4, true);
@@ -103,7 +107,7 @@ function whole(v, low, high, where) {
   return v;
 }
 function long(v, signed, where) {
-  if (typeof v === 'number' && Number.isSafeInteger(v)) v = BigInt(v);
+  if (typeof v === 'number' && Number.isSafeInteger(v) && (signed || v >= 0)) return BigInt(v);
   if (typeof v !== 'bigint' || (signed ? BigInt.asIntN(64, v) : BigInt.asUintN(64, v)) !== v) {
     throw badValue(where, signed ? 'a whole number of 64 bits' : 'a whole number of 64 bits, not negative', v);
   }

@@ -68,6 +68,7 @@ export interface Handlers {
 export function discard(): void {}
 
 const YES: Decision = { tag: 'ok', val: undefined };
+const YES_SENDER: Answer = { tag: 'sender', val: YES };
 const TROUBLE = new Refusal({ code: 451, status: '4.3.0', text: 'Local trouble, try again later' });
 const WRONG_LOGIN = new Refusal({ code: 535, status: '5.7.8', text: 'Authentication credentials invalid' });
 
@@ -114,6 +115,7 @@ export class Answers {
       if (piece.tag === 'octets') content.push(piece.val as Buffer);
       else content.push(input.subarray(piece.val[0], piece.val[0] + piece.val[1]));
     }
+    content.pushed();
   }
 
   /** The transaction ended without a message. */
@@ -143,6 +145,11 @@ export class Answers {
         return this.#decided('xclient', () => handlers.onXclient?.(question.val, session));
       case 'sender': {
         const sender = new Sender(question.val);
+        if (!handlers.onSender) {
+          this.#sender = sender;
+          this.#recipients = [];
+          return YES_SENDER;
+        }
         return this.#decided('sender', () => handlers.onSender?.(sender, session), () => {
           this.#sender = sender;
           this.#recipients = [];
@@ -215,6 +222,10 @@ export class Answers {
   /** Recipients are asked for one after the other, in order. */
   #each(recipients: Recipient[]): Answer | Promise<Answer> {
     const { onRecipient } = this.handlers;
+    if (!onRecipient) {
+      this.#recipients.push(...recipients);
+      return { tag: 'recipients', val: recipients.map(() => YES) };
+    }
     const decisions: Decision[] = [];
     const answer = (): Answer => ({ tag: 'recipients', val: decisions });
     const note = (recipient: Recipient, verdict: unknown): void => {

@@ -204,20 +204,26 @@ export class Connection implements Sleeper, Session {
     this.#call((session) => session.start(now()));
   }
 
-  #call(call: (session: ServerSession) => Step, input?: Buffer): void {
-    let step: Step | undefined;
+  #call(call: (session: ServerSession) => Step): void {
+    let step: Step;
     try {
       step = call(this.#session as ServerSession);
     } catch (error) {
       return this.#broken(error);
     }
-    this.#run(step, input);
+    this.#run(step, undefined);
   }
 
   /** The engine wants input, and there is some. */
   #feed(): void {
     const input = this.#rest as Buffer;
-    this.#call((session) => session.receive(now(), input), input);
+    let step: Step;
+    try {
+      step = (this.#session as ServerSession).receive(now(), input);
+    } catch (error) {
+      return this.#broken(error);
+    }
+    this.#run(step, input);
   }
 
   /** Takes steps until something has to be waited for. `input` is what the last call was given. */

@@ -45,7 +45,6 @@ export class Instance {
   length = 0;
   readonly #memory: Exports['memory'];
   readonly #reallocate: (at: number, before: number, align: number, size: number) => number;
-  #buffer: ArrayBuffer | undefined;
 
   private constructor(module: Module) {
     const exports = new WebAssembly.Instance(module, imports(module)).exports as unknown as Exports;
@@ -80,9 +79,9 @@ export class Instance {
 
   /** Memory that grew has moved. */
   look(): void {
+    // What it has moved away from is empty.
+    if (this.u8?.length) return;
     const { buffer } = this.#memory;
-    if (buffer === this.#buffer) return;
-    this.#buffer = buffer;
     this.dv = new DataView(buffer);
     this.u8 = Buffer.from(buffer);
   }

@@ -20,6 +20,10 @@ export interface Envelope {
 
 /** Octets that wait for a handler that has not said yet how it wants the message. */
 const UNDECIDED = 256 * 1024;
+/** Pieces below this are put together: one line with a dot in front is a piece of its own, and each costs far more than its octets. */
+const SMALL = 4 * 1024;
+/** Octets that small pieces are put into. */
+const BLOCK = 16 * 1024;
 /** Octets that `bytes` gathers at most, unless it is told otherwise. */
 const WHOLE = 64 * 1024 * 1024;
 
@@ -68,6 +72,9 @@ export class Content {
   onRoom: (() => void) | undefined;
   #mode: 'undecided' | 'bytes' | 'stream' | 'nothing' = 'undecided';
   #pieces: Buffer[] = [];
+  /** Small pieces that came last, and how much of it they take. */
+  #block: Buffer | undefined;
+  #filled = 0;
   #size = 0;
   #limit = 0;
   #error: Error | undefined;
@@ -83,17 +90,47 @@ export class Content {
   push(piece: Buffer): void {
     if (this.#mode === 'nothing') return;
     this.#size += piece.length;
-    if (this.#mode === 'stream') {
-      this.#thirsty = this.#stream?.push(piece) ?? true;
-      return;
+    // Most messages are one piece, which is kept as it is.
+    if (piece.length < SMALL && (this.#block || this.#pieces.length > 0 || this.#mode === 'stream')) {
+      if (this.#block && this.#filled + piece.length > BLOCK) this.#unblock();
+      this.#block ??= Buffer.allocUnsafe(BLOCK);
+      this.#block.set(piece, this.#filled);
+      this.#filled += piece.length;
+    } else {
+      this.#unblock();
+      this.#keep(piece);
     }
-    this.#pieces.push(piece);
     if (this.#mode === 'bytes' && this.#size > this.#limit) this.#tooLarge();
+  }
+
+  /** The step has no more pieces: who reads a stream gets them now. */
+  pushed(): void {
+    if (this.#mode === 'stream') this.#unblock();
+  }
+
+  #keep(piece: Buffer): void {
+    if (this.#mode === 'stream') this.#thirsty = this.#stream?.push(piece) ?? true;
+    else if (this.#mode !== 'nothing') this.#pieces.push(piece);
+  }
+
+  #unblock(): void {
+    const block = this.#block;
+    if (!block) return;
+    const filled = this.#filled;
+    this.#block = undefined;
+    this.#filled = 0;
+    this.#keep(filled > BLOCK / 2 ? block.subarray(0, filled) : Buffer.from(block.subarray(0, filled)));
+  }
+
+  #drop(): void {
+    this.#pieces = [];
+    this.#block = undefined;
   }
 
   /** All of it is there. */
   complete(facts: MessageFacts): void {
     this.facts = facts;
+    this.#unblock();
     if (this.#mode === 'bytes') this.#give();
     else this.#stream?.push(null);
   }
@@ -102,7 +139,7 @@ export class Content {
   abandon(error: AbandonedError): void {
     if (this.facts || this.#error) return;
     this.#error = error;
-    this.#pieces = [];
+    this.#drop();
     this.#whole?.reject(error);
     this.#stream?.destroy(error);
   }
@@ -111,7 +148,7 @@ export class Content {
   settled(): void {
     if (this.#mode !== 'undecided') return;
     this.#mode = 'nothing';
-    this.#pieces = [];
+    this.#drop();
     this.#room();
   }
 
@@ -147,8 +184,10 @@ export class Content {
     this.#stream = stream;
     // Without a reader of errors, an unfinished message would end the process.
     stream.on('error', () => {});
-    for (const piece of this.#pieces) this.#thirsty = stream.push(piece);
+    const pieces = this.#pieces;
     this.#pieces = [];
+    for (const piece of pieces) this.#thirsty = stream.push(piece);
+    this.#unblock();
     if (this.#error) stream.destroy(this.#error);
     else if (this.facts) stream.push(null);
     else this.#room();
@@ -174,7 +213,7 @@ export class Content {
 
   #tooLarge(): void {
     this.#mode = 'nothing';
-    this.#pieces = [];
+    this.#drop();
     this.#whole?.reject(new ValueError(`the message has more than ${this.#limit} octets: read it as a stream, or give \`bytes\` a larger limit`));
     this.#room();
   }

@@ -3,7 +3,7 @@
  *
  * Owns the form of the file and its end. Refuses to know what is said; what was said in AUTH and all content is in the file, so it is
  * made for its owner only. A session that is cut short by the end of the process leaves a file without an end, which replay refuses.
- * A file that grows beyond `limit` is ended there, between two calls, and is a session as far as it goes.
+ * A file that can not be written ends with a warning, and the session goes on. One that grows beyond `limit` is ended there, between two calls, and is a session as far as it goes.
  */
 
 import { createHash } from 'node:crypto';
@@ -84,8 +84,22 @@ export class Recorder implements Observer {
   /** The session is over. May be called twice. */
   end(): void {
     if (this.#over) return;
+    this.#put(`${JSON.stringify({ end: this.#lines, sha256: this.#hash.digest('hex') })}\n`);
+    this.#stop();
+  }
+
+  #put(text: string): void {
+    try {
+      this.#write(text);
+    } catch (error) {
+      process.emitWarning(`a session is no longer recorded: ${(error as Error).message}`, 'HermeticWarning');
+      this.#stop();
+    }
+  }
+
+  #stop(): void {
+    if (this.#over) return;
     this.#over = true;
-    this.#write(`${JSON.stringify({ end: this.#lines, sha256: this.#hash.digest('hex') })}\n`);
     this.#close();
   }
 
@@ -95,6 +109,6 @@ export class Recorder implements Observer {
     this.#hash.update(text);
     this.#lines++;
     this.#size += text.length;
-    this.#write(text);
+    this.#put(text);
   }
 }

@@ -102,6 +102,33 @@ test('smuggling: what is no end of data does not end it', async (t) => {
   assert.equal(messages.length, 0);
 });
 
+test('content in the smallest pieces costs no more than its octets', async (t) => {
+  const { port, messages } = await gathering(t, createServer);
+  for (const [content, wanted] of [['..\r\n', '.\r\n'], ['x\r\n', 'x\r\n']]) {
+    const talk = await Talk.to(port);
+    talk.say(BEGIN);
+    await talk.hear(/354 .*\r\n/);
+    const lines = 1 << 20;
+    globalThis.gc?.();
+    const before = process.memoryUsage();
+    talk.socket.write(Buffer.alloc(lines * content.length, content));
+    talk.say('.\r\n');
+    await talk.hear(/^250 .*\r\n/, 60_000);
+    const after = process.memoryUsage();
+    assert.equal(messages.at(-1).content.compare(Buffer.alloc(lines * wanted.length, wanted)), 0);
+    assert.ok(after.heapUsed - before.heapUsed < 48 << 20, `${(after.heapUsed - before.heapUsed) >> 20} MiB on the heap`);
+    talk.socket.destroy();
+  }
+  // One octet a chunk.
+  const talk = await Talk.to(port);
+  talk.say('EHLO a.test\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\n');
+  talk.say('BDAT 1\r\nx'.repeat(50_000));
+  talk.say('BDAT 0 LAST\r\n');
+  await talk.hear(/Message accepted\r\n/, 60_000);
+  assert.equal(messages.at(-1).content.toString(), 'x'.repeat(50_000));
+  talk.socket.destroy();
+});
+
 test('a handler that reads slowly slows the peer, and nothing is lost', async (t) => {
   let stream;
   let go;

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -78,6 +79,21 @@ test('a folder of sessions, mode 0600, and the command', async (t) => {
   assert.match(ugly.stderr, /line 1: expected a JSON object.*\n.*absent: can not be read/);
   assert.equal((await run(process.execPath, [cli])).code, 2);
   assert.equal((await run(process.execPath, [cli, '--help'])).code, 0);
+});
+
+test('a record that can not be written ends with a warning, and the session goes on', async (t) => {
+  const warned = once(process, 'warning');
+  const { port, messages } = await gathering(t, createServer, {
+    record: () => {
+      throw new Error('the disk is full');
+    },
+  });
+  const client = new SmtpClient({ port });
+  await client.connect();
+  assert.equal((await client.send({ from: 'a@b.test', to: 'c@d.test', content: 'x\r\n' })).accepted.length, 1);
+  await client.quit();
+  assert.match((await warned)[0].message, /no longer recorded: the disk is full/);
+  assert.equal(messages.length, 1);
 });
 
 test('what a reader must refuse', async (t) => {
