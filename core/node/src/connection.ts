@@ -336,6 +336,8 @@ export class Connection implements Sleeper, Session {
 
   /** RFC 3207: nothing that came before the 220 was written counts. */
   #startTls(step: Step): void {
+    // Woken too early: the handshake goes on.
+    if (this.#handshaking) return this.#sleep(Number(step.wake));
     this.#rest = undefined;
     this.#answers.anew();
     this.#sleep(Number(step.wake));

@@ -13,7 +13,7 @@ import { Alarm } from './alarm.js';
 import { discard, type Handlers } from './answers.js';
 import { Connection, type Shared } from './connection.js';
 import { serverDefaults } from './defaults.js';
-import { MisuseError, shown, ValueError } from './errors.js';
+import { HermeticError, MisuseError, shown, ValueError } from './errors.js';
 import type { RecordTarget } from './record.js';
 import { MECHANISMS } from './sasl.js';
 import { ServerSession, type Server as EngineServer } from './session.js';
@@ -92,13 +92,21 @@ export class Server extends EventEmitter<{ error: [Error] }> {
     });
   }
 
-  /** Listens: `listen(2525)`, `listen(2525, '127.0.0.1')`, or Node's own options. Without a port the system chooses one. */
+  /**
+   * Listens: `listen(2525)`, `listen(2525, '127.0.0.1')`, or Node's own options. Without a port the system chooses one.
+   * @throws HermeticError where it can not, with the system's code, such as EADDRINUSE
+   */
   async listen(port: number | ListenOptions = 0, host?: string): Promise<AddressInfo> {
     if (this.#net.listening) throw new MisuseError('the server listens already');
     if (this.#closing) throw new MisuseError('the server was closed: make another one');
     const options = typeof port === 'number' ? { port, ...(host !== undefined && { host }) } : port;
     this.#net.listen({ backlog: 1024, ...options });
-    await once(this.#net, 'listening');
+    try {
+      await once(this.#net, 'listening');
+    } catch (error) {
+      const { code = 'HERMETIC_LISTEN', message } = error as NodeJS.ErrnoException;
+      throw new HermeticError('network', code, message, { cause: error });
+    }
     return this.#net.address() as AddressInfo;
   }
 

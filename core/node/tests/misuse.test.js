@@ -97,7 +97,8 @@ test('createServer says at once what is wrong', async (t) => {
   ]) {
     assert.throws(() => createServer(options, handlers), (error) => error instanceof ValueError && text.test(error.message), String(text));
   }
-  const { server } = await gathering(t, createServer);
+  const { server, port } = await gathering(t, createServer);
+  await assert.rejects(createServer({}, { onMessage }).listen(port, '127.0.0.1'), { code: 'EADDRINUSE', fault: 'network' });
   await assert.rejects(server.listen(0), /listens already/);
   await server.close();
   await assert.rejects(server.listen(0), /was closed/);
