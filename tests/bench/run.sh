@@ -24,6 +24,7 @@ fi
 export STANDALONE=${STANDALONE:-$root/core/standalone/target/wasm32-wasip2/release/hermetic_standalone.wasm}
 export WASMTIME=${WASMTIME:-$target/wasmtime/bin/wasmtime}
 export HERMETIC HERMETIC_NATIVE=${HERMETIC_NATIVE:-$target/release/hermetic-native}
+export HERMETIC_NODE=${HERMETIC_NODE:-$root/core/node}
 
 cp -R "$from/." "$harness/"
 chmod -R u+w "$harness"
