@@ -116,6 +116,7 @@ question = Variant('question', (
     ('data', v.QuestionData, None),
     ('message', v.QuestionMessage, message_facts),
 ))
+questions = Bits('questions', v.Questions, ('connection', 'hello', 'xclient', 'sender', 'recipients', 'verify', 'data', 'message'))
 refusal = Record('refusal', v.Refusal, (
     ('code', U16),
     ('subject', U16),
@@ -218,6 +219,7 @@ server_options = Record('options', v.ServerOptions, (
     ('deliver-by', BOOL),
     ('priority', BOOL),
     ('trace', BOOL),
+    ('unasked', questions),
 ))
 client_limits = Record('limits', v.ClientLimits, (
     ('reply-line', U32),

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from hermetic_smtp import values as v
 from hermetic_smtp.errors import EngineError, MisuseError
-from hermetic_smtp.instance import Engine, Instance
+from hermetic_smtp.instance import Engine, Instance, Prepared
 
 NEVER = 0xFFFF_FFFF_FFFF_FFFF
 """`wake` of a step that wants no `tick`."""
@@ -40,6 +40,9 @@ class Observer(Protocol):
 
     def called(self, function: str, arguments: Sequence[object], outcome: object) -> None:
         """A call was made. `outcome` is the step, the `Misuse`, or the `EngineError`."""
+
+    def ended(self) -> None:
+        """The session was closed; not if it was frozen, for then it goes on."""
 
 
 class _Session:
@@ -82,6 +85,7 @@ class _Session:
         outcome = self._instance.call("freeze")
         if isinstance(outcome, bytes):
             self._instance.close()
+            self._observer = None
             return outcome
         raise MisuseError(_sentence("freeze", outcome), outcome)
 
@@ -103,6 +107,9 @@ class _Session:
     def close(self) -> None:
         """Gives the sandbox back. Closing twice is nothing."""
         self._instance.close()
+        observer, self._observer = self._observer, None
+        if observer:
+            observer.ended()
 
     @property
     def memory(self) -> int:
@@ -138,7 +145,7 @@ class ServerSession(_Session):
 
     _half = "server"
 
-    def __init__(self, options: v.ServerOptions, *, engine: Engine | None = None, observer: Observer | None = None) -> None:
+    def __init__(self, options: v.ServerOptions | Prepared, *, engine: Engine | None = None, observer: Observer | None = None) -> None:
         super().__init__(options, engine=engine, observer=observer)
 
     def __enter__(self) -> ServerSession:

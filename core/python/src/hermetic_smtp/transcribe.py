@@ -43,13 +43,13 @@ def to_json(shape: Shape | None, value: Any) -> Any:
     if isinstance(shape, Record):
         return {name: to_json(of, part) for (name, of), part in zip(shape.fields, value, strict=True)}
     if isinstance(shape, Choice):
-        return value.value
+        return str(value.value)
     if isinstance(shape, Bits):
         return [name for bit, name in enumerate(shape.names) if value.value >> bit & 1]
     if isinstance(shape, Variant):
         for name, make, of in shape.cases:
             if type(value) is make:
-                return name if of is None else {name: to_json(of, value.value)}
+                return name if of is None else {name: to_json(of, getattr(value, "value"))}
     return value
 
 

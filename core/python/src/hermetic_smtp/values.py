@@ -96,6 +96,7 @@ __all__ = [
     'QuestionSender',
     'QuestionVerify',
     'QuestionXclient',
+    'Questions',
     'Recipient',
     'Refusal',
     'Reply',
@@ -430,6 +431,19 @@ class QuestionMessage:
 
 Question = Union[QuestionConnection, QuestionHello, QuestionXclient, QuestionSasl, QuestionSender, QuestionRecipients, QuestionVerify, QuestionData, QuestionMessage]
 """What only the embedder can decide. While a question is open the session reads nothing."""
+
+
+class Questions(Flag):
+    """Questions by their names; `sasl` is not among them, since offering no mechanism is the way not to be asked."""
+
+    CONNECTION = 1 << 0
+    HELLO = 1 << 1
+    XCLIENT = 1 << 2
+    SENDER = 1 << 3
+    RECIPIENTS = 1 << 4
+    VERIFY = 1 << 5
+    DATA = 1 << 6
+    MESSAGE = 1 << 7
 
 
 class Refusal(NamedTuple):
@@ -824,6 +838,9 @@ class ServerOptions(NamedTuple):
     `priority`: MT-PRIORITY (RFC 6710) is offered.
 
     `trace`: Report every command and reply as an event.
+
+    `unasked`: Questions that are not asked: the answer to them is yes, to `verify` it is `unsure`. Without
+    `message` nobody learns where content ends: it is then for embedders that let all of it go.
     """
 
     protocol: Protocol
@@ -840,6 +857,7 @@ class ServerOptions(NamedTuple):
     deliver_by: bool
     priority: bool
     trace: bool
+    unasked: Questions
 
 
 class ClientLimits(NamedTuple):
