@@ -330,7 +330,7 @@ class Instance:
     def receive(self, now: int, octets: bytes) -> Any:
         """`receive`, which is called for all that arrives, without the detour over the table. `octets` are bytes."""
         self._open()
-        if type(octets) is not bytes or not 0 <= now <= 0xFFFF_FFFF_FFFF_FFFF:
+        if type(octets) is not bytes or type(now) is not int or not 0 <= now <= 0xFFFF_FFFF_FFFF_FFFF:
             return self.call("receive", now, octets)
         size = len(octets)
         _set_fuel(self._context, WORK + WORK_OCTET * size)
