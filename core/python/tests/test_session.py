@@ -231,10 +231,11 @@ def test_a_client_session():
     assert step.transmit.startswith(b"MAIL FROM:<a@b.test> SIZE=22\r\nRCPT TO:<a@y.test>")
     step = session.receive(5, b"250 ok\r\n250 ok\r\n550 5.1.1 no\r\n354 go\r\n")
     assert isinstance(step.need, v.ClientNeedContent)
+    outcomes = list(step.outcomes)
     step = session.content(6, b"Subject: x\r\n\r\n.hello\r\n", True)
     sent = b"".join(b"Subject: x\r\n\r\n.hello\r\n"[p.value[0] : sum(p.value)] if isinstance(p, v.PieceRange) else p.value for p in step.content)
     assert sent == b"Subject: x\r\n\r\n..hello\r\n.\r\n"
-    outcomes = step.outcomes + session.receive(7, b"250 2.0.0 queued\r\n").outcomes
+    outcomes += step.outcomes + session.receive(7, b"250 2.0.0 queued\r\n").outcomes
     assert {o.recipient: o.fate for o in outcomes} == {0: v.Fate.ACCEPTED, 1: v.Fate.PERMANENT}
     assert next(o for o in outcomes if o.recipient).status == v.Status(5, 1, 1)
     session.close()

@@ -95,13 +95,16 @@ class Client:
         uses = {use.value: use for use in v.TlsUse}
         if starttls not in uses:
             raise MisuseError(f"starttls: one of {', '.join(uses)} was expected, not {starttls!r}.")
+        name = hello_name or socket.getfqdn() or "localhost"
+        if len(name) > 255 or any(letter <= " " or letter == "\x7f" for letter in name):
+            raise MisuseError(f"hello_name: a domain, or an address literal in brackets, was expected, not {name!r:.60}.")
         self.host, self.port = host, port
         self._context = tls
         self._server_hostname = server_hostname or host
         self._limits = limits
         self._options = v.ClientOptions(
             protocol=protocol,
-            hello_name=hello_name or socket.getfqdn() or "localhost",
+            hello_name=name,
             limits=limits,
             tls=v.TlsUse.NEVER if implicit_tls else uses[starttls],
             implicit_tls=implicit_tls,
@@ -224,8 +227,10 @@ class Client:
         """Sends octets as they are; lines end with CRLF. An empty `sender` is the null reverse-path. Recipients that the server would
         not take in one transaction get another one. One `Delivery` for each recipient, in order."""
         line, _ = self._ready("send")
-        if isinstance(recipients, str) or not recipients:
+        if isinstance(recipients, (str, bytes)) or not recipients:
             raise MisuseError("send: a list of at least one recipient was expected.")
+        if not isinstance(content, bytes):
+            raise MisuseError(f"send: octets (bytes) were expected as content, not {type(content).__name__}.")
         transaction = v.Transaction(
             sender=mailbox(sender) if sender else None,
             recipients=[v.Recipient(v.ForwardPathMailbox(mailbox(address)), None, None) for address in recipients],
@@ -241,13 +246,16 @@ class Client:
         left = list(range(len(recipients)))
         async with self._while_busy():
             while left:
-                part = transaction._replace(recipients=[transaction.recipients[place] for place in left])
+                now, later = left[: self._limits.recipients], left[self._limits.recipients :]
+                part = transaction._replace(recipients=[transaction.recipients[place] for place in now])
                 outcomes = await self._transact(line, part, content)
-                found.update((left[outcome.recipient], outcome) for outcome in outcomes)
-                unsent = [place for place in left if found[place].fate is v.Fate.UNSENT]
-                if len(unsent) == len(left) or not isinstance(line.need, v.ClientNeedReady):
+                found.update((now[outcome.recipient], outcome) for outcome in outcomes)
+                unsent = [place for place in now if found[place].fate is v.Fate.UNSENT]
+                if len(unsent) == len(now) or not isinstance(line.need, v.ClientNeedReady):
+                    # What was never tried has the fate of the last one: there is no session to try it in.
+                    found.update((place, found[now[-1]]._replace(fate=v.Fate.UNSENT, reply=None)) for place in later)
                     break
-                left = unsent
+                left = unsent + later
         return [Delivery(address, found[place]._replace(recipient=place)) for place, address in enumerate(recipients)]
 
     @staticmethod

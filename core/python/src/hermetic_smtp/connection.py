@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hermetic_smtp import values as v
@@ -364,6 +364,9 @@ class Connection(asyncio.Protocol):
 
     def _wait(self, verdict: Awaitable[Any], settle: Callable[[Any], v.Answer]) -> v.Answer | None:
         self._task = self._loop.create_task(self._settle(verdict, settle))
+        if isinstance(verdict, Coroutine):
+            # A connection may be lost before the task begins; then nothing is left behind.
+            self._task.add_done_callback(lambda _: verdict.close())
         return None
 
     async def _settle(self, awaited: Awaitable[Any], settle: Callable[[Any], v.Answer]) -> None:
