@@ -19,6 +19,8 @@ if [ -z "${HERMETIC:-}" ]; then
   (cd "$root" && cargo build --release --locked --package hermetic --package hermetic-tests --bin hermetic --bin hermetic-native)
   HERMETIC=$target/release/hermetic
 fi
+# For peers that are run from the source.
+export HERMETIC_SOURCE=$root
 export HERMETIC HERMETIC_NATIVE=${HERMETIC_NATIVE:-$target/release/hermetic-native}
 
 cp -R "$from/." "$harness/"

@@ -36,8 +36,8 @@ def processor_time(pid: int) -> float:
 
 
 def load(port: int, seconds: float, many: bool, messages: int) -> tuple[int, float]:
-    """Sends so many messages, by 20 clients at a time; how many, and the seconds it took."""
-    arguments = ["smtp-source", "-s", "20", "-m", str(messages), "-l", "4096", "-f", "a@bench.test", "-t", "b@bench.test"]
+    """Sends so many messages, by 50 clients at a time; how many, and the seconds it took."""
+    arguments = ["smtp-source", "-s", "50", "-m", str(messages), "-l", "4096", "-f", "a@bench.test", "-t", "b@bench.test"]
     begin = time.monotonic()
     subprocess.run([*arguments, *(["-d"] if many else []), f"inet:127.0.0.1:{port}"], check=True, timeout=120 + seconds, capture_output=True)
     return messages, time.monotonic() - begin

@@ -9,7 +9,7 @@ import wasmtime
 
 from hermetic_smtp import CLIENT_LIMITS, NEVER, SERVER_LIMITS, ClientSession, Engine, EngineError, MisuseError, ServerSession
 from hermetic_smtp import values as v
-from hermetic_smtp.instance import WORK
+from hermetic_smtp.instance import WORK, WORK_OCTET
 
 OPTIONS = v.ServerOptions(
     protocol=v.Protocol.SMTP,
@@ -319,4 +319,18 @@ def test_a_large_input_is_within_the_allowance():
         flood = b"A" * (4 * 1024 * 1024)
         step = session.receive(1, flood)
         assert step.consumed <= len(flood)
-    assert WORK >= 1_000_000
+
+
+def test_hostile_input_is_within_the_allowance():
+    """The dearest inputs that are known, with bounds that stop nobody."""
+    every = v.Questions(0)
+    for flag in v.Questions:
+        every |= flag
+    free = SERVER_LIMITS._replace(errors=1_000_000_000, idle_commands=1_000_000_000)
+    for line in (b"EHLO a\r\n", b"\r\n", b".\r\n", b"HELP\r\n", b"\n", b"\r"):
+        with ServerSession(OPTIONS._replace(limits=free, unasked=every)) as session:
+            session.start(1)
+            flood = line * (65536 // len(line))
+            assert session.receive(1, flood).consumed > len(flood) - len(line)
+            left = session._instance._store.get_fuel()
+            assert left > (WORK + WORK_OCTET * len(flood)) // 5, line
