@@ -123,6 +123,37 @@ def test_plaintext_in_a_segment_of_its_own_breaks_the_handshake(smtp_servers, se
     assert server.messages == []
 
 
+def test_a_handshake_that_breaks_leaves_nothing(smtp_servers, server_tls):
+    server = smtp_servers(tls=server_tls, limits=SERVER_LIMITS._replace(handshake_timeout=500))
+    for behind in (b"", b"\x16\x03\x01\x00\x10", b"no TLS at all\r\n", None):
+        with Line(server) as line:
+            line.reply()
+            line.say(b"EHLO c.test\r\nSTARTTLS\r\n")
+            line.reply()
+            line.reply()
+            if behind is None:
+                # Nothing at all: time is what ends it.
+                assert b"250" not in line.rest()
+            else:
+                line.say(behind)
+    end = time.monotonic() + 5
+    while server._server.connections and time.monotonic() < end:
+        time.sleep(0.01)
+    assert server._server.connections == 0
+
+
+def test_a_handshake_waits_until_the_replies_before_it_were_read(smtp_servers, server_tls, client_tls):
+    server = smtp_servers(tls=server_tls, limits=SERVER_LIMITS._replace(idle_commands=1_000_000))
+    with Line(server) as line:
+        line.say(b"EHLO c.test\r\n" + b"HELP\r\n" * 60_000 + b"STARTTLS\r\n")
+        time.sleep(0.5)
+        while not line.reply().startswith(b"220 2.0.0"):
+            pass
+        line.secure(client_tls)
+        line.say(b"EHLO c.test\r\n")
+        assert line.reply().startswith(b"250-")
+
+
 def test_what_comes_with_the_end_of_the_handshake_is_read(smtp_servers, server_tls, client_tls):
     server = smtp_servers(tls=server_tls)
     with Line(server) as line:

@@ -104,6 +104,7 @@ class Connection(asyncio.Protocol):
         self._need: v.Need | None = None
         self._full = False
         self._stuck = False
+        self._flowing: asyncio.Future[None] | None = None
         self._eof = False
         self._handshaking = False
         self._plain_is_over = False
@@ -122,6 +123,9 @@ class Connection(asyncio.Protocol):
             self._run(self._engine.start(self._now()), b"")
         except HermeticError:
             self._failed()
+            return
+        if self._server.farewell:
+            self.drain(self._server.farewell)
 
     def data_received(self, data: bytes) -> None:
         if self._closing or self._handshaking and not self._plain_is_over:
@@ -130,7 +134,7 @@ class Connection(asyncio.Protocol):
         self._pending = self._pending + data if self._pending else data
         if type(self._need) is v.NeedInput and not self._stuck and not self._handshaking:
             self._read_on()
-        elif len(self._pending) > PENDING:
+        elif len(self._pending) > PENDING and not self._handshaking:
             self.transport.pause_reading()
 
     def eof_received(self) -> bool:
@@ -146,12 +150,15 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._stuck = False
-        if not self._closing:
+        if self._flowing and not self._flowing.done():
+            self._flowing.set_result(None)
+        if not self._closing and not self._handshaking:
             self.transport.resume_reading()
-            if type(self._need) is v.NeedInput and self._pending and not self._handshaking:
+            if type(self._need) is v.NeedInput and self._pending:
                 self._read_on()
 
     def connection_lost(self, error: Exception | None) -> None:
+        # asyncio does not say it when a connection breaks during the handshake, and says it at other times.
         self._closing = True
         if self._timer:
             self._timer.cancel()
@@ -289,6 +296,10 @@ class Connection(asyncio.Protocol):
     async def _shake_hands(self) -> None:
         context = self._server.tls
         assert context and self._engine
+        if self._stuck:
+            # The transport tells us, not TLS, when it writes again: until it does, TLS must not have it.
+            self._flowing = self._loop.create_future()
+            await self._flowing
         # From here on, what `data_received` is given has come out of TLS: between this line and the change of the transport's
         # protocol nothing else runs.
         self._plain_is_over = True
@@ -297,10 +308,11 @@ class Connection(asyncio.Protocol):
             transport = await self._loop.start_tls(self.transport, self, context, server_side=True, ssl_handshake_timeout=patience)
         except (OSError, ssl.SSLError, asyncio.TimeoutError) as error:
             logger.info("TLS with %s failed: %s", self.session.peer, error)
-            self.abort()
-            return
+            transport = None
         if transport is None or self._closing:
+            self._task = None
             self.abort()
+            self.connection_lost(None)
             return
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport

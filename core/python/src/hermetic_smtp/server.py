@@ -79,6 +79,8 @@ class Server:
         self.limits, self.patience = limits, patience
         self.failures = 0
         """Sessions that ended because the engine failed, or we did."""
+        self.farewell: v.Refusal | None = None
+        """What sessions are ended with, while the server drains."""
         self._most = connections
         self._on_events = on_events
         self._recorder = Recorder(record) if record is not None else None
@@ -146,6 +148,7 @@ class Server:
         if self._server is not None:
             raise MisuseError("start: the server listens already.")
         self.loop = asyncio.get_running_loop()
+        self.farewell = None
         self._empty.set()
         self._server = await self.loop.create_server(
             lambda: Connection(self),
@@ -163,6 +166,8 @@ class Server:
         if self._server is None:
             raise MisuseError("drain: the server does not listen; `start` comes first.")
         self._server.close()
+        # For connections that were accepted and have not been heard of.
+        self.farewell = farewell
         for connection in list(self._connections):
             connection.drain(farewell)
         try:
