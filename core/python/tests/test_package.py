@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -87,8 +86,7 @@ def test_a_source_distribution_has_the_engine(tree, tmp_path, component):
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     (packed,) = tmp_path.glob("*.tar.gz")
-    with tarfile.open(packed) as of:
-        of.extractall(tmp_path, filter="data")
+    shutil.unpack_archive(packed, tmp_path)
     unpacked = tmp_path / "hermetic_smtp-0.1.0"
     ran = pip("wheel", ".", "--no-deps", "--wheel-dir", str(tmp_path), cwd=unpacked)
     assert ran.returncode == 0, ran.stderr

@@ -19,11 +19,12 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Union
 
 from hermetic_smtp import values as v
 from hermetic_smtp.errors import EngineError, HermeticError, MisuseError
 from hermetic_smtp.handler import Credentials, Message, Refused, Verdict
+from hermetic_smtp.instance import Known
 from hermetic_smtp.sasl import Exchange
 from hermetic_smtp.session import NEVER, ServerSession
 
@@ -41,7 +42,11 @@ PENDING = 256 * 1024
 LINGER = 10.0
 """Seconds that a peer has to read the last reply."""
 
+Answer = Union[v.Answer, Known]
+
 _YES: v.Ok[str | None] = v.Ok(None)
+_SENDER_YES = Known(v.AnswerSender(_YES))
+_RECIPIENT_YES = Known(v.AnswerRecipients([_YES]))
 _FAULT = v.Refusal(451, 3, 0, "Something went wrong here; try again later")
 _NO_LOGIN = v.Refusal(535, 7, 8, "Authentication credentials invalid")
 _MALFORMED = v.Refusal(501, 5, 2, "Malformed authentication response")
@@ -329,11 +334,18 @@ class Connection(asyncio.Protocol):
 
     # Questions.
 
-    def _answer(self, question: v.Question) -> v.Answer | None:
+    def _answer(self, question: v.Question) -> Answer | None:
         """The answer, if nobody has to be waited for."""
         kind = type(question)
         if self._full and kind is v.QuestionConnection:
             return v.AnswerConnection(v.Err(_FULL))
+        hooks = self._hooks
+        if isinstance(question, v.QuestionSender) and hooks.sender is None:
+            self._begin(question.value)
+            return _SENDER_YES
+        if isinstance(question, v.QuestionRecipients) and hooks.recipient is None and len(question.value) == 1:
+            self.session.recipients.append(question.value[0])
+            return _RECIPIENT_YES
         hook, given, settle = self._asked(question)
         if hook is None:
             return settle(None)
@@ -348,13 +360,12 @@ class Connection(asyncio.Protocol):
             return self._wait(verdict, settle)
         return settle(verdict)
 
-    def _asked(self, question: v.Question) -> tuple[Callable[..., Any] | None, Sequence[Any], Callable[[Any], v.Answer]]:
+    def _asked(self, question: v.Question) -> tuple[Callable[..., Any] | None, Sequence[Any], Callable[[Any], Answer]]:
         """Who is asked, what with, and what becomes of the verdict."""
         hooks = self._hooks
         session = self.session
         if isinstance(question, v.QuestionSender):
-            session.sender, session.recipients = question.value, []
-            self._body.clear()
+            self._begin(question.value)
             return hooks.sender, (question.value,), lambda said: v.AnswerSender(self._decision(said))
         if isinstance(question, v.QuestionRecipients):
             return hooks.recipient, question.value, lambda said: self._taken(question.value, said)
@@ -374,14 +385,18 @@ class Connection(asyncio.Protocol):
             return self._sasl(question.value)
         return None, (), lambda said: v.AnswerXclient(self._decision(said))
 
-    def _wait(self, verdict: Awaitable[Any], settle: Callable[[Any], v.Answer]) -> v.Answer | None:
+    def _begin(self, sender: v.Sender) -> None:
+        self.session.sender, self.session.recipients = sender, []
+        self._body.clear()
+
+    def _wait(self, verdict: Awaitable[Any], settle: Callable[[Any], Answer]) -> Answer | None:
         self._task = self._loop.create_task(self._settle(verdict, settle))
         if isinstance(verdict, Coroutine):
             # A connection may be lost before the task begins; then nothing is left behind.
             self._task.add_done_callback(lambda _: verdict.close())
         return None
 
-    async def _settle(self, awaited: Awaitable[Any], settle: Callable[[Any], v.Answer]) -> None:
+    async def _settle(self, awaited: Awaitable[Any], settle: Callable[[Any], Answer]) -> None:
         try:
             async with asyncio.timeout(self._server.patience):
                 said = await awaited
@@ -432,7 +447,7 @@ class Connection(asyncio.Protocol):
         logger.error("A handler answered %.60r; None, a text or a Refusal was expected", said)
         return v.Err(_FAULT)
 
-    def _taken(self, asked: Sequence[v.Recipient], said: Any) -> v.Answer:
+    def _taken(self, asked: Sequence[v.Recipient], said: Any) -> Answer:
         if said is None:
             self.session.recipients.extend(asked)
             return v.AnswerRecipients([_YES] * len(asked))
@@ -458,7 +473,7 @@ class Connection(asyncio.Protocol):
             return [v.Err(_FAULT)] * recipients
         return [self._decision(verdict) for verdict in said]
 
-    def _verified(self, said: Any) -> v.Answer:
+    def _verified(self, said: Any) -> Answer:
         if said is None:
             return v.AnswerVerify(v.VerifyAnswerUnsure())
         decision = self._decision(said)
@@ -466,7 +481,7 @@ class Connection(asyncio.Protocol):
             return v.AnswerVerify(v.VerifyAnswerRefused(decision.value))
         return v.AnswerVerify(v.VerifyAnswerKnown(decision.value or ""))
 
-    def _sasl(self, step: v.SaslStep) -> tuple[Callable[..., Any] | None, Sequence[Any], Callable[[Any], v.Answer]]:
+    def _sasl(self, step: v.SaslStep) -> tuple[Callable[..., Any] | None, Sequence[Any], Callable[[Any], Answer]]:
         if isinstance(step, v.SaslStepStart):
             mechanism, response = step.value
             self._exchange = Exchange(mechanism)
@@ -480,7 +495,7 @@ class Connection(asyncio.Protocol):
         answer = v.SaslAnswerRefused(_MALFORMED) if found is None else v.SaslAnswerChallenge(found)
         return None, (), lambda said: v.AnswerSasl(answer if said is None else v.SaslAnswerRefused(said))
 
-    def _logged_in(self, credentials: Credentials, said: Any) -> v.Answer:
+    def _logged_in(self, credentials: Credentials, said: Any) -> Answer:
         self._exchange = None
         if said is False:
             return v.AnswerSasl(v.SaslAnswerRefused(_NO_LOGIN))

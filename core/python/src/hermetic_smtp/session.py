@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from hermetic_smtp import values as v
 from hermetic_smtp.errors import EngineError, MisuseError
-from hermetic_smtp.instance import Engine, Instance, Prepared
+from hermetic_smtp.instance import Engine, Instance, Known, Prepared
 
 NEVER = 0xFFFF_FFFF_FFFF_FFFF
 """`wake` of a step that wants no `tick`."""
@@ -177,9 +177,18 @@ class ServerSession(_Session):
         step: v.Step = self._call("tick", now)
         return step
 
-    def answer(self, now: int, answer: v.Answer) -> v.Step:
+    def answer(self, now: int, answer: v.Answer | Known) -> v.Step:
         """The answer to the question of the last step's `NeedAnswer`."""
-        step: v.Step = self._call("answer", now, answer)
+        if isinstance(answer, Known):
+            if not self._observer and type(now) is int:
+                outcome = self._instance.answer(now, answer)
+                if type(outcome) in _MISUSES:
+                    raise MisuseError(_sentence("answer", outcome), outcome)
+                quick: v.Step = outcome
+                return quick
+            step: v.Step = self._call("answer", now, answer.answer)
+            return step
+        step = self._call("answer", now, answer)
         return step
 
     def drain(self, now: int, farewell: v.Refusal) -> v.Step:
