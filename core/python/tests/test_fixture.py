@@ -107,6 +107,15 @@ def test_waiting(smtp_server):
     assert smtp_server.sessions == 1
 
 
+def test_messages_are_bounded(smtp_servers):
+    server = smtp_servers(most_messages=2)
+    deliver(server)
+    deliver(server)
+    with pytest.raises(smtplib.SMTPDataError, match="no more messages"):
+        deliver(server)
+    assert len(server.messages) == 2
+
+
 def test_servers_end(smtp_servers):
     server = smtp_servers()
     server.close()

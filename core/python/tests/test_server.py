@@ -358,6 +358,26 @@ def test_content_is_bounded(smtp_servers):
     assert server.messages == []
 
 
+def test_content_of_all_sessions_together_is_bounded(smtp_servers, caplog):
+    server = smtp_servers(most_held=300_000)
+    begin = b"EHLO c.test\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<a@b.test>\r\nDATA\r\n"
+    with Line(server) as one, Line(server) as two:
+        for line in (one, two):
+            line.say(begin)
+            for _ in range(5):
+                line.reply()
+            line.say(b"x" * 70 + b"\r\n" + (b"y" * 70 + b"\r\n") * 2500)
+            time.sleep(0.3)
+        assert two.rest() == b""
+        one.say(b".\r\n")
+        assert one.reply().startswith(b"250")
+    assert len(server.messages) == 1 and "hold more than 300000" in caplog.text
+    end = time.monotonic() + 5
+    while server._server.connections and time.monotonic() < end:
+        time.sleep(0.01)
+    assert server._server.held == 0
+
+
 def test_a_client_that_goes_away_leaves_nothing(smtp_server):
     for said in (b"", b"EHLO c.test\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<a@b.test>\r\nDATA\r\nhalf a mess"):
         with Line(smtp_server) as line:

@@ -241,6 +241,17 @@ def test_a_client_session():
     session.close()
 
 
+def test_one_thread_at_a_time():
+    session = ServerSession(OPTIONS)
+    session._instance._lock.acquire()
+    for call in (lambda: session.start(1), session.close, session.freeze, lambda: session.receive(1, b"")):
+        with pytest.raises(MisuseError, match="Another thread"):
+            call()
+    session._instance._lock.release()
+    session.start(1)
+    session.close()
+
+
 def test_time_passes():
     with ServerSession(OPTIONS) as session:
         assert session.start(1).wake == NEVER

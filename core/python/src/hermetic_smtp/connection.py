@@ -101,6 +101,7 @@ class Connection(asyncio.Protocol):
         self._engine: ServerSession | None = None
         self._pending = b""
         self._body: list[bytes] = []
+        self._held = 0
         self._keeps = server.hooks.message is not None
         self._exchange: Exchange | None = None
         self._task: asyncio.Task[None] | None = None
@@ -170,7 +171,7 @@ class Connection(asyncio.Protocol):
         if self._task:
             self._task.cancel()
         self._pending = b""
-        self._body.clear()
+        self._forget()
         if self._engine:
             self._engine.close()
         self._server.left(self)
@@ -197,7 +198,7 @@ class Connection(asyncio.Protocol):
             if step.body and self._keeps:
                 self._keep(step.body, piece)
             if step.abandoned:
-                self._body.clear()
+                self._forget()
                 self.session.sender = None
                 self.session.recipients = []
             if step.events:
@@ -235,7 +236,14 @@ class Connection(asyncio.Protocol):
         elif not self.transport.is_reading() and not self._stuck:
             self.transport.resume_reading()
 
+    def _forget(self) -> None:
+        """Lets go of the content."""
+        self._server.held -= self._held
+        self._held = 0
+        self._body.clear()
+
     def _keep(self, pieces: Sequence[v.Piece], piece: bytes) -> None:
+        before = len(self._body)
         for of in pieces:
             if type(of) is v.PieceRange:
                 at, size = of.value
@@ -243,7 +251,12 @@ class Connection(asyncio.Protocol):
             else:
                 assert isinstance(of, v.PieceOctets)
                 self._body.append(of.value)
-        if self.session.drop_after is not None and sum(map(len, self._body)) >= self.session.drop_after:
+        self._held += (size := sum(map(len, self._body[before:])))
+        self._server.held += size
+        if self._server.held > self._server.most_held:
+            logger.error("All sessions hold more than %s octets of content; that with %s is dropped", self._server.most_held, self.session.peer)
+            self.abort()
+        elif self.session.drop_after is not None and self._held >= self.session.drop_after:
             self.abort()
 
     def _arm(self) -> None:
@@ -387,7 +400,7 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, sender: v.Sender) -> None:
         self.session.sender, self.session.recipients = sender, []
-        self._body.clear()
+        self._forget()
 
     def _wait(self, verdict: Awaitable[Any], settle: Callable[[Any], Answer]) -> Answer | None:
         self._task = self._loop.create_task(self._settle(verdict, settle))
@@ -459,7 +472,7 @@ class Connection(asyncio.Protocol):
     def _message(self, facts: v.MessageFacts) -> Message:
         session = self.session
         content = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        self._body.clear()
+        self._forget()
         sender, session.sender = session.sender, None
         recipients, session.recipients = session.recipients, []
         assert sender

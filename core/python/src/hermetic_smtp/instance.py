@@ -145,26 +145,31 @@ class Engine:
     def _link(self, module: wasmtime.Module) -> None:
         number = wasmtime.ValType.i32()
         for wanted in module.imports:
-            name = wanted.name or ""
-            if name.startswith("[resource-new]"):
-                self._linker.define_func(wanted.module, name, wasmtime.FuncType([number], [number]), _new)
-            elif name.startswith("[resource-drop]"):
-                self._linker.define_func(wanted.module, name, wasmtime.FuncType([number], []), _drop)
-            else:
-                raise EngineError(f"{self.path} is no engine: it imports {wanted.module} {name}, and an engine imports nothing")
-        self._prepared = self._linker.instantiate_pre(module)
+            interface, name = (wanted.module or "").encode(), (wanted.name or "").encode()
+            results = {b"[resource-new]": [number], b"[resource-drop]": []}.get(name.partition(b"]")[0] + b"]")
+            if results is None:
+                raise EngineError(f"{self.path} is no engine: it imports {wanted.module} {wanted.name}, and an engine imports nothing")
+            kind = wasmtime.FuncType([number], results)
+            error = ffi.wasmtime_linker_define_func_unchecked(
+                self._linker.ptr(), interface, len(interface), name, len(name), kind.ptr(), _handle, None, _no_finalizer
+            )
+            if error:
+                raise EngineError(f"{self.path} is no engine: {wasmtime.WasmtimeError._from_ptr(error)}")
+        try:
+            self._prepared = self._linker.instantiate_pre(module)
+        except wasmtime.WasmtimeError as error:
+            raise EngineError(f"{self.path} is no engine: {str(error).splitlines()[0]}") from None
         self._pre = _address(self._prepared.ptr())
 
 
-# What a component's runtime would do: a session's handle is its own number, and no handle outlives its instance.
+@ffi.wasmtime_func_unchecked_callback_t  # type: ignore[untyped-decorator]
+def _handle(*_: object) -> int:
+    """What a component's runtime would do with handles: a session's is its own number, which stays where it is as the result, and
+    none outlives its instance, so that there is nothing to drop."""
+    return 0
 
 
-def _new(number: int) -> int:
-    return number
-
-
-def _drop(number: int) -> None:
-    pass
+_no_finalizer = ctypes.CFUNCTYPE(None, ctypes.c_void_p)()
 
 
 _lock = threading.Lock()
@@ -204,9 +209,9 @@ class Known:
 
 
 class Instance:
-    """One session's sandbox. Not for several threads at once."""
+    """One session's sandbox, for one thread at a time: a call while another thread is in one is a `MisuseError`."""
 
-    __slots__ = ("half", "name", "_arguments", "_at", "_context", "_engine", "_exports", "_memory", "_memory_at", "_places", "_session", "_store", "_trap", "_view")
+    __slots__ = ("half", "name", "_arguments", "_at", "_context", "_engine", "_exports", "_lock", "_memory", "_memory_at", "_places", "_session", "_store", "_trap", "_view")
 
     def __init__(self, name: str, engine: Engine | None = None) -> None:
         self.half = half(name)
@@ -221,6 +226,7 @@ class Instance:
         self._at = ctypes.addressof(self._arguments)
         self._trap = self._at + 33 * 8
         self._exports: dict[bytes, Any] = {}
+        self._lock = threading.Lock()
         self._session = 0
         _set_fuel(self._context, WORK)
         instance = ffi.wasmtime_instance_t()
@@ -253,7 +259,7 @@ class Instance:
         return int(known[0])
 
     def _broken(self, why: str) -> EngineError:
-        self.close()
+        self._end()
         return EngineError(f"The engine of this session failed: {why}. The session has ended; no other is concerned.")
 
     def _run(self, function: int, *arguments: int) -> int:
@@ -284,13 +290,11 @@ class Instance:
 
     def construct(self, options: object) -> None:
         """Makes the session; once. `options` may be a `Prepared`."""
-        self._open()
         plan = (options if isinstance(options, Prepared) else Prepared(self.name, options)).plan
         self._session = self._carry_out("constructor", plan)
 
     def thaw(self, options: object, image: object) -> Misuse | None:
-        """Makes the session of an image; or says why not."""
-        self._open()
+        """Makes the session of an image; or says why not. Once, in place of `construct`."""
         answer = self._invoke("thaw", None, [options, image])
         misuse: Misuse | None = None
         if self._view[answer]:
@@ -322,8 +326,11 @@ class Instance:
         except abi.Broken as error:
             raise self._broken(str(error)) from None
 
-    def _open(self) -> None:
+    def _enter(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            raise MisuseError("Another thread is in a call of this session: one at a time.")
         if self._store is None:
+            self._lock.release()
             raise MisuseError("The session is closed: it was closed, frozen, or its engine has failed. Make another one.")
 
     def call(self, function: str, *values: object) -> Any:
@@ -331,35 +338,46 @@ class Instance:
 
         Raises `MisuseError` for values that do not fit and after the end, `EngineError` where the engine fails.
         """
-        self._open()
-        allowance = WORK
-        for value in values:
-            if type(value) is bytes:
-                allowance += WORK_OCTET * len(value)
-        _set_fuel(self._context, allowance)
-        answer = self._invoke(function, self._session, values)
-        return self._answer(function, answer)
+        self._enter()
+        try:
+            allowance = WORK
+            for value in values:
+                if type(value) is bytes:
+                    allowance += WORK_OCTET * len(value)
+            _set_fuel(self._context, allowance)
+            answer = self._invoke(function, self._session, values)
+            return self._answer(function, answer)
+        finally:
+            self._lock.release()
 
     def answer(self, now: int, known: Known) -> Any:
-        """`answer` with one that is laid out already. `now` is a whole number."""
-        self._open()
-        _set_fuel(self._context, WORK)
-        flat = [abi.place(self, value) if isinstance(value, abi.Block) else value for value in known.plan]
-        return self._answer("answer", self._run(self._function(self.half.exports["answer"]), self._session, now, *flat))
+        """`answer` with one that is laid out already."""
+        if type(now) is not int or not 0 <= now <= 0xFFFF_FFFF_FFFF_FFFF:
+            return self.call("answer", now, known.answer)
+        self._enter()
+        try:
+            _set_fuel(self._context, WORK)
+            flat = [abi.place(self, value) if isinstance(value, abi.Block) else value for value in known.plan]
+            return self._answer("answer", self._run(self._function(self.half.exports["answer"]), self._session, now, *flat))
+        finally:
+            self._lock.release()
 
     def receive(self, now: int, octets: bytes) -> Any:
         """`receive`, which is called for all that arrives, without the detour over the table. `octets` are bytes."""
-        self._open()
         if type(octets) is not bytes or type(now) is not int or not 0 <= now <= 0xFFFF_FFFF_FFFF_FFFF:
             return self.call("receive", now, octets)
-        size = len(octets)
-        _set_fuel(self._context, WORK + WORK_OCTET * size)
-        at = 1
-        if size:
-            at = self.allocate(size, 1)
-            _memmove(self._memory_at + at, octets, size)
-        answer = self._run(self._function(self.half.exports["receive"]), self._session, now, at, size)
-        return self._answer("receive", answer)
+        self._enter()
+        try:
+            size = len(octets)
+            _set_fuel(self._context, WORK + WORK_OCTET * size)
+            at = 1
+            if size:
+                at = self.allocate(size, 1)
+                _memmove(self._memory_at + at, octets, size)
+            answer = self._run(self._function(self.half.exports["receive"]), self._session, now, at, size)
+            return self._answer("receive", answer)
+        finally:
+            self._lock.release()
 
     def _answer(self, function: str, answer: int) -> Any:
         payload = answer + self.half.payloads[function]
@@ -373,6 +391,14 @@ class Instance:
 
     def close(self) -> None:
         """Gives everything back. Closing twice is nothing."""
+        if not self._lock.acquire(blocking=False):
+            raise MisuseError("Another thread is in a call of this session: one at a time.")
+        try:
+            self._end()
+        finally:
+            self._lock.release()
+
+    def _end(self) -> None:
         store, self._store = self._store, None
         if store is not None:
             self._view = memoryview(b"")

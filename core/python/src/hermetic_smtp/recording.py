@@ -175,7 +175,7 @@ class Recorder:
     `most_octets`: what a session's calls may hold until it is given up; `most_files`: what this recorder writes at most.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], *, most_octets: int = 64 * 1024 * 1024, most_files: int = 10_000) -> None:
+    def __init__(self, folder: str | os.PathLike[str], *, most_octets: int = 16 * 1024 * 1024, most_files: int = 10_000) -> None:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.most_octets = most_octets

@@ -39,8 +39,8 @@ class Server:
     `name`: in the greeting. `tls`: offers STARTTLS with this context, or with `implicit_tls` speaks TLS from the first octet on.
     `require_tls`: nothing but STARTTLS before TLS. `require_login`: MAIL only after AUTH. `plaintext_login`: AUTH is offered
     without TLS too, for tests.
-    `limits`: bounds of a session; `connections`: how many at a time, the others are told 421; `patience`: seconds that a handler may
-    take for an answer.
+    `limits`: bounds of a session; `connections`: how many at a time, the others are told 421; `most_held`: octets of unfinished messages
+    that all of them may hold, whoever comes above loses the connection; `patience`: seconds that a handler may take for an answer.
     `record`: a folder for one `.session` file a session. It holds all that was said, but for what was said in AUTH.
     `on_events`: is called with what happens in sessions, for a log.
     """
@@ -60,6 +60,7 @@ class Server:
         plaintext_login: bool = False,
         limits: v.ServerLimits = SERVER_LIMITS,
         connections: int = 1000,
+        most_held: int = 1024 * 1024 * 1024,
         patience: float = 300.0,
         record: str | os.PathLike[str] | None = None,
         on_events: Callable[[Session, Sequence[v.Event]], None] | None = None,
@@ -72,8 +73,8 @@ class Server:
             raise MisuseError("require_login wants a handler with the method login.")
         if require_login and tls is None and not plaintext_login:
             raise MisuseError("require_login wants tls, or plaintext_login: otherwise nobody could log in.")
-        if connections < 1 or patience <= 0:
-            raise MisuseError("connections and patience have to be above 0.")
+        if connections < 1 or patience <= 0 or most_held < 1:
+            raise MisuseError("connections, patience and most_held have to be above 0.")
         self.host, self.port = host, port
         self.tls, self.implicit_tls = tls, implicit_tls
         self.limits, self.patience = limits, patience
@@ -81,6 +82,9 @@ class Server:
         """Sessions that ended because the engine failed, or we did."""
         self.farewell: v.Refusal | None = None
         """What sessions are ended with, while the server drains."""
+        self.held = 0
+        """Octets of content that sessions hold for messages that are not complete."""
+        self.most_held = most_held
         self._most = connections
         self._on_events = on_events
         self._recorder = Recorder(record) if record is not None else None

@@ -180,7 +180,7 @@ class ServerSession(_Session):
     def answer(self, now: int, answer: v.Answer | Known) -> v.Step:
         """The answer to the question of the last step's `NeedAnswer`."""
         if isinstance(answer, Known):
-            if not self._observer and type(now) is int:
+            if not self._observer:
                 outcome = self._instance.answer(now, answer)
                 if type(outcome) in _MISUSES:
                     raise MisuseError(_sentence("answer", outcome), outcome)

@@ -74,15 +74,16 @@ class SmtpServer:
     """A server in a thread of its own, at `host` and `port`.
 
     `messages` are those that were accepted, in order. `refuse`, `delay` and `drop` script it; the newest rule that fits wins.
-    Options are those of `Server`. `users`: names and passwords that may log in; none: AUTH is not offered.
+    Options are those of `Server`. `most_messages`: how many are kept, further ones are told 452. `users`: names and passwords that may log in; none: AUTH is not offered.
     """
 
-    def __init__(self, *, users: dict[str, str] | None = None, patience: float = 60.0, **options: Any) -> None:
+    def __init__(self, *, users: dict[str, str] | None = None, patience: float = 60.0, most_messages: int = 10_000, **options: Any) -> None:
         self.messages: list[Received] = []
         self.rules: list[Rule] = []
         self.sessions = 0
         """Connections so far."""
         self._users = users
+        self._most_messages = most_messages
         self._lock = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="smtp_server", daemon=True)
@@ -207,6 +208,11 @@ class SmtpServer:
             self.messages.append(received)
             self._lock.notify_all()
 
+    def full(self) -> bool:
+        """Whether no message more is kept."""
+        with self._lock:
+            return len(self.messages) >= self._most_messages
+
     def knows(self, credentials: Credentials) -> bool:
         """Whether these credentials are among `users`."""
         return self._users is not None and self._users.get(credentials.username) == credentials.password
@@ -250,6 +256,8 @@ class _Script:
         return verdict
 
     async def message(self, session: Session, message: Message) -> Verdict | Sequence[Verdict]:
+        if self._server.full():
+            return refuse(452, "4.3.1", "This server of a test keeps no more messages")
         rules = [self._server.rule("message", address) for address in message.rcpt_tos]
         for rule in rules:
             if rule and rule.drop:
