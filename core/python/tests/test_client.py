@@ -337,6 +337,19 @@ def test_calls_out_of_order(smtp_server):
     assert len(smtp_server.messages) == 1
 
 
+def test_a_session_that_is_aborted_while_it_sends(smtp_server):
+    async def main():
+        smtp_server.delay(30, at="message")
+        client = Client("localhost", smtp_server.port)
+        await client.connect()
+        sending = asyncio.create_task(client.send("a@b.test", ["c@d.test", "e@f.test"], CONTENT))
+        await asyncio.sleep(0.3)
+        client.abort()
+        return await sending
+
+    assert [(d.outcome.fate, d.outcome.cause) for d in run(main())] == [(v.Fate.UNKNOWN, v.Cause.ABANDONED)] * 2
+
+
 def test_a_call_that_is_given_up(smtp_server):
     async def main():
         smtp_server.delay(30, at="message")

@@ -445,6 +445,61 @@ def test_draining_lets_a_transaction_end():
     asyncio.run(asyncio.wait_for(main(), 30))
 
 
+def test_draining_waits_for_an_answer():
+    class Slow:
+        async def message(self, session, message):
+            await asyncio.sleep(0.5)
+            return "At last"
+
+    async def main():
+        server = Server(Slow())
+        await server.start()
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        writer.write(b"HELO c.test\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<ok@b.test>\r\nDATA\r\nA: b\r\n\r\n.\r\n")
+        for _ in range(5):
+            await reader.readline()
+        await asyncio.sleep(0.1)
+        assert await server.drain(10) is True
+        assert await reader.readline() == b"250 2.0.0 At last\r\n"
+        assert (await reader.readline()).startswith(b"421")
+        assert server.failures == 0
+        writer.close()
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+
+
+class Silly:
+    """An engine's session that goes wrong in a way that is no trap."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def start(self, now):
+        return v.Step(0, b"220 silly\r\n", [], False, [], v.NeedInput(), 1 << 63)
+
+    def receive(self, now, octets):
+        return self.step
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("consumed", "body"), [(0, []), (6, [v.PieceRange((0, 100))]), (6, [v.PieceRange((100, 1))])], ids=["takes nothing", "too long", "beyond"]
+)
+def test_an_engine_that_makes_no_sense_ends_its_connection(smtp_server, monkeypatch, caplog, consumed, body):
+    server = smtp_server._server
+    monkeypatch.setattr(server, "begin", lambda full: Silly(v.Step(consumed, b"", body, False, [], v.NeedInput(), 1 << 63)))
+    with Line(smtp_server) as line:
+        line.reply()
+        line.say(b"NOOP\r\n")
+        assert line.rest() == b""
+    assert server.failures == 1 and "The engine" in caplog.text
+    monkeypatch.undo()
+    with smtplib.SMTP(smtp_server.host, smtp_server.port) as client:
+        assert client.noop()[0] == 250
+
+
 def test_draining_has_an_end():
     async def main():
         server = Server(Everything())

@@ -20,7 +20,7 @@ from hermetic_smtp import values as v
 from hermetic_smtp.address import mailbox, text
 from hermetic_smtp.content import addresses, facts, octets
 from hermetic_smtp.defaults import CLIENT_LIMITS
-from hermetic_smtp.errors import HermeticError, LoginError, MisuseError, PeerError
+from hermetic_smtp.errors import EngineError, HermeticError, LoginError, MisuseError, PeerError
 from hermetic_smtp.instance import Engine
 from hermetic_smtp.recording import Recorder
 from hermetic_smtp.session import NEVER, ClientSession
@@ -357,7 +357,7 @@ class _Line(asyncio.Protocol):
         if self._handshaking and not self._plain_is_over:
             # Behind the reply to STARTTLS and before TLS: somebody is on the line.
             self.failure = v.Failure(v.Fault.PLAINTEXT, v.Stage.START_TLS, None, "")
-            self.abort()
+            self._drop()
             return
         if self._handshaking:
             # Out of TLS, while `secured` is on its way.
@@ -412,6 +412,8 @@ class _Line(asyncio.Protocol):
             for of in step.content:
                 if isinstance(of, v.PieceRange):
                     at, size = of.value
+                    if at + size > len(given):
+                        raise EngineError("The engine names content that it was not given. The session has ended; no other is concerned.")
                     pieces.append(given[at : at + size])
                 else:
                     pieces.append(of.value)
@@ -461,8 +463,12 @@ class _Line(asyncio.Protocol):
             self._plain_is_over = True
             await self._secure(self)  # type: ignore[misc]
         except (OSError, ssl.SSLError, TimeoutError) as error:
+            try:
+                self._apply(self._session.lost(self._now()), b"")
+            except HermeticError as failure:
+                self._error = self._error or failure
             self.failure = v.Failure(v.Fault.LOST, v.Stage.HANDSHAKE, None, f"TLS failed: {error}")
-            self.abort()
+            self._drop()
             return
         self._handshaking = False
         early = getattr(self, "_early", b"")
@@ -501,7 +507,16 @@ class _Line(asyncio.Protocol):
         return self.need
 
     def abort(self) -> None:
-        """Drops the connection at once."""
+        """Drops the connection at once; what was under way has outcomes all the same."""
+        if not self._closing:
+            try:
+                self._apply(self._session.quit(self._now()), b"")
+            except HermeticError:
+                # It had not begun, or its engine has failed: then nothing is under way, or the error is told.
+                pass
+        self._drop()
+
+    def _drop(self) -> None:
         self._closing = True
         if self._transport:
             self._transport.abort()

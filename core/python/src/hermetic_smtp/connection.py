@@ -111,6 +111,7 @@ class Connection(asyncio.Protocol):
         self._full = False
         self._stuck = False
         self._flowing: asyncio.Future[None] | None = None
+        self._farewell: v.Refusal | None = None
         self._eof = False
         self._handshaking = False
         self._plain_is_over = False
@@ -210,8 +211,14 @@ class Connection(asyncio.Protocol):
             if step.transmit:
                 self.transport.write(step.transmit)
             if type(need) is v.NeedInput:
+                if self._farewell:
+                    farewell, self._farewell = self._farewell, None
+                    step, piece = engine.drain(self._now(), farewell), b""
+                    continue
                 if not self._pending:
                     break
+                if piece and not step.consumed:
+                    raise EngineError("The engine takes none of its input and wants more. The session has ended; no other is concerned.")
                 if self._stuck:
                     return self._arm()
                 piece = self._pending if len(self._pending) <= PIECE else self._pending[:PIECE]
@@ -247,6 +254,8 @@ class Connection(asyncio.Protocol):
         for of in pieces:
             if type(of) is v.PieceRange:
                 at, size = of.value
+                if at + size > len(piece):
+                    raise EngineError("The engine names content that it was not given. The session has ended; no other is concerned.")
                 self._body.append(piece[at : at + size])
             else:
                 assert isinstance(of, v.PieceOctets)
@@ -283,8 +292,11 @@ class Connection(asyncio.Protocol):
             self._failed()
 
     def drain(self, farewell: v.Refusal) -> None:
-        """Ends the session with this reply as soon as no transaction is open."""
-        if self._engine and not self._closing:
+        """Ends the session with this reply as soon as no transaction is open. A question that is open is answered first."""
+        self._farewell = farewell
+        if type(self._need) is v.NeedInput and not self._handshaking and not self._closing:
+            assert self._engine
+            self._farewell = None
             try:
                 self._run(self._engine.drain(self._now(), farewell), b"")
             except HermeticError:
