@@ -196,12 +196,13 @@ class Connection(asyncio.Protocol):
         engine = self._engine
         assert engine
         while True:
-            if step.body and self._keeps:
-                self._keep(step.body, piece)
             if step.abandoned:
+                # What this step brings comes behind that.
                 self._forget()
                 self.session.sender = None
                 self.session.recipients = []
+            if step.body and self._keeps:
+                self._keep(step.body, piece)
             if step.events:
                 self._server.report(self.session, step.events)
             need = self._need = step.need

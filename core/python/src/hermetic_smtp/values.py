@@ -665,7 +665,8 @@ class Step(NamedTuple):
 
     `body`: The next part of the message's content.
 
-    `abandoned`: The transaction ended without a message: what is held for it (the body of this step too) is void.
+    `abandoned`: A transaction ended without a message: the content that earlier steps brought is void. That of
+    this step, if it has any, comes behind that and is another message's.
 
     `wake`: Call `tick` at this time if nothing else happens before; the largest number: never.
     """
