@@ -19,6 +19,7 @@ class EngineHook(BuildHookInterface):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         root = Path(self.root)
+        self._licences(root, build_data)
         target = root / "src" / "hermetic_smtp" / "engine.wasm"
         named = os.environ.get("HERMETIC_ENGINE")
         component = Path(named) if named else root.parent / "out" / "engine.wasm"
@@ -39,3 +40,12 @@ class EngineHook(BuildHookInterface):
             raise SystemExit(f"{component}: {error}") from None
         if not target.is_file() or target.read_bytes() != core:
             target.write_bytes(core)
+
+    def _licences(self, root: Path, build_data: dict[str, Any]) -> None:
+        """The licences lie in the root of the repository, or beside this file in a source distribution."""
+        for name in ("LICENSE-MIT", "LICENSE-APACHE"):
+            for folder in (root, root.parent.parent):
+                if (folder / name).is_file():
+                    place = name if self.target_name == "sdist" else f"hermetic_smtp/{name}"
+                    build_data["force_include"][str(folder / name)] = place
+                    break

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from conftest import PACKAGE
+from conftest import PACKAGE, ROOT
 from hermetic_smtp import instance
 
+LICENCES = ("LICENSE-MIT", "LICENSE-APACHE")
 ENGINE = Path(instance.__file__).with_name("engine.wasm")
 
 
@@ -24,6 +25,8 @@ def tree(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("package") / "core" / "python"
     ignored = shutil.ignore_patterns("__pycache__", ".*", "dist", "*.egg-info")
     shutil.copytree(PACKAGE, folder, ignore=ignored)
+    for name in LICENCES:
+        shutil.copy(ROOT / name, folder.parent.parent)
     return folder
 
 
@@ -57,7 +60,8 @@ def test_a_wheel(tree, tmp_path, component):
         assert packed.read("hermetic_smtp/engine.wasm") == ENGINE.read_bytes()
         metadata = packed.read("hermetic_smtp-0.1.0.dist-info/METADATA").decode()
         assert "pytest11" in packed.read("hermetic_smtp-0.1.0.dist-info/entry_points.txt").decode()
-    assert "hermetic_smtp/py.typed" in names and "License-Expression: MIT OR Apache-2.0" in metadata
+    assert {f"hermetic_smtp/{name}" for name in ("py.typed", *LICENCES)} <= names
+    assert "License-Expression: MIT OR Apache-2.0" in metadata
     environment = tmp_path / "venv"
     venv.create(environment, with_pip=True)
     python = environment / "bin" / "python"
@@ -92,6 +96,7 @@ def test_a_source_distribution_has_the_engine(tree, tmp_path, component):
     assert ran.returncode == 0, ran.stderr
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         assert wheel.read("hermetic_smtp/engine.wasm") == ENGINE.read_bytes()
+        assert {f"hermetic_smtp/{name}" for name in LICENCES} <= set(wheel.namelist())
 
 
 def test_without_an_engine_it_says_what_to_type(tree, tmp_path):
