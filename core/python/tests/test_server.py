@@ -300,6 +300,63 @@ def test_answers(caplog):
     assert handler.seen[0] == "c.test"
 
 
+class Wrong:
+    """Answers that cannot be given, at every question, without `async`."""
+
+    def __init__(self, at):
+        self.at = at
+
+    def __getattr__(self, name):
+        if name not in ("connection", "hello", "login", "sender", "recipient", "verify", "data", "message"):
+            raise AttributeError(name)
+        return lambda *_: v.Refusal(250, 0, 0, "x") if name == self.at else None
+
+
+@pytest.mark.parametrize(
+    ("at", "said"),
+    [
+        ("connection", b""), ("hello", b"EHLO c.test\r\n"), ("login", b"EHLO c.test\r\nAUTH PLAIN AGEAYg==\r\n"), ("verify", b"VRFY x\r\n"),
+        ("sender", b"HELO c.test\r\nMAIL FROM:<>\r\n"), ("recipient", b"HELO c.test\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.test>\r\n"),
+        ("data", b"HELO c.test\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.test>\r\nDATA\r\n"),
+        ("message", b"HELO c.test\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.test>\r\nDATA\r\nA: b\r\n.\r\n"),
+    ],
+)  # fmt: skip
+def test_answers_that_cannot_be_given(at, said, caplog):
+    def talk(server):
+        with Line(server) as line:
+            line.say(said)
+            line.socket.shutdown(socket.SHUT_WR)
+            replies = line.rest().splitlines()
+            assert replies[-1].startswith((b"451 4.3.0", b"454", b"421")) or any(r.startswith(b"451 4.3.0") for r in replies), replies
+        assert server.failures == 0
+
+    serve(Wrong(at), talk, plaintext_login=True)
+    assert "cannot be given" in caplog.text
+
+
+def test_an_answer_that_cannot_be_given_leaves_no_recipient():
+    kept = []
+
+    class Mixed:
+        def recipient(self, session, recipient):
+            return v.Refusal(250, 0, 0, "x") if "bad" in address.text(recipient) else None
+
+        def message(self, session, message):
+            kept.append(message.rcpt_tos)
+
+    def talk(server):
+        with Line(server) as line:
+            line.say(b"HELO c.test\r\nMAIL FROM:<>\r\nRCPT TO:<one@b.test>\r\nRCPT TO:<bad@b.test>\r\n")
+            replies = [line.reply()[:3] for _ in range(5)]
+            line.say(b"RCPT TO:<two@b.test>\r\nDATA\r\nA: b\r\n\r\n.\r\n")
+            replies += [line.reply()[:3] for _ in range(3)]
+        accepted = [b"one@b.test"] * (replies[3] == b"250") + [b"two@b.test"]
+        assert replies[4:] == [b"451", b"250", b"354", b"250"], replies
+        assert kept == [[of.decode() for of in accepted]]
+
+    serve(Mixed(), talk)
+
+
 def test_lmtp_tells_each_recipient():
     handler = Everything()
 
@@ -523,7 +580,11 @@ def test_events_are_told():
             line.say(b"BOGUS\r\n")
             line.reply()
 
-    serve(Everything(), talk, on_events=lambda session, events: seen.extend(events))
+    def tell(session, events):
+        seen.extend(events)
+        raise KeyError("a bug")
+
+    serve(Everything(), talk, on_events=tell)
     assert [event.occasion for event in seen if event.occasion is v.Occasion.SYNTAX_ERROR]
 
 

@@ -54,6 +54,30 @@ _DENIED = v.Refusal(550, 7, 1, "Refused")
 _FULL = v.Refusal(421, 4, 5, "Too many connections; try again later")
 
 
+def _fault(question: v.Question) -> v.Answer:
+    """The answer where there is none that can be given."""
+    no: v.Decision = v.Err(_FAULT)
+    match question:
+        case v.QuestionConnection():
+            return v.AnswerConnection(no)
+        case v.QuestionHello():
+            return v.AnswerHello(no)
+        case v.QuestionXclient():
+            return v.AnswerXclient(no)
+        case v.QuestionSasl():
+            return v.AnswerSasl(v.SaslAnswerRefused(_FAULT))
+        case v.QuestionSender():
+            return v.AnswerSender(no)
+        case v.QuestionRecipients(recipients):
+            return v.AnswerRecipients([no] * len(recipients))
+        case v.QuestionVerify():
+            return v.AnswerVerify(v.VerifyAnswerRefused(_FAULT))
+        case v.QuestionData():
+            return v.AnswerData(no)
+        case v.QuestionMessage(facts):
+            return v.AnswerMessage([no] * facts.recipients)
+
+
 class Session:
     """What a handler may know of a session, and a place for what it wants to remember (`notes`)."""
 
@@ -229,7 +253,7 @@ class Connection(asyncio.Protocol):
                 answer = self._answer(need.value)
                 if answer is None:
                     return self._arm()
-                step, piece = engine.answer(self._now(), answer), b""
+                step, piece = self._give(engine, need.value, answer), b""
             elif type(need) is v.NeedStartTls:
                 self._pending = b""
                 self._handshaking = True
@@ -392,7 +416,7 @@ class Connection(asyncio.Protocol):
         session = self.session
         if isinstance(question, v.QuestionSender):
             self._begin(question.value)
-            return hooks.sender, (question.value,), lambda said: v.AnswerSender(self._decision(said))
+            return hooks.sender, (question.value,), self._begun
         if isinstance(question, v.QuestionRecipients):
             return hooks.recipient, question.value, lambda said: self._taken(question.value, said)
         if isinstance(question, v.QuestionMessage):
@@ -411,9 +435,30 @@ class Connection(asyncio.Protocol):
             return self._sasl(question.value)
         return None, (), lambda said: v.AnswerXclient(self._decision(said))
 
+    def _give(self, engine: ServerSession, question: v.Question, answer: Answer) -> v.Step:
+        """Answers. What cannot be said to a peer is the handler's mistake, and becomes a 451."""
+        try:
+            return engine.answer(self._now(), answer)
+        except MisuseError as error:
+            logger.error("A handler's answer cannot be given to %s: %s", self.session.peer, error)
+            # What it would have brought about does not come about.
+            if isinstance(answer, v.AnswerRecipients) and (taken := sum(isinstance(of, v.Ok) for of in answer.value)):
+                del self.session.recipients[-taken:]
+            elif isinstance(answer, v.AnswerSasl):
+                self.session.user = None
+            elif isinstance(answer, v.AnswerSender):
+                self.session.sender = None
+            return engine.answer(self._now(), _fault(question))
+
     def _begin(self, sender: v.Sender) -> None:
         self.session.sender, self.session.recipients = sender, []
         self._forget()
+
+    def _begun(self, said: Any) -> Answer:
+        decision = self._decision(said)
+        if isinstance(decision, v.Err):
+            self.session.sender = None
+        return v.AnswerSender(decision)
 
     def _wait(self, verdict: Awaitable[Any], settle: Callable[[Any], Answer]) -> Answer | None:
         self._task = self._loop.create_task(self._settle(verdict, settle))
@@ -432,13 +477,8 @@ class Connection(asyncio.Protocol):
         if self._closing or not self._engine:
             return
         try:
-            answer = settle(said)
-            try:
-                step = self._engine.answer(self._now(), answer)
-            except MisuseError as error:
-                logger.error("A handler's answer cannot be given to %s: %s", self.session.peer, error)
-                step = self._engine.answer(self._now(), settle(_FAULT))
-            self._run(step, b"")
+            assert isinstance(self._need, v.NeedAnswer)
+            self._run(self._give(self._engine, self._need.value, settle(said)), b"")
         except HermeticError:
             self._failed()
 

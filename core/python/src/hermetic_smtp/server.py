@@ -138,7 +138,10 @@ class Server:
     def report(self, session: Session, events: Sequence[v.Event]) -> None:
         """What happened in a session."""
         if self._on_events:
-            self._on_events(session, [event for event in events if not event.secret])
+            try:
+                self._on_events(session, [event for event in events if not event.secret])
+            except Exception:  # noqa: BLE001 - the embedder's; no session ends for it
+                logger.exception("on_events failed")
 
     # For the embedder.
 
