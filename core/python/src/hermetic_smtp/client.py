@@ -12,7 +12,7 @@ import email.message
 import os
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -316,7 +316,7 @@ class _Busy:
 class _Line(asyncio.Protocol):
     """The connection: octets into the session, and what comes of it back."""
 
-    def __init__(self, session: ClientSession, secure: Callable[[_Line], object]) -> None:
+    def __init__(self, session: ClientSession, secure: Callable[[_Line], Awaitable[None]]) -> None:
         self._loop = asyncio.get_running_loop()
         self._session = session
         self._secure = secure
@@ -324,6 +324,7 @@ class _Line(asyncio.Protocol):
         self._stuck = False
         self._handshaking = False
         self._plain_is_over = False
+        self._early = b""
         self._closing = False
         self._wake = NEVER
         self._timer: asyncio.TimerHandle | None = None
@@ -361,7 +362,7 @@ class _Line(asyncio.Protocol):
             return
         if self._handshaking:
             # Out of TLS, while `secured` is on its way.
-            self._early = getattr(self, "_early", b"") + data
+            self._early += data
             return
         self._guarded(lambda: self._apply(self._session.receive(self._now(), data), b""))
 
@@ -461,7 +462,7 @@ class _Line(asyncio.Protocol):
     async def _secured(self) -> None:
         try:
             self._plain_is_over = True
-            await self._secure(self)  # type: ignore[misc]
+            await self._secure(self)
         except (OSError, ssl.SSLError, TimeoutError) as error:
             try:
                 self._apply(self._session.lost(self._now()), b"")
@@ -471,7 +472,7 @@ class _Line(asyncio.Protocol):
             self._drop()
             return
         self._handshaking = False
-        early = getattr(self, "_early", b"")
+        early, self._early = self._early, b""
 
         def go_on() -> None:
             self._apply(self._session.secured(self._now()), b"")
