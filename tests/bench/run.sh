@@ -21,6 +21,8 @@ if [ -z "${HERMETIC:-}" ]; then
   (cd "$root" && cargo build --release --locked --package hermetic --package hermetic-tests --bin hermetic --bin hermetic-native)
   HERMETIC=$target/release/hermetic
 fi
+# For peers that are run from the source.
+export HERMETIC_SOURCE=$root
 export STANDALONE=${STANDALONE:-$root/core/standalone/target/wasm32-wasip2/release/hermetic_standalone.wasm}
 export WASMTIME=${WASMTIME:-$target/wasmtime/bin/wasmtime}
 export HERMETIC HERMETIC_NATIVE=${HERMETIC_NATIVE:-$target/release/hermetic-native}
