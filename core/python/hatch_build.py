@@ -27,7 +27,7 @@ class EngineHook(BuildHookInterface):
             if not named and (root / "PKG-INFO").is_file() and target.is_file():
                 return
             raise SystemExit(
-                f"{component} is not there. Build the engine first, `cargo run -p hermetic-engine --bin engine-wasm -- core/out` "
+                f"{component} is not there. Build the engine first, `cargo run -p engine-wasm -- core/out` "
                 "in the repository, or name one with HERMETIC_ENGINE."
             )
         spec = importlib.util.spec_from_file_location("extract", root / "extract.py")

@@ -31,7 +31,7 @@ let component;
 try {
   component = readFileSync(engine);
 } catch (error) {
-  fail(`the engine can not be read: ${error.message}. Make it by \`cargo run -p hermetic-engine --bin engine-wasm -- core/out\`.`);
+  fail(`the engine can not be read: ${error.message}. Make it by \`cargo run -p engine-wasm -- core/out\`.`);
 }
 
 const wit = join(root, 'wit/engine');

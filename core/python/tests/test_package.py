@@ -101,7 +101,7 @@ def test_a_source_distribution_has_the_engine(tree, tmp_path, component):
 
 def test_without_an_engine_it_says_what_to_type(tree, tmp_path):
     ran = pip("wheel", ".", "--no-deps", "--wheel-dir", str(tmp_path), cwd=tree)
-    assert ran.returncode != 0 and "cargo run -p hermetic-engine --bin engine-wasm -- core/out" in ran.stdout + ran.stderr
+    assert ran.returncode != 0 and "cargo run -p engine-wasm -- core/out" in ran.stdout + ran.stderr
     other = tmp_path / "other.wasm"
     other.write_bytes(b"\0asm\1\0\0\0")
     ran = pip("wheel", ".", "--no-deps", "--wheel-dir", str(tmp_path), cwd=tree, HERMETIC_ENGINE=str(other))

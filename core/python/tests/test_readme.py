@@ -25,13 +25,13 @@ def test_every_command_runs_as_written(tmp_path):
     tools.mkdir()
     artefact = ROOT / "core" / "out" / "engine.wasm"
     if os.environ.get("CI") == "true" and not artefact.is_file():
-        raise AssertionError(f"{artefact} is missing: cargo run -p hermetic-engine --bin engine-wasm -- core/out")
+        raise AssertionError(f"{artefact} is missing: cargo run -p engine-wasm -- core/out")
     if not artefact.is_file():
         artefact = tmp_path / "engine.wasm"
         artefact.write_bytes(around(Path(instance.__file__).with_name("engine.wasm").read_bytes()))
     # What the command writes is what it wrote already: the whole workspace is not built a second time here.
     (tools / "cargo").write_text(
-        f'#!/bin/sh\n[ "$*" = "run -p hermetic-engine --bin engine-wasm -- core/out" ] || exit 64\nmkdir -p core/out && cp {artefact} core/out/engine.wasm\n'
+        f'#!/bin/sh\n[ "$*" = "run -p engine-wasm -- core/out" ] || exit 64\nmkdir -p core/out && cp {artefact} core/out/engine.wasm\n'
     )
     (tools / "cargo").chmod(0o755)
     script = ["set -eu"]

@@ -1,13 +1,13 @@
 //! Writes the engine for whoever embeds it: the component, and its WIT beside it.
 //!
 //! ```text
-//! cargo run --package hermetic-engine --bin engine-wasm -- core/out
+//! cargo run --package engine-wasm -- core/out
 //! ```
 //!
 //! Owns what is said of the artefact (sizes, hash, imports). The build itself is the one that `host` has. It fails with a
 //! sentence where the component cannot be built or written, or imports anything.
 
-#[path = "../../../../host/build/component.rs"]
+#[path = "../../../host/build/component.rs"]
 mod component;
 
 use std::io::Write;
