@@ -1,0 +1,166 @@
+// The second tab: the client half delivers a message to the server half.
+//
+// Owns the run loop of both, in one place: what one transmits the other receives, and each step's need is met.
+
+import { InvalidValue, contentFacts } from './hermetic.js';
+import { Desk, octets, text, yes } from './desk.js';
+import { h, row, rowsOf, sent } from './dialogue.js';
+
+const $ = (id) => document.getElementById(id);
+/** Steps of one delivery. */
+const STEPS = 2000;
+
+/** `ada@client.example` as a mailbox. The engine refuses what cannot be sent. */
+export function mailbox(written) {
+  const at = written.lastIndexOf('@');
+  if (at < 1 || at === written.length - 1) throw new InvalidValue(`${written || 'nothing'} is no address: local@domain is expected`);
+  const [local, host] = [written.slice(0, at), written.slice(at + 1)];
+  return { local, host: /^\[.*\]$/.test(host) ? { literal: host.slice(1, -1) } : { domain: host } };
+}
+
+/** Words by commas. */
+export function listed(written) {
+  return written.split(',').map((word) => word.trim()).filter((word) => word !== '');
+}
+
+/** The message's lines with CRLF, as UTF-8. */
+export function stored(message) {
+  return octets(message.replace(/\r\n?/g, '\n').replaceAll('\n', '\r\n'));
+}
+
+/**
+ * Delivers: `wish` has `from`, `to`, `unknown`, `content` (octets), and options of both halves. Returns what happened: entries of
+ * both in their order, and the outcomes.
+ */
+export function deliver(wish) {
+  const client = new Desk('client', { 'hello-name': 'client.example', ...wish.client });
+  const server = new Desk('server', { 'server-name': 'mx.example', ...wish.server });
+  const facts = contentFacts(Uint8Array.from(wish.content, (character) => character.charCodeAt(0)));
+  const transaction = {
+    sender: wish.from === '' ? null : mailbox(wish.from),
+    recipients: wish.to.map((address) => ({ path: { mailbox: mailbox(address) }, notify: null, orcpt: null })),
+    content: facts,
+  };
+  const happened = [];
+  const outcomes = [];
+  let failure = null;
+  let toServer = '';
+  let toClient = '';
+  let handed = false;
+  let delivered = false;
+  const did = (desk, name, parameters, before = null) => {
+    const entry = desk.call(name, parameters);
+    if (entry.misuse) throw new InvalidValue(`the engine refuses: ${Object.values(entry.misuse)[0] ?? entry.misuse}`);
+    happened.push({ half: desk.half, entry, before });
+    if (desk === client) {
+      toServer += entry.step.transmit + sent(entry);
+      outcomes.push(...entry.step.outcomes);
+      failure = entry.step.failure ?? failure;
+    } else {
+      toClient += entry.step.transmit;
+    }
+    return entry.step;
+  };
+  const met = () => {
+    const { question } = server;
+    if (question) {
+      const answer = question.name === 'recipients'
+        ? { recipients: question.about.map(({ path }) => (path !== 'postmaster' && wish.unknown.includes(`${path.mailbox.local}@${path.mailbox.host.domain ?? ''}`)
+          ? { err: { code: 550, subject: 1, detail: 1, text: 'No such mailbox' } } : { ok: null })) }
+        : yes(question);
+      did(server, 'answer', { answer }, question);
+    } else if (toClient !== '' && client.need !== 'close') {
+      const input = toClient;
+      toClient = '';
+      did(client, 'receive', { input });
+    } else if (server.need === 'start-tls' && client.need === 'start-tls') {
+      did(server, 'secured', { mechanisms: [] });
+      did(client, 'secured', {});
+    } else if (server.need === 'input' && toServer !== '') {
+      const step = did(server, 'receive', { input: toServer });
+      toServer = toServer.slice(step.consumed);
+      return step.consumed > 0 || step.need !== 'input';
+    } else if (client.need.ready && !delivered) {
+      delivered = true;
+      did(client, 'deliver', { transaction });
+    } else if (client.need === 'content' && !handed) {
+      handed = true;
+      did(client, 'content', { octets: wish.content, last: true });
+    } else if (client.need.ready) {
+      did(client, 'quit', {});
+    } else if (server.need === 'close' && client.need !== 'close') {
+      did(client, 'lost', {});
+    } else {
+      return false;
+    }
+    return true;
+  };
+  did(server, 'start', {});
+  did(client, 'start', {});
+  let steps = 0;
+  while (met()) {
+    steps += 1;
+    if (steps > STEPS) throw new InvalidValue('the two do not come to an end');
+  }
+  return { happened, outcomes, failure };
+}
+
+const FATES = {
+  accepted: 'accepted', temporary: 'try again later', permanent: 'refused', unknown: 'nobody knows', unsent: 'not tried',
+};
+
+function wished(form) {
+  const { elements } = form;
+  const on = (name) => elements[name].checked;
+  const protocol = on('lmtp') ? 'lmtp' : 'smtp';
+  return {
+    from: elements.from.value.trim(),
+    to: listed(elements.to.value),
+    unknown: listed(elements.unknown.value),
+    content: stored(elements.message.value),
+    client: { protocol, pipelining: on('pipelining'), chunking: on('chunking'), tls: on('tls') ? 'opportunistic' : 'never' },
+    server: { protocol, 'start-tls': on('start-tls') },
+  };
+}
+
+/** Wires the tab up. */
+export function send(say) {
+  const form = $('send-form');
+  form.addEventListener('submit', (event) => {
+    event.preventDefault();
+    const log = $('send-log');
+    try {
+      say('');
+      const wish = wished(form);
+      const { happened, outcomes, failure } = deliver(wish);
+      log.replaceChildren();
+      // What one says the other hears: shown once, where it is said.
+      for (const { half, entry, before } of happened) {
+        const shown = entry.call === 'receive' ? { ...entry, input: '' } : entry;
+        if (entry.call === 'start' && half === 'client') continue;
+        if (entry.call === 'secured' && half === 'client') shown.call = 'receive', shown.input = '';
+        const step = { ...shown.step, need: shown.step.need === 'close' && half === 'server' ? 'input' : shown.step.need === 'start-tls' && half === 'server' ? 'input' : shown.step.need };
+        log.append(...rowsOf({ ...shown, step }, half, before));
+      }
+      $('send-outcome').replaceChildren(table(wish, outcomes, failure));
+    } catch (error) {
+      if (!(error instanceof InvalidValue)) throw error;
+      log.replaceChildren(row('n', [error.message], true));
+      $('send-outcome').replaceChildren();
+      say(error.message, true);
+    }
+  });
+}
+
+function table(wish, outcomes, failure) {
+  const rows = outcomes.map(({ recipient, fate, cause, status, reply }) => h('tr', {},
+    h('td', {}, wish.to[recipient]),
+    h('td', { class: fate === 'accepted' ? 'good' : 'bad' }, FATES[fate]),
+    h('td', {}, `${status.class}.${status.subject}.${status.detail}`),
+    h('td', {}, reply ? `${reply.code} ${text(octets(reply.text))}` : cause)));
+  return h('div', { class: 'table' },
+    h('table', {}, h('caption', {}, 'What became of each recipient'),
+      h('thead', {}, h('tr', {}, ...['Recipient', 'Fate', 'Status', 'Why'].map((name) => h('th', { scope: 'col' }, name)))),
+      h('tbody', {}, ...rows)),
+    failure ? h('p', { class: 'bad' }, `The session failed: ${failure.fault} at ${failure.stage}. ${failure.detail}`) : null);
+}
