@@ -113,7 +113,8 @@ impl Half {
                     }
                     "quit" => given.end().map(|()| session.quit(now)),
                     _ => {
-                        let known = "start, receive, secured, tick, lost, login, respond, cancel, deliver, content, quit";
+                        let known =
+                            "start, receive, secured, tick, lost, login, respond, cancel, deliver, content, quit";
                         return Err(no_function(function, known));
                     }
                 };

@@ -6,9 +6,7 @@ use hermetic_core::command::{
     ReturnContent, Sender, Submitter, XclientAttribute,
 };
 use hermetic_core::limits::Limits;
-use hermetic_core::question::{
-    Answer, MessageFacts, Question, Refusal, SaslAnswer, SaslStep, VerifyAnswer,
-};
+use hermetic_core::question::{Answer, MessageFacts, Question, Refusal, SaslAnswer, SaslStep, VerifyAnswer};
 use hermetic_core::server::{Options, Protocol};
 use hermetic_core::step::{Event, Misuse, Need, Occasion, Piece, Step};
 
@@ -42,8 +40,17 @@ variant!(Answer {
 });
 variant!(Need { Input, StartTls, Close; Answer });
 variant!(Occasion {
-    Command, Reply, SyntaxError, SequenceError, Refused, ContentRefused, PlaintextDiscarded, AuthCancelled, TooManyErrors,
-    TimedOut, Closed
+    Command,
+    Reply,
+    SyntaxError,
+    SequenceError,
+    Refused,
+    ContentRefused,
+    PlaintextDiscarded,
+    AuthCancelled,
+    TooManyErrors,
+    TimedOut,
+    Closed
 });
 record!(Event { occasion, detail, secret });
 record!(Step { consumed, transmit, body, abandoned, events, need, wake });
@@ -51,15 +58,49 @@ variant!(Misuse {
     NoQuestionOpen, QuestionOpen, Closed, NotStarted; WrongAnswer, BadAnswer, BadState, BadValue, BadImage
 });
 variant!(Protocol { Smtp, Lmtp });
-record!(Limits, or_default {
-    message_size, recipients, recipient_batch, command_line, auth_line, text_line, errors, idle_commands, messages,
-    auth_failures, command_timeout, data_timeout, handshake_timeout, data_allowance, data_rate, session, hold_for,
-    hold_until, deliver_by
-});
-record!(Options, or_default {
-    protocol, server_name, limits, implicit_tls, start_tls, require_tls, plaintext_mechanisms, tls_mechanisms,
-    require_auth, xclient, strict_hello, deliver_by, priority, trace
-});
+record!(
+    Limits,
+    or_default {
+        message_size,
+        recipients,
+        recipient_batch,
+        command_line,
+        auth_line,
+        text_line,
+        errors,
+        idle_commands,
+        messages,
+        auth_failures,
+        command_timeout,
+        data_timeout,
+        handshake_timeout,
+        data_allowance,
+        data_rate,
+        session,
+        hold_for,
+        hold_until,
+        deliver_by
+    }
+);
+record!(
+    Options,
+    or_default {
+        protocol,
+        server_name,
+        limits,
+        implicit_tls,
+        start_tls,
+        require_tls,
+        plaintext_mechanisms,
+        tls_mechanisms,
+        require_auth,
+        xclient,
+        strict_hello,
+        deliver_by,
+        priority,
+        trace
+    }
+);
 
 /// `flags`.
 impl Shape for Notify {

@@ -255,7 +255,9 @@ impl Shape for String {
 fn whole(value: &Value, least: u32, most: u64) -> Result<(bool, u64), Misfit> {
     let expected = || {
         let sign = if least == 0 { "" } else { "-" };
-        Misfit::new(["a whole number of ", sign, &least.to_string(), " to ", &most.to_string(), " is expected"].concat())
+        Misfit::new(
+            ["a whole number of ", sign, &least.to_string(), " to ", &most.to_string(), " is expected"].concat(),
+        )
     };
     let (negative, amount) = match value {
         Value::Number(number) if number.fract() == 0.0 && number.abs() <= EXACT as f64 => {

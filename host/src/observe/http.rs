@@ -191,7 +191,9 @@ fn answer(request: &Request<Incoming>, metrics: &Metrics, health: &Health) -> Re
     let path = request.uri().path();
     let (code, kind, body) = match path {
         "/metrics" | "/health" | "/playground" if !read => not_allowed(),
-        "/metrics" => (StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", metrics.text().into()),
+        "/metrics" => {
+            (StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", metrics.text().into())
+        }
         "/health" => {
             let (code, report) = health.report();
             (code, "application/json", report.into())
@@ -200,7 +202,9 @@ fn answer(request: &Request<Incoming>, metrics: &Metrics, health: &Health) -> Re
         _ => match path.strip_prefix("/playground/").and_then(playground::file) {
             Some(_) if !read => not_allowed(),
             Some(file) => return file.response(),
-            None => (StatusCode::NOT_FOUND, TEXT, Bytes::from_static(b"here are only /metrics, /health and /playground/\n")),
+            None => {
+                (StatusCode::NOT_FOUND, TEXT, Bytes::from_static(b"here are only /metrics, /health and /playground/\n"))
+            }
         },
     };
     let mut response = Response::new(Full::new(body));
