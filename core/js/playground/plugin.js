@@ -70,7 +70,7 @@ function shown({ calls, headers, lines, effects, wants, later }) {
   const rows = calls.map(({ hook, recipient, verdict }) => {
     const no = verdict.tag === 'reject' || verdict.tag === 'defer';
     const status = no ? `${verdict.tag === 'reject' ? '5' : '4'}.${verdict.subject}.${verdict.detail} ${verdict.text}` : '';
-    return h('tr', {}, cell(hook), cell(recipient ?? 'all'), cell(WORDS[verdict.tag] ?? verdict.tag, no ? 'bad' : 'good'), cell(status));
+    return h('tr', {}, cell(hook), cell(recipient ?? 'all'), cell(WORDS[verdict.tag] ?? verdict.tag, no ? 'no' : 'good'), cell(status));
   });
   const list = (title, items) => (items.length === 0 ? null : h('section', { class: 'card' }, h('h2', {}, title), h('ul', { class: 'plainlist' }, ...items.map((item) => h('li', {}, item)))));
   const parts = [

@@ -136,11 +136,12 @@ export function send(say) {
       log.replaceChildren();
       // What one says the other hears: shown once, where it is said.
       for (const { half, entry, before } of happened) {
-        const shown = entry.call === 'receive' ? { ...entry, input: '' } : entry;
         if (entry.call === 'start' && half === 'client') continue;
-        if (entry.call === 'secured' && half === 'client') shown.call = 'receive', shown.input = '';
-        const step = { ...shown.step, need: shown.step.need === 'close' && half === 'server' ? 'input' : shown.step.need === 'start-tls' && half === 'server' ? 'input' : shown.step.need };
-        log.append(...rowsOf({ ...shown, step }, half, before));
+        const heard = entry.call === 'receive' || (entry.call === 'secured' && half === 'client');
+        const shown = heard ? { ...entry, call: 'receive', input: '' } : entry;
+        // Both shake hands and both close; the client's word for it is shown.
+        const need = half === 'server' && ['close', 'start-tls'].includes(entry.step.need) ? 'input' : entry.step.need;
+        log.append(...rowsOf({ ...shown, step: { ...entry.step, need } }, half, before));
       }
       $('send-outcome').replaceChildren(table(wish, outcomes, failure));
     } catch (error) {
@@ -153,9 +154,9 @@ export function send(say) {
 }
 
 function table(wish, outcomes, failure) {
-  const rows = outcomes.map(({ recipient, fate, cause, status, reply }) => h('tr', {},
+  const rows = outcomes.toSorted((a, b) => a.recipient - b.recipient).map(({ recipient, fate, cause, status, reply }) => h('tr', {},
     h('td', {}, wish.to[recipient]),
-    h('td', { class: fate === 'accepted' ? 'good' : 'bad' }, FATES[fate]),
+    h('td', { class: fate === 'accepted' ? 'good' : 'no' }, FATES[fate]),
     h('td', {}, `${status.class}.${status.subject}.${status.detail}`),
     h('td', {}, reply ? `${reply.code} ${text(octets(reply.text))}` : cause)));
   return h('div', { class: 'table' },

@@ -25,8 +25,8 @@ extern "C" {
     fn new() -> Array;
     #[wasm_bindgen(method)]
     fn push(this: &Array, value: &JsValue);
-    #[wasm_bindgen(static_method_of = Array, js_name = isArray)]
-    fn is_array(value: &JsValue) -> bool;
+    #[wasm_bindgen(static_method_of = Array, js_name = isArray, catch)]
+    fn is_array(value: &JsValue) -> Result<bool, JsValue>;
 
     type Uint8Array;
     #[wasm_bindgen(constructor)]
@@ -145,7 +145,7 @@ fn value_at(value: &JsValue, depth: usize, room: &mut Room) -> Result<Value, Mis
         Ok(Value::Octets(Uint8Array::from(value).map_err(|_| thrown())?))
     } else if value.is_function() || value.is_symbol() {
         Err(Misfit::new("a value is expected, not a function or a symbol"))
-    } else if Array::is_array(value) {
+    } else if Array::is_array(value).map_err(|_| thrown())? {
         let mut list = Vec::new();
         for place in 0..length(value)? {
             let element = element(value, place as u32).map_err(|_| thrown())?;
