@@ -1,4 +1,4 @@
-// A conversation as rows of a list: who said what, what was asked, what happened.
+// A conversation as rows: who said what, what was asked, what happened.
 //
 // Owns how octets are shown: line ends are marks, odd ones stand out. Text is set as text, never as markup.
 
@@ -46,7 +46,7 @@ function said(line) {
 export function row(who, content, odd = false) {
   const names = { c: ['C', 'Client: '], s: ['S', 'Server: '], n: ['·', ''] };
   const [letter, name] = names[who];
-  return h('li', { class: odd ? `${who} wrong` : who },
+  return h('div', { class: odd ? `${who} wrong` : who },
     h('span', { class: 'who', 'aria-hidden': 'true' }, letter),
     h('span', { class: 'said' }, name ? h('span', { class: 'hidden' }, name) : null, ...content));
 }
