@@ -24,6 +24,12 @@ export function run(file) {
   return entries;
 }
 
+/** What is left of a file behind its first difference, and by which version it was made: a sentence, or none. */
+function behind(calls, wit) {
+  const words = `${calls > 0 ? `${calls} calls behind it were not made.` : ''}${wit}`.trim();
+  return words === '' ? [] : [words];
+}
+
 function banner(kind, ...words) {
   $('replay-verdict').replaceChildren(h('div', { class: `banner ${kind}` }, ...words.map((word) => h('p', {}, word))));
 }
@@ -37,7 +43,7 @@ async function open(source) {
     const wit = file.header.wit === witVersion() ? '' : ` It was recorded with hermetic:engine ${file.header.wit}; this is ${witVersion()}.`;
     const last = made.at(-1);
     if (last?.difference) {
-      banner('differs', `Call ${made.length} (line ${last.line}, ${last.call}) is the first that differs, at ${last.difference.path}.`, `${file.lines.length - made.length} calls after it were not made.${wit}`);
+      banner('differs', `Call ${made.length} (line ${last.line}, ${last.call}) is the first that differs, at ${last.difference.path}.`, ...behind(file.lines.length - made.length, wit));
     } else {
       banner('fine', `All ${made.length} calls give what was recorded.${file.hooks ? ` ${file.hooks} lines of plugins were passed over.` : ''}${wit}`);
     }

@@ -91,6 +91,13 @@ function act(action) {
 
 function drawQuestion() {
   const body = $('question-body');
+  const had = body.contains(document.activeElement);
+  fillQuestion(body);
+  // The button that was pressed is gone; whoever has no mouse goes on at the next question, or where the client speaks.
+  if (had) (body.querySelector('button') ?? $('talk-input')).focus();
+}
+
+function fillQuestion(body) {
   if (desk.need === 'start-tls') {
     body.replaceChildren(
       h('p', { class: 'asked' }, 'The server is ready for TLS. Here the handshake is only pretended.'),
@@ -244,6 +251,8 @@ export async function talk(status) {
   }));
   $('link').addEventListener('click', () => share().catch((error) => say(error.message, true)));
   $('save').addEventListener('click', () => save().catch((error) => say(error.message, true)));
+  // On a narrow page the list would stand before the conversation's own controls.
+  if (matchMedia('(max-width: 56rem)').matches) $('break').open = false;
   await open();
   window.addEventListener('hashchange', () => open());
 }
