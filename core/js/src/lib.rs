@@ -15,6 +15,10 @@ pub mod misfit;
 pub mod shape;
 pub mod value;
 
+#[cfg(test)]
+#[allow(clippy::panic)]
+mod tests;
+
 pub use calls::{Half, Outcome};
 
 /// The version of the package `hermetic:engine` whose functions and values these are.
