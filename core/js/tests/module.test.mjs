@@ -205,7 +205,12 @@ test('bad session files are refused with a sentence', { skip }, async () => {
   await refused(await sealed({ ...header, 'hermetic-session': 2 }), /format is 2, and 1 is expected/);
   await refused(await sealed({ ...header, half: 'probe' }), /half is "probe"/);
   await refused(await sealed({ ...header, half: '__proto__' }), /half/);
-  await refused(await sealed({ ...header, options: { limits: { errors: 'many' } } }), /^line 1: options\.limits\.errors/);
+  const { trace, ...fewer } = header.options;
+  assert.equal(trace, false);
+  await refused(await sealed({ ...header, options: fewer }), /^line 1: options\.trace: it is missing/);
+  await refused(await sealed({ ...header, options: { ...header.options, limits: {} } }), /^line 1: options\.limits\.message-size: it is missing/);
+  await refused(await sealed({ ...header, options: { ...header.options, limits: { ...header.options.limits, errors: 'many' } } }), /^line 1: options\.limits\.errors/);
+  await refused(await sealed({ ...header, about: { a: 1 } }), /"about"/);
   await refused(await sealed(header, 'x'), /^line 2: it is no JSON object/);
   await refused(await sealed(header, { call: 'constructor', now: 0, step: {} }), /^line 2: "call" is "constructor"/);
   await refused(await sealed(header, { call: 'receive', now: 0, step: {} }), /^line 2: receive needs "input"/);
