@@ -5,7 +5,12 @@
 //! nothing half done.
 #![allow(unsafe_code, unreachable_pub, reason = "wasm-bindgen generates the one and wants the other")]
 
-use std::cell::RefCell;
+use alloc::{
+    borrow::ToOwned as _,
+    string::{String, ToString as _},
+    vec::Vec,
+};
+use core::cell::RefCell;
 
 use wasm_bindgen::prelude::*;
 

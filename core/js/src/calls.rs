@@ -1,6 +1,8 @@
 //! The functions of `server.session` and `client.session` by their names, with their parameters as an object: what a line of a
 //! `.session` file says.
 
+use alloc::{string::String, vec::Vec};
+
 use hermetic_core::step::Misuse;
 use hermetic_core::{client, server};
 

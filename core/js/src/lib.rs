@@ -5,10 +5,16 @@
 //! from here, is all that a page sees. Nothing here panics: what is no value of its type is a [`misfit::Misfit`], the embedder's
 //! wrong call a misuse, and both are returned.
 
+#![cfg_attr(target_family = "wasm", no_std)]
+
+extern crate alloc;
+
 mod calls;
 mod client;
 mod server;
 
+#[cfg(target_family = "wasm")]
+mod alone;
 #[cfg(target_family = "wasm")]
 mod bindings;
 pub mod misfit;

@@ -1,5 +1,10 @@
 //! What is no value of the type that was expected, and where it stands.
 
+use alloc::{
+    boxed::Box,
+    string::{String, ToString as _},
+};
+
 /// Why a value was not taken. The session is unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Misfit(Box<Parts>);
@@ -33,8 +38,8 @@ impl Misfit {
     }
 }
 
-impl std::fmt::Display for Misfit {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl core::fmt::Display for Misfit {
+    fn fmt(&self, out: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         if !self.0.path.is_empty() {
             out.write_str(&self.0.path)?;
             out.write_str(": ")?;
@@ -43,4 +48,4 @@ impl std::fmt::Display for Misfit {
     }
 }
 
-impl std::error::Error for Misfit {}
+impl core::error::Error for Misfit {}

@@ -1,5 +1,7 @@
 //! What crosses to and from the receiving side, and what both sides share: `wit/engine/types.wit` and `server.wit`.
 
+use alloc::string::String;
+
 use hermetic_core::address::{ForwardPath, HostName, Mailbox};
 use hermetic_core::command::{
     BodyKind, ByMode, DeliverBy, Hello, HelloVerb, Hold, MailParameters, Notify, OriginalRecipient, Recipient,

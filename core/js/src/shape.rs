@@ -3,7 +3,12 @@
 //! Owns names and forms; what each record and variant has is said in [`crate::server`] and [`crate::client`]. Strict both ways:
 //! a member that is missing, of another type or not known is a [`Misfit`] that says where.
 
-use std::borrow::Cow;
+use alloc::{
+    borrow::Cow,
+    string::{String, ToString as _},
+    vec,
+    vec::Vec,
+};
 
 use crate::misfit::Misfit;
 use crate::value::{EXACT, Value};
@@ -58,14 +63,17 @@ impl Members {
         Some(self.0.swap_remove(place).1)
     }
 
-    /// The member of this name; `undefined` is as good as none.
-    pub(crate) fn find<T: Shape>(&mut self, rust: &'static str) -> Result<Option<T>, Misfit> {
-        match self.pull(rust) {
-            Some(value) => T::read(value).map(Some).map_err(|misfit| inside(misfit, rust)),
-            None => Ok(None),
+    /// Puts the member of this name into its place, if it is there: `undefined` is as good as none.
+    #[inline(never)]
+    pub(crate) fn fill<T: Shape>(&mut self, rust: &'static str, place: &mut T) -> Result<(), Misfit> {
+        if let Some(value) = self.pull(rust) {
+            *place = T::read(value).map_err(|misfit| inside(misfit, rust))?;
         }
+        Ok(())
     }
 
+    /// The member of this name, which has to be there.
+    #[inline(never)]
     pub(crate) fn take<T: Shape>(&mut self, rust: &'static str) -> Result<T, Misfit> {
         match self.pull(rust) {
             Some(value) => T::read(value).map_err(|misfit| inside(misfit, rust)),
@@ -93,7 +101,12 @@ pub(crate) struct Record(Vec<(Cow<'static, str>, Value)>);
 
 impl Record {
     #[inline(never)]
-    pub(crate) fn put(&mut self, rust: &'static str, value: Value) {
+    pub(crate) fn put<T: Shape>(&mut self, rust: &'static str, value: T) {
+        self.push(rust, value.write());
+    }
+
+    #[inline(never)]
+    fn push(&mut self, rust: &'static str, value: Value) {
         self.0.push((name(rust), value));
     }
 
@@ -168,13 +181,13 @@ macro_rules! record {
         impl $crate::shape::Shape for $type {
             fn write(self) -> $crate::value::Value {
                 let mut record = $crate::shape::Record::default();
-                $(record.put(stringify!($field), self.$field.write());)*
+                $(record.put(stringify!($field), self.$field);)*
                 record.end()
             }
             fn read(value: $crate::value::Value) -> Result<Self, $crate::misfit::Misfit> {
                 let mut members = $crate::shape::Members::of(value)?;
                 let mut whole = Self::default();
-                $(if let Some(value) = members.find(stringify!($field))? { whole.$field = value; })*
+                $(members.fill(stringify!($field), &mut whole.$field)?;)*
                 members.end()?;
                 Ok(whole)
             }
@@ -184,7 +197,7 @@ macro_rules! record {
         impl $crate::shape::Shape for $type {
             fn write(self) -> $crate::value::Value {
                 let mut record = $crate::shape::Record::default();
-                $(record.put(stringify!($field), self.$field.write());)*
+                $(record.put(stringify!($field), self.$field);)*
                 record.end()
             }
             fn read(value: $crate::value::Value) -> Result<Self, $crate::misfit::Misfit> {
@@ -260,7 +273,8 @@ fn whole(value: &Value, least: u32, most: u64) -> Result<(bool, u64), Misfit> {
         )
     };
     let (negative, amount) = match value {
-        Value::Number(number) if number.fract() == 0.0 && number.abs() <= EXACT as f64 => {
+        // A fraction, what is not finite, and what is too large to be exact do not come back as they were.
+        Value::Number(number) if number.abs() <= EXACT as f64 && (*number as i64) as f64 == *number => {
             (*number < 0.0, number.abs() as u64)
         }
         Value::Text(digits) if !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit()) => {

@@ -21,14 +21,14 @@ fn object(members: &[(&'static str, Value)]) -> Value {
 
 /// Written as expected, and read back as it was.
 #[track_caller]
-fn check<T: Shape + Clone + PartialEq + std::fmt::Debug>(value: &T, written: Value) {
+fn check<T: Shape + Clone + PartialEq + core::fmt::Debug>(value: &T, written: Value) {
     assert_eq!(value.clone().write(), written);
     assert_eq!(T::read(written).as_ref(), Ok(value));
 }
 
 /// Not read, for this reason.
 #[track_caller]
-fn refused<T: Shape + std::fmt::Debug>(value: Value, why: &str) {
+fn refused<T: Shape + core::fmt::Debug>(value: Value, why: &str) {
     match T::read(value) {
         Ok(read) => panic!("read as {read:?}"),
         Err(misfit) => assert_eq!(misfit.to_string(), why),

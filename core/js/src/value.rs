@@ -2,7 +2,7 @@
 //!
 //! Owns the bounds of what may come in from outside. Knows neither WIT's types nor JavaScript.
 
-use std::borrow::Cow;
+use alloc::{borrow::Cow, string::String, vec::Vec};
 
 use crate::misfit::Misfit;
 
