@@ -225,5 +225,6 @@ test('the engine is small', { skip }, (context) => {
   const gzipped = (name) => gzipSync(readFileSync(join(site, name)), { level: 9 }).length;
   const [wasm, glue] = [gzipped('engine_bg.wasm'), gzipped('engine.js')];
   context.diagnostic(`engine_bg.wasm ${wasm}, engine.js ${glue}, hermetic.js ${gzipped('hermetic.js')} octets gzipped`);
-  assert.ok(wasm + glue < 96_000, `${wasm + glue} octets gzipped`);
+  assert.ok(wasm < 80_000, `the engine has ${wasm} octets gzipped`);
+  assert.ok(wasm + glue < 85_000, `the engine and its glue have ${wasm + glue} octets gzipped`);
 });
