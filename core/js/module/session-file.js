@@ -199,7 +199,9 @@ export function replay(file) {
 
 /** Writes a file: its header's members beyond the format and the version, and lines of calls with their outcomes. */
 export async function writeSessionFile({ half, options, ...about }, calls) {
-  const header = { 'hermetic-session': FORMAT, half, wit: witVersion(), ...about, options: plain({ ...HALVES[half].defaults(), ...options }) };
+  const defaults = HALVES[half].defaults();
+  const whole = { ...defaults, ...options, limits: { ...defaults.limits, ...options.limits } };
+  const header = { 'hermetic-session': FORMAT, half, wit: witVersion(), ...about, options: plain(whole) };
   const lines = [header, ...calls.map(plain)].map((line) => `${JSON.stringify(line)}\n`);
   const text = lines.join('');
   return `${text}${JSON.stringify({ end: lines.length, sha256: await sha256(new TextEncoder().encode(text)) })}\n`;
