@@ -65,9 +65,12 @@ async function judged({ component, config, envelope, message, now, store }) {
       for (const recipient of each ? [...left] : [null]) {
         context.recipient = recipient;
         context.phase = name.replace('on-', '');
+        const before = context.effects.length;
         const verdict = face.judge();
         calls.push({ hook: name, recipient, verdict: { tag: verdict.tag, ...verdict.val } });
         const no = verdict.tag === 'reject' || verdict.tag === 'defer';
+        // A hook that does not let the recipient go on leaves nothing behind.
+        if (no) context.effects.length = before;
         if (no && recipient !== null) left.delete(recipient);
         if (no && recipient === null) ended = true;
         if (!no && name === 'on-recipient') context.accepted.push(recipient);
