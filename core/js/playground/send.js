@@ -4,7 +4,7 @@
 
 import { InvalidValue, contentFacts } from './hermetic.js';
 import { Desk, octets, text, yes } from './desk.js';
-import { h, row, rowsOf, sent } from './dialogue.js';
+import { asked, duration, h, row, rowsOf, sent } from './dialogue.js';
 
 const $ = (id) => document.getElementById(id);
 /** Steps of one delivery. */
@@ -123,8 +123,56 @@ function wished(form) {
   };
 }
 
+let steps = [];
+
+const NEEDS = {
+  input: 'waits for the other', content: 'is ready for the content', 'start-tls': 'waits for TLS', close: 'is done',
+};
+
+/** What a half needs, and how long it waits for that. */
+function state(half, before) {
+  const step = before.findLast((one) => one.half === half)?.entry.step;
+  if (!step) return 'has not begun';
+  const { need } = step;
+  let words = NEEDS[need] ?? 'may deliver, or quit';
+  if (need.answer) {
+    const [name, about] = typeof need.answer === 'string' ? [need.answer, null] : Object.entries(need.answer)[0];
+    words = `asks: ${asked({ name, about })}`;
+  }
+  // All of it happens at one moment, so this is the whole of the timer.
+  return need === 'close' || typeof step.wake !== 'number' ? words : `${words}, for at most ${duration(step.wake)}`;
+}
+
+/** Shows the first `count` steps. */
+function to(count) {
+  const at = Math.max(0, Math.min(count, steps.length));
+  const before = steps.slice(0, at);
+  const log = $('send-log');
+  log.replaceChildren();
+  // What one says the other hears: shown once, where it is said.
+  for (const { half, entry, before: question } of before) {
+    if (entry.call === 'start' && half === 'client') continue;
+    const heard = entry.call === 'receive' || (entry.call === 'secured' && half === 'client');
+    const shown = heard ? { ...entry, call: 'receive', input: '' } : entry;
+    // Both shake hands and both close; the client's word for it is shown.
+    const need = half === 'server' && ['close', 'start-tls'].includes(entry.step.need) ? 'input' : entry.step.need;
+    log.append(...rowsOf({ ...shown, step: { ...entry.step, need } }, half, question));
+  }
+  log.scrollTop = at === steps.length ? 0 : log.scrollHeight;
+  $('send-at').value = String(at);
+  $('send-at').setAttribute('aria-valuetext', `step ${at} of ${steps.length}`);
+  $('send-place').textContent = `${at} of ${steps.length}`;
+  $('send-back').disabled = at === 0;
+  $('send-next').disabled = at === steps.length;
+  const facts = [['The client', state('client', before)], ['The server', state('server', before)]];
+  $('send-state').replaceChildren(...facts.flatMap(([name, words]) => [h('dt', {}, name), h('dd', {}, words)]));
+}
+
 /** Wires the tab up. */
 export function send(say) {
+  $('send-at').addEventListener('input', (event) => to(event.target.valueAsNumber));
+  $('send-back').addEventListener('click', () => to(Number($('send-at').value) - 1));
+  $('send-next').addEventListener('click', () => to(Number($('send-at').value) + 1));
   const form = $('send-form');
   form.addEventListener('submit', (event) => {
     event.preventDefault();
@@ -133,20 +181,16 @@ export function send(say) {
       say('');
       const wish = wished(form);
       const { happened, outcomes, failure } = deliver(wish);
-      log.replaceChildren();
-      // What one says the other hears: shown once, where it is said.
-      for (const { half, entry, before } of happened) {
-        if (entry.call === 'start' && half === 'client') continue;
-        const heard = entry.call === 'receive' || (entry.call === 'secured' && half === 'client');
-        const shown = heard ? { ...entry, call: 'receive', input: '' } : entry;
-        // Both shake hands and both close; the client's word for it is shown.
-        const need = half === 'server' && ['close', 'start-tls'].includes(entry.step.need) ? 'input' : entry.step.need;
-        log.append(...rowsOf({ ...shown, step: { ...entry.step, need } }, half, before));
-      }
+      steps = happened;
+      $('send-stepper').hidden = false;
+      $('send-at').max = String(steps.length);
+      to(steps.length);
       $('send-outcome').replaceChildren(table(wish, outcomes, failure));
     } catch (error) {
       if (!(error instanceof InvalidValue)) throw error;
       log.replaceChildren(row('n', [error.message], true));
+      $('send-stepper').hidden = true;
+      $('send-state').replaceChildren();
       $('send-outcome').replaceChildren();
       say(error.message, true);
     }

@@ -231,6 +231,13 @@ paged('the client half delivers to the server half', { skip }, async (page) => {
   assert.match(table, /nobody@mx\.example\s+refused\s+5\.1\.1/);
   assert.match(await log(page, 'send-log'), /STARTTLS[\s\S]*handshake is done[\s\S]*\.\.dots/);
   await shot(page, 'send');
+  assert.match(await page.locator('#send-state').innerText(), /The client\s+is done\s+The server\s+is done/);
+  await page.press('#send-at', 'Home');
+  assert.match(await page.locator('#send-state').innerText(), /has not begun/);
+  for (let step = 0; step < 6; step += 1) await page.click('#send-next');
+  assert.match(await page.locator('#send-state').innerText(), /for at most 5 min/);
+  assert.doesNotMatch(await log(page, 'send-log'), /STARTTLS\n/);
+  await page.press('#send-at', 'End');
   await page.check('[name="chunking"]');
   await page.check('#send-form [name="lmtp"]');
   await page.click('#send-form button');
