@@ -46,6 +46,8 @@ export interface ServerOptions {
   protocol: 'smtp' | 'lmtp'; 'server-name': string; limits: Partial<ServerLimits>; 'implicit-tls': boolean; 'start-tls': boolean;
   'require-tls': boolean; 'plaintext-mechanisms': string[]; 'tls-mechanisms': string[]; 'require-auth': boolean; xclient: string[];
   'strict-hello': boolean; 'deliver-by': boolean; priority: boolean; trace: boolean;
+  /** Questions that are not asked: their answer is yes, that of `verify` unsure. */
+  unasked: ('connection' | 'hello' | 'xclient' | 'sender' | 'recipients' | 'verify' | 'data' | 'message')[];
 }
 
 export interface Status { class: number; subject: number; detail: number }

@@ -8,7 +8,7 @@ use hermetic_core::command::{
     ReturnContent, Sender, Submitter, XclientAttribute,
 };
 use hermetic_core::limits::Limits;
-use hermetic_core::question::{Answer, MessageFacts, Question, Refusal, SaslAnswer, SaslStep, VerifyAnswer};
+use hermetic_core::question::{Answer, Kind, MessageFacts, Question, Refusal, SaslAnswer, SaslStep, VerifyAnswer};
 use hermetic_core::server::{Options, Protocol};
 use hermetic_core::step::{Event, Misuse, Need, Occasion, Piece, Step};
 
@@ -34,6 +34,7 @@ record!(Recipient { path, notify, orcpt });
 record!(XclientAttribute { name, value });
 record!(MessageFacts { size, eight_bit, bare_line_ends, longest_line, recipients });
 variant!(Question { Connection, Data; Hello, Xclient, Sasl, Sender, Recipients, Verify, Message });
+variant!(Kind { Connection, Hello, Xclient, Sender, Recipients, Verify, Data, Message });
 record!(Refusal { code, subject, detail, text });
 variant!(SaslAnswer { ; Challenge, Authenticated, Refused });
 variant!(VerifyAnswer { Unsure; Known, Refused });
