@@ -101,7 +101,8 @@ record!(
         strict_hello,
         deliver_by,
         priority,
-        trace
+        trace,
+        unasked
     }
 );
 
