@@ -64,7 +64,6 @@ impl Members {
     }
 
     /// Puts the member of this name into its place, if it is there: `undefined` is as good as none.
-    #[inline(never)]
     pub(crate) fn fill<T: Shape>(&mut self, rust: &'static str, place: &mut T) -> Result<(), Misfit> {
         if let Some(value) = self.pull(rust) {
             *place = T::read(value).map_err(|misfit| inside(misfit, rust))?;
@@ -73,7 +72,6 @@ impl Members {
     }
 
     /// The member of this name, which has to be there.
-    #[inline(never)]
     pub(crate) fn take<T: Shape>(&mut self, rust: &'static str) -> Result<T, Misfit> {
         match self.pull(rust) {
             Some(value) => T::read(value).map_err(|misfit| inside(misfit, rust)),
@@ -100,7 +98,6 @@ pub(crate) fn inside(misfit: Misfit, rust: &'static str) -> Misfit {
 pub(crate) struct Record(Vec<(Cow<'static, str>, Value)>);
 
 impl Record {
-    #[inline(never)]
     pub(crate) fn put<T: Shape>(&mut self, rust: &'static str, value: T) {
         self.push(rust, value.write());
     }

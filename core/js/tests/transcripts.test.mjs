@@ -101,8 +101,9 @@ async function speak(transcripts) {
     const took = (made, input) => {
       step = made;
       output += latin(step.transmit);
-      for (const piece of step.body) body += 'range' in piece ? input.slice(piece.range[0], piece.range[0] + piece.range[1]) : latin(piece.octets);
+      // What was given up came before what this step brings.
       if (step.abandoned) body = '';
+      for (const piece of step.body) body += 'range' in piece ? input.slice(piece.range[0], piece.range[0] + piece.range[1]) : latin(piece.octets);
       if (step.need.answer?.message) {
         bodies.push(body);
         body = '';
