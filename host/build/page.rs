@@ -2,7 +2,8 @@
 //!
 //! Owns that `core/js/build.sh` runs, with what the outer build knows, and what becomes of its files. Refuses to know how a
 //! module is made of a crate: the script does, which also makes it for other web servers. `HERMETIC_PLAYGROUND` names a folder
-//! that the script has filled elsewhere, or is `none`: then the server has no playground. It fails with text for a person.
+//! that the script has filled elsewhere, or is `none`: then the server has no playground. Where `HERMETIC_ENGINE` says that nothing
+//! is to be compiled for WebAssembly here, `none` is meant. It fails with text for a person.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -10,8 +11,12 @@ use std::path::Path;
 use std::process::Command;
 use std::{env, fs};
 
-/// What it is built from, seen from the workspace's root; what the engine is built from is watched anyway.
-const SOURCES: [&str; 6] = [
+/// What it is built from, seen from the workspace's root.
+const SOURCES: [&str; 10] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    "core/Cargo.toml",
+    "core/src",
     "core/js/build.sh",
     "core/js/Cargo.toml",
     "core/js/src",
@@ -24,7 +29,8 @@ const SOURCES: [&str; 6] = [
 pub(crate) fn embed(root: &Path, out: &Path, sealed: &Path) -> Result<(), String> {
     println!("cargo::rerun-if-env-changed=HERMETIC_PLAYGROUND");
     let built = out.join("playground");
-    let prebuilt = env::var_os("HERMETIC_PLAYGROUND");
+    let otherwise = env::var_os("HERMETIC_ENGINE").map(|_| "none".into());
+    let prebuilt = env::var_os("HERMETIC_PLAYGROUND").or(otherwise);
     let folder = match prebuilt.as_deref() {
         Some(none) if none == "none" => None,
         Some(folder) => Some(root.join(folder)),
