@@ -7,7 +7,7 @@ use std::error::Error;
 use std::time::Instant;
 
 use hermetic::engine::pool::{EngineSettings, WasmEngine};
-use hermetic::engine::types::{Answer, Limits, Need, Options, Protocol, Question, Step};
+use hermetic::engine::types::{Answer, Limits, Need, Options, Protocol, Question, Questions, Step};
 use hermetic::engine::{Engine, Session};
 use hermetic_tests::native::Native;
 
@@ -143,5 +143,6 @@ fn options() -> Options {
         deliver_by: false,
         priority: false,
         trace: false,
+        unasked: Questions::empty(),
     }
 }
