@@ -95,11 +95,11 @@ fn a_difference_is_found_at_its_line() {
     let mut found = 0;
     for (path, text) in sessions() {
         let Any::Server(mut recording) = read(text.as_bytes()).expect("a session") else { continue };
-        let replies = recording.entries.iter().enumerate().filter_map(|(place, entry)| match entry {
+        let mut replies = recording.entries.iter().enumerate().filter_map(|(place, entry)| match entry {
             Entry::Call(_, Outcome::Step(step)) if !step.transmit.is_empty() => Some(place),
             _ => None,
         });
-        let Some(place) = replies.last() else { continue };
+        let Some(place) = replies.next_back() else { continue };
         let Entry::Call(_, Outcome::Step(step)) = &mut recording.entries[place] else { continue };
         step.transmit[0] ^= 1;
         step.wake += 1;

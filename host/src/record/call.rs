@@ -240,7 +240,7 @@ impl Half for ServerHalf {
     type Step = Step;
     type Session = dyn Session;
 
-    fn call(session: &mut dyn Session, call: &ServerCall) -> Result<Step, EngineError> {
+    fn call(session: &mut (dyn Session + 'static), call: &ServerCall) -> Result<Step, EngineError> {
         match call {
             ServerCall::Start { now } => session.start(*now),
             ServerCall::Receive { now, input } => session.receive(*now, input),
@@ -263,7 +263,7 @@ impl Half for ClientHalf {
     type Step = client::Step;
     type Session = dyn Client;
 
-    fn call(session: &mut dyn Client, call: &ClientCall) -> Result<client::Step, EngineError> {
+    fn call(session: &mut (dyn Client + 'static), call: &ClientCall) -> Result<client::Step, EngineError> {
         match call {
             ClientCall::Start { now } => session.start(*now),
             ClientCall::Receive { now, input } => session.receive(*now, input),

@@ -6,6 +6,12 @@
 //!
 //! Fails by [`file::FileError`], which says in a sentence what was wrong and what was expected. No file makes it panic.
 //!
+//! # A session becomes a file
+//!
+//! While it goes on, only what is put into the engine is held, and a hash of what comes out ([`take`]). When it is over and is
+//! to be kept ([`recorder`]), a thread runs it again, finds out what must not be in a file ([`lines`], [`mask`]), and runs it once
+//! more without that ([`produce`]). Files are kept in a [`folder`] with bounds.
+//!
 //! # A hook's line
 //!
 //! Beside calls a file may hold what plugins were asked. Whoever replays the engine passes over these lines.
@@ -14,12 +20,20 @@ pub mod call;
 mod client;
 pub mod compare;
 pub mod file;
+mod folder;
+mod lines;
+mod mask;
+pub mod produce;
+pub mod recorder;
 pub mod replay;
 mod server;
+pub mod take;
 #[cfg(test)]
 mod tests;
 pub mod value;
 
 pub use call::{ClientCall, ClientHalf, Half, Outcome, ServerCall, ServerHalf};
 pub use file::{Any, Entry, FileError, Header, Recording, read, read_file};
+pub use recorder::Recorder;
 pub use replay::{Difference, Replayed, replay};
+pub use take::{Called, Take};

@@ -40,16 +40,33 @@ pub struct Difference {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}, `{}` at {} ms:", self.line, self.call, self.now)?;
-        let value = |value: &Option<Json>| value.as_ref().map_or_else(|| "nothing".into(), Json::to_string);
         for field in &self.fields.listed {
             let path = if field.path.is_empty() { "the outcome" } else { &field.path };
-            write!(f, "\n  {path}\n    recorded {}\n    came     {}", value(&field.recorded), value(&field.came))?;
+            let [recorded, came] = [&field.recorded, &field.came].map(text);
+            let at = recorded.chars().zip(came.chars()).take_while(|(one, other)| one == other).count();
+            write!(f, "\n  {path}\n    recorded {}\n    came     {}", around(&recorded, at), around(&came, at))?;
         }
         match self.fields.more {
             0 => Ok(()),
             more => write!(f, "\n  and {more} more"),
         }
     }
+}
+
+fn text(value: &Option<Json>) -> String {
+    value.as_ref().map_or_else(|| "nothing".into(), Json::to_string)
+}
+
+/// As much of a long text as shows what is at this place.
+fn around(text: &str, at: usize) -> String {
+    const BEFORE: usize = 40;
+    const SHOWN: usize = 160;
+    let start = if text.chars().count() > SHOWN { at.saturating_sub(BEFORE) } else { 0 };
+    let mut rest = text.chars().skip(start);
+    let shown: String = rest.by_ref().take(SHOWN).collect();
+    let before = if start > 0 { "…" } else { "" };
+    let behind = if rest.next().is_some() { "…" } else { "" };
+    format!("{before}{shown}{behind}")
 }
 
 /// Makes the recorded calls, in order, up to the first that goes another way. The session is one that was just opened with

@@ -3,6 +3,8 @@
 //! Owns [`Value`], its primitive types, and the macros by which [`super::server`] and [`super::client`] list the others. The
 //! lists can not fall behind the WIT: a field or a case that is missing there does not compile. Fails by [`Wrong`].
 
+use std::hash::Hasher;
+
 use serde_json::Value as Json;
 
 use crate::engine::types::Notify;
@@ -65,6 +67,15 @@ pub trait Value: Sized {
     /// # Errors
     /// See [`Wrong`].
     fn read(json: &Json) -> Result<Self, Wrong>;
+
+    /// Gives all of it to a hash, which is far cheaper than to write it.
+    fn feed(&self, hash: &mut impl Hasher);
+
+    /// Gives several of them to a hash.
+    fn feed_list(list: &[Self], hash: &mut impl Hasher) {
+        hash.write_usize(list.len());
+        list.iter().for_each(|value| value.feed(hash));
+    }
 
     /// Several of them: an array, unless they are octets.
     fn write_list(list: &[Self], json: &mut String) {
@@ -166,6 +177,10 @@ impl Value for bool {
     fn read(json: &Json) -> Result<Self, Wrong> {
         json.as_bool().ok_or_else(|| Wrong::new("true or false", json))
     }
+
+    fn feed(&self, hash: &mut impl Hasher) {
+        hash.write_u8(u8::from(*self));
+    }
 }
 
 impl Value for String {
@@ -175,6 +190,10 @@ impl Value for String {
 
     fn read(json: &Json) -> Result<Self, Wrong> {
         json.as_str().map(str::to_owned).ok_or_else(|| Wrong::new("a string", json))
+    }
+
+    fn feed(&self, hash: &mut impl Hasher) {
+        u8::feed_list(self.as_bytes(), hash);
     }
 }
 
@@ -188,6 +207,10 @@ macro_rules! number {
             fn read(json: &Json) -> Result<Self, Wrong> {
                 let number = json.as_i64().and_then(|number| Self::try_from(number).ok());
                 number.ok_or_else(|| Wrong::new(format!("a number from {} to {}", Self::MIN, Self::MAX), json))
+            }
+
+            fn feed(&self, hash: &mut impl Hasher) {
+                hash.write(&self.to_le_bytes());
             }
         }
     )*};
@@ -214,6 +237,10 @@ impl Value for u64 {
         };
         number.ok_or_else(|| Wrong::new(format!("a number up to {EXACT}, or a larger one as a string of digits"), json))
     }
+
+    fn feed(&self, hash: &mut impl Hasher) {
+        hash.write_u64(*self);
+    }
 }
 
 /// Alone it is a small number. A list of them is text in which each character is an octet.
@@ -225,6 +252,15 @@ impl Value for u8 {
     fn read(json: &Json) -> Result<Self, Wrong> {
         let number = json.as_u64().and_then(|number| Self::try_from(number).ok());
         number.ok_or_else(|| Wrong::new("a number from 0 to 255", json))
+    }
+
+    fn feed(&self, hash: &mut impl Hasher) {
+        hash.write_u8(*self);
+    }
+
+    fn feed_list(list: &[Self], hash: &mut impl Hasher) {
+        hash.write_usize(list.len());
+        hash.write(list);
     }
 
     fn write_list(list: &[Self], json: &mut String) {
@@ -247,6 +283,10 @@ impl<T: Value> Value for Vec<T> {
     fn read(json: &Json) -> Result<Self, Wrong> {
         T::read_list(json)
     }
+
+    fn feed(&self, hash: &mut impl Hasher) {
+        T::feed_list(self, hash);
+    }
 }
 
 impl<T: Value> Value for Option<T> {
@@ -259,6 +299,13 @@ impl<T: Value> Value for Option<T> {
 
     fn read(json: &Json) -> Result<Self, Wrong> {
         if json.is_null() { Ok(None) } else { T::read(json).map(Some) }
+    }
+
+    fn feed(&self, hash: &mut impl Hasher) {
+        hash.write_u8(u8::from(self.is_some()));
+        if let Some(value) = self {
+            value.feed(hash);
+        }
     }
 }
 
@@ -284,6 +331,14 @@ impl<T: Value, E: Value> Value for Result<T, E> {
             _ => Err(Wrong::new("{\"ok\": …} or {\"err\": …}", json)),
         }
     }
+
+    fn feed(&self, hash: &mut impl Hasher) {
+        hash.write_u8(u8::from(self.is_ok()));
+        match self {
+            Ok(value) => value.feed(hash),
+            Err(error) => error.feed(hash),
+        }
+    }
 }
 
 impl<A: Value, B: Value> Value for (A, B) {
@@ -303,6 +358,11 @@ impl<A: Value, B: Value> Value for (A, B) {
             }
             _ => Err(Wrong::new("an array of two", json)),
         }
+    }
+
+    fn feed(&self, hash: &mut impl Hasher) {
+        self.0.feed(hash);
+        self.1.feed(hash);
     }
 }
 
@@ -327,6 +387,10 @@ impl Value for Notify {
             flags |= *flag;
         }
         Ok(flags)
+    }
+
+    fn feed(&self, hash: &mut impl Hasher) {
+        NOTIFY.iter().for_each(|(_, flag)| hash.write_u8(u8::from(self.contains(*flag))));
     }
 }
 
@@ -367,6 +431,11 @@ macro_rules! record {
                 only(object, &[$(kebab(stringify!($field))),*])?;
                 Ok(value)
             }
+
+            fn feed(&self, hash: &mut impl std::hash::Hasher) {
+                let Self { $($field),* } = self;
+                $($crate::record::value::Value::feed($field, hash);)*
+            }
         }
     };
 }
@@ -403,6 +472,17 @@ macro_rules! variant {
                         let known: Vec<String> = plain.chain(cases).collect();
                         Err(Wrong::new(format!("one of {}", known.join(", ")), json))
                     }
+                }
+            }
+
+            fn feed(&self, hash: &mut impl std::hash::Hasher) {
+                // Two cases of one variant have two names.
+                match self {
+                    $(Self::$plain => hash.write(stringify!($plain).as_bytes()),)*
+                    $(Self::$case(payload) => {
+                        hash.write(stringify!($case).as_bytes());
+                        $crate::record::value::Value::feed(payload, hash);
+                    })*
                 }
             }
         }
