@@ -1,4 +1,5 @@
-//! Engines that write down what is done with them: each call and what came of it, as a `.session` file has it.
+//! Engines that write down what is done with them: each call and what came of it, as a `.session` file has it ([`Tape`]), or
+//! what a server holds of it until it is over ([`Held`]).
 //!
 //! Owns the wrappers of both traits. Freezing and thawing are passed on and leave no mark. Refuses to change anything: what
 //! the engine says is what its caller gets. It fails where the engine does, and writes that down too.
@@ -8,7 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hermetic::engine::client::{self, Client, ClientEngine, Transaction};
 use hermetic::engine::types::{Answer, Options, Refusal, Step};
 use hermetic::engine::{Engine, EngineError, Session};
-use hermetic::record::{ClientCall, ClientHalf, Entry, Half, Header, Outcome, Recording, ServerCall, ServerHalf};
+use hermetic::record::take::{Bounds, Memory};
+use hermetic::record::{
+    Called, ClientCall, ClientHalf, Entry, Half, Header, Outcome, Recording, ServerCall, ServerHalf, Take,
+};
 
 /// What was written down so far.
 #[derive(Debug)]
@@ -184,5 +188,86 @@ impl Client for TapedClient {
 
     fn freeze(self: Box<Self>) -> Result<Vec<u8>, EngineError> {
         self.client.freeze()
+    }
+}
+
+/// An engine whose sessions are held, each for itself, as a server holds those that may become files.
+pub struct Held {
+    engine: Arc<dyn Engine>,
+    bounds: Bounds,
+    memory: Arc<Memory>,
+    last: Mutex<Arc<Mutex<Take>>>,
+}
+
+impl Held {
+    /// Nothing is held yet.
+    #[must_use]
+    pub fn new(engine: Arc<dyn Engine>, bounds: Bounds) -> Self {
+        let memory: Arc<Memory> = Arc::default();
+        let none = Take::new(super::transcript::plain(), bounds, memory.clone());
+        Self { engine, bounds, memory, last: Mutex::new(Arc::new(Mutex::new(none))) }
+    }
+
+    /// What is held of the session that was opened last.
+    pub fn take(&self) -> Arc<Mutex<Take>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Engine for Held {
+    fn open(&self, options: &Options) -> Result<Box<dyn Session>, EngineError> {
+        let session = self.engine.open(options)?;
+        let take = Arc::new(Mutex::new(Take::new(options.clone(), self.bounds, self.memory.clone())));
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = take.clone();
+        Ok(Box::new(HeldSession { session, take }))
+    }
+
+    /// Of the last one, the rest.
+    fn thaw(&self, options: &Options, image: &[u8]) -> Result<Box<dyn Session>, EngineError> {
+        Ok(Box::new(HeldSession { session: self.engine.thaw(options, image)?, take: self.take() }))
+    }
+}
+
+/// A session with what is held of it.
+struct HeldSession {
+    session: Box<dyn Session>,
+    take: Arc<Mutex<Take>>,
+}
+
+impl HeldSession {
+    fn call(&mut self, now: u64, called: Called<'_>) -> Result<Step, EngineError> {
+        let outcome = called.make(&mut *self.session, now);
+        self.take.lock().unwrap_or_else(PoisonError::into_inner).add(now, called, &outcome);
+        outcome
+    }
+}
+
+impl Session for HeldSession {
+    fn start(&mut self, now: u64) -> Result<Step, EngineError> {
+        self.call(now, Called::Start)
+    }
+
+    fn receive(&mut self, now: u64, input: &[u8]) -> Result<Step, EngineError> {
+        self.call(now, Called::Receive(input))
+    }
+
+    fn secured(&mut self, now: u64, mechanisms: &[String]) -> Result<Step, EngineError> {
+        self.call(now, Called::Secured(mechanisms))
+    }
+
+    fn tick(&mut self, now: u64) -> Result<Step, EngineError> {
+        self.call(now, Called::Tick)
+    }
+
+    fn answer(&mut self, now: u64, answer: &Answer) -> Result<Step, EngineError> {
+        self.call(now, Called::Answer(answer))
+    }
+
+    fn drain(&mut self, now: u64, farewell: &Refusal) -> Result<Step, EngineError> {
+        self.call(now, Called::Drain(farewell))
+    }
+
+    fn freeze(self: Box<Self>) -> Result<Vec<u8>, EngineError> {
+        self.session.freeze()
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hermetic::engine::pool::{EngineSettings, WasmEngine};
@@ -21,9 +21,10 @@ use hermetic_tests::message::Message;
 use hermetic_tests::native::Native;
 use hermetic_tests::server::{Rig, Server};
 use hermetic_tests::session;
+use hermetic_tests::tape::Held;
 use hermetic_tests::transcript::{self, run};
 
-const BOUNDS: Bounds = Bounds { largest: 1 << 20, memory: 64 << 20 };
+const BOUNDS: Bounds = Bounds { largest: 64 << 20, memory: 256 << 20 };
 const OPEN: Readable = Readable { bodies: true, addresses: true };
 
 fn sealed() -> &'static WasmEngine {
@@ -34,74 +35,16 @@ fn sealed() -> &'static WasmEngine {
     })
 }
 
-/// An engine whose sessions are held, as a server holds them.
-struct Held(Arc<Mutex<Take>>);
-
-struct HeldSession(Box<dyn Session>, Arc<Mutex<Take>>);
-
-impl Held {
-    fn new(options: &Options) -> Self {
-        Self(Arc::new(Mutex::new(Take::new(options.clone(), BOUNDS, Arc::default()))))
-    }
-}
-
-impl Engine for Held {
-    fn open(&self, options: &Options) -> Result<Box<dyn Session>, EngineError> {
-        Ok(Box::new(HeldSession(Native.open(options)?, self.0.clone())))
-    }
-
-    fn thaw(&self, options: &Options, image: &[u8]) -> Result<Box<dyn Session>, EngineError> {
-        Ok(Box::new(HeldSession(Native.thaw(options, image)?, self.0.clone())))
-    }
-}
-
-impl HeldSession {
-    fn call(&mut self, now: u64, called: Called<'_>) -> Result<Step, EngineError> {
-        let outcome = called.make(&mut *self.0, now);
-        self.1.lock().unwrap().add(now, called, &outcome);
-        outcome
-    }
-}
-
-impl Session for HeldSession {
-    fn start(&mut self, now: u64) -> Result<Step, EngineError> {
-        self.call(now, Called::Start)
-    }
-
-    fn receive(&mut self, now: u64, input: &[u8]) -> Result<Step, EngineError> {
-        self.call(now, Called::Receive(input))
-    }
-
-    fn secured(&mut self, now: u64, mechanisms: &[String]) -> Result<Step, EngineError> {
-        self.call(now, Called::Secured(mechanisms))
-    }
-
-    fn tick(&mut self, now: u64) -> Result<Step, EngineError> {
-        self.call(now, Called::Tick)
-    }
-
-    fn answer(&mut self, now: u64, answer: &Answer) -> Result<Step, EngineError> {
-        self.call(now, Called::Answer(answer))
-    }
-
-    fn drain(&mut self, now: u64, farewell: &Refusal) -> Result<Step, EngineError> {
-        self.call(now, Called::Drain(farewell))
-    }
-
-    fn freeze(self: Box<Self>) -> Result<Vec<u8>, EngineError> {
-        self.0.freeze()
-    }
-}
-
 /// A transcript, held and made a file.
 fn kept(
     transcript: &transcript::Transcript,
     how: &run::How,
     readable: Readable,
 ) -> Result<Recording<ServerHalf>, NotKept> {
-    let engine = Held::new(&transcript.options);
+    let engine = Held::new(Arc::new(Native), BOUNDS);
     run::written(&engine, transcript, how).unwrap_or_else(|failure| panic!("{}: {failure}", transcript.path.display()));
-    let take = engine.0.lock().unwrap();
+    let take = engine.take();
+    let take = take.lock().unwrap();
     assert_eq!(take.given_up(), None, "{}", transcript.path.display());
     produce(&take, &Native, Header::default(), readable)
 }
@@ -215,10 +158,11 @@ fn no_secret_is_in_any_file() {
                         [Readable { bodies: false, addresses: true }, Readable { bodies: false, addresses: false }]
                     {
                         let how = run::How { cuts: cuts.clone(), freeze: cuts.len() > 2000, tick: false };
-                        let engine = Held::new(&transcript.options);
+                        let engine = Held::new(Arc::new(Native), BOUNDS);
                         // Not every answer is asked for, and that is none of this test's business.
                         drop(run::written(&engine, &transcript, &how));
-                        let take = engine.0.lock().unwrap();
+                        let take = engine.take();
+                        let take = take.lock().unwrap();
                         let file = match produce(&take, &Native, Header::default(), readable) {
                             Ok(file) => file.write(),
                             Err(NotKept::Masked) => {

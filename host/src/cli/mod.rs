@@ -123,8 +123,10 @@ enum Command {
     /// one. The first that differs is shown, with its line in the file and the fields that are not the same; what follows it is
     /// not looked at.
     ///
-    /// Nothing is sent, stored or delivered, and no server or configuration is needed. Exit codes: 0 every session went as recorded, 1 one
-    /// went another way, 2 a file or the engine can not be used.
+    /// With --plugins it is not the engine but a plugin that is asked again, and every verdict that is another one is listed.
+    ///
+    /// Nothing is sent, stored or delivered, and no server or configuration is needed. Exit codes: 0 everything went as recorded, 1
+    /// something went another way, 2 a file, the engine or the plugin can not be used.
     Replay(replay::ReplayArguments),
     /// Manage the keys that sign what leaves (DKIM).
     #[command(subcommand)]
@@ -179,7 +181,7 @@ pub fn main() -> ExitCode {
             },
             |()| ExitCode::SUCCESS,
         ),
-        Command::Replay(arguments) => replay::run(&arguments, print),
+        Command::Replay(arguments) => replay::run(&arguments, file.as_deref(), print),
         Command::Send(arguments) => with(file.as_deref(), |config| send::run(&arguments, config, print)),
         Command::Probe(arguments) => {
             with_or(file.as_deref(), probe::UNTESTABLE.into(), |config| probe::run(&arguments, config, print))

@@ -3,6 +3,8 @@
 //! Owns which files are meant, how differences are shown, and the exit code: 0 all the same, 1 something differs, 2 a file or
 //! the engine can not be used. Refuses to compare: that is [`crate::record`]'s.
 
+mod plugins;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -42,7 +44,19 @@ pub struct ReplayArguments {
     /// Run them on this engine, a component of the world `hermetic:engine/engine`, instead of this program's own.
     #[arg(long, value_name = "ENGINE.wasm")]
     engine: Option<PathBuf>,
-    /// One JSON object a file: `file`, `half`, `wit`, `calls`, and `difference` (null if there is none) or `error`.
+    /// Judge the recorded mail again with this version of a plugin, and list every verdict that is another one.
+    ///
+    /// Where the files tell what the plugin was asked, and have the content (`record.bodies`), it is asked the same. Its calls of the
+    /// host (database, DNS, HTTP) are answered from the file; one that is not there is told of and never made. Settings, grants
+    /// and limits are those of `[[plugin]]` with the plugin's name in the configuration, or if there is none, no settings and all
+    /// grants.
+    #[arg(long, value_name = "PLUGIN.wasm", conflicts_with = "engine")]
+    plugins: Option<PathBuf>,
+    /// Which of the recorded plugins it is a version of, if the files tell of several.
+    #[arg(long, value_name = "NAME", requires = "plugins")]
+    name: Option<String>,
+    /// One JSON object a file: `file`, `half`, `wit`, `calls`, and `difference` (null if there is none) or `error`. With
+    /// --plugins `file`, `judged`, `left-out` and `changes`.
     #[arg(long)]
     json: bool,
 }
@@ -54,7 +68,9 @@ Examples:
   hermetic replay --engine new-engine.wasm odd.session
         would another engine have done the same?
   hermetic replay --json *.session | jq 'select(.difference)'
-        only those that differ";
+        only those that differ
+  hermetic replay --plugins new/greylist.wasm /var/lib/hermetic/sessions
+        what would the new version have said?";
 
 /// Why nothing was run.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +88,14 @@ enum ReplayError {
 }
 
 /// Runs them.
-pub(super) fn run(arguments: &ReplayArguments, print: impl Fn(&str) -> io::Result<()>) -> ExitCode {
+pub(super) fn run(
+    arguments: &ReplayArguments,
+    config: Option<&Path>,
+    print: impl Fn(&str) -> io::Result<()>,
+) -> ExitCode {
+    if let Some(plugin) = &arguments.plugins {
+        return plugins::run(plugin, arguments, config, print);
+    }
     let (files, engine) =
         match files(&arguments.files).and_then(|files| Ok((files, engine(arguments.engine.as_deref())?))) {
             Ok(ready) => ready,

@@ -31,6 +31,7 @@ use crate::{
         types::{Answer, Need, Question, Refusal, Step},
     },
     observe::{SessionLog, events},
+    plugin::ledger::Witness,
     policy::SessionFacts,
     record::{Called, recorder::Ended},
     transport::{
@@ -134,9 +135,12 @@ pub(super) async fn run(
     let freeze_after = current.config.engine.freeze_after;
     let client = facts.client.map(|client| client.ip());
     let mut take = shared.recorder.begin(&current.config.record, &post.label, client, &options);
+    let wanted = &current.config.record;
+    let witness = take.is_some().then(|| Arc::new(Witness::new(wanted.largest, wanted.bodies)));
     drop(current);
     let mut answers = Answers::new(shared.clone(), facts, log);
     answers.spoke_early = spoke_early;
+    answers.witness = witness;
     let end = match Sealed::open(shared.engine.clone(), shared.metrics.clone(), options, take.take()) {
         Ok(sealed) => {
             let timer = Box::pin(sleep_until(began));
@@ -329,6 +333,7 @@ impl Drive<'_> {
                 }
                 Need::Answer(question) => {
                     let answer = self.answer(question).await?;
+                    self.witnessed();
                     self.sealed.call(Called::Answer(&answer))?
                 }
                 Need::StartTls => self.start_tls().await?,
@@ -340,6 +345,13 @@ impl Drive<'_> {
     fn receive(&mut self) -> Result<Step, End> {
         let input = self.input.rest();
         Ok(self.sealed.call(Called::Receive(input))?)
+    }
+
+    /// What plugins were asked goes to what is held of the session.
+    fn witnessed(&mut self) {
+        if let (Some(witness), Some(take)) = (&self.answers.witness, &mut self.sealed.take) {
+            witness.take().into_iter().for_each(|(hook, size)| take.hook(hook, size));
+        }
     }
 
     fn say(&mut self, transmit: Vec<u8>) {

@@ -70,7 +70,7 @@ impl Map {
                 let text: Vec<u8> = parts.iter().flat_map(|part| &octets[part.clone()]).copied().collect();
                 // An event that is none of this line's is that of a line which can not be shown.
                 let rest = commands.clone();
-                let event = commands.find(|event| event.detail.as_bytes() == text);
+                let event = commands.find(|event| shows(&event.detail, &text));
                 let open = match event {
                     Some(event) => !event.secret,
                     None => {
@@ -167,6 +167,13 @@ impl Map {
     }
 }
 
+/// The event is that of this line. A long one is cut, and marked as such.
+fn shows(detail: &str, text: &[u8]) -> bool {
+    const CUT: usize = 200;
+    let begins = |start: &str| start.len() >= CUT && text.starts_with(start.as_bytes());
+    detail.as_bytes() == text || detail.strip_suffix("...").is_some_and(begins)
+}
+
 /// Takes the CRLF off the end.
 fn trim(parts: &mut Vec<Range<usize>>) {
     for _ in 0..2 {
@@ -235,9 +242,9 @@ mod tests {
         );
         check(
             "AUTH  LOGIN\tpa=s",
-            ["AAAA  AAAAA\tAA=A", "AUTH  AAAAA\tAA=A", "AUTH  LOGIN\tAA=A", "AUTH  LOGIN\tpa=A"],
+            ["AAAA  AAAAA\tAB=A", "AUTH  AAAAA\tAB=A", "AUTH  LOGIN\tAB=A", "AUTH  LOGIN\tpa=A"],
         );
-        check("AB==", ["AA==", "AA==", "AA==", "AA=="]);
+        check("ZZ==", ["AB==", "AB==", "AB==", "AB=="]);
         check("secret", ["AAAAAA", "secret", "secret", "secret"]);
         check(
             "FOO TO:<x> A=secret secret",

@@ -36,6 +36,7 @@ pub(super) fn secret(octets: &mut [u8], line_start: bool) {
         return;
     }
     let dot = line_start && octets.first() == Some(&b'.');
+    let faulty: Vec<usize> = (1..octets.len()).filter(|at| spills(octets, *at)).collect();
     let valid = std::str::from_utf8(octets).is_ok();
     for octet in octets.iter_mut() {
         *octet = match *octet {
@@ -59,8 +60,27 @@ pub(super) fn secret(octets: &mut [u8], line_start: bool) {
             octets.iter_mut().filter(|octet| !octet.is_ascii()).for_each(|octet| *octet = 0xff);
         }
     }
+    // Base64 that was faulty for its last bits still is.
+    faulty.into_iter().for_each(|at| octets[at - 1] = b'B');
     if dot && let Some(first) = octets.first_mut() {
         *first = b'.';
+    }
+}
+
+/// Padding begins here, and bits of the character before it that count for nothing are not zero (RFC 4648 section 3.5).
+fn spills(octets: &[u8], at: usize) -> bool {
+    let value = match octets[at - 1] {
+        upper @ b'A'..=b'Z' => upper - b'A',
+        lower @ b'a'..=b'z' => lower - b'a' + 26,
+        digit @ b'0'..=b'9' => digit - b'0' + 52,
+        b'+' => 62,
+        b'/' => 63,
+        _ => return false,
+    };
+    match octets[at..].iter().take_while(|octet| **octet == b'=').count() {
+        0 => false,
+        1 => value & 0b11 != 0,
+        _ => value & 0b1111 != 0,
     }
 }
 
@@ -212,6 +232,7 @@ mod tests {
         for (text, expected) in [
             ("AGFsaWNlAHNlY3JldA==", "AAAAAAAAAAAAAAAAAA=="),
             ("AGFs!WNl", "AAAA!AAA"),
+            ("AGEAYh== AGEAYWI=", "AAAAAB== AAAAAAA="),
             ("pa$$ wörd.", "AA!! AàAA!"),
             ("=", "="),
             ("*", "*"),

@@ -241,7 +241,11 @@ fn mask_json(json: &mut Json, words: &Words) {
     match json {
         Json::String(text) => *text = words.text(text, false),
         Json::Array(list) => list.iter_mut().for_each(|value| mask_json(value, words)),
-        Json::Object(object) => object.values_mut().for_each(|value| mask_json(value, words)),
+        Json::Object(object) => object.iter_mut().for_each(|(name, value)| match value {
+            // A login may be a mailbox's name alone.
+            Json::String(text) if name == "identity" => *text = words.text(text, true),
+            value => mask_json(value, words),
+        }),
         _ => {}
     }
 }
