@@ -465,7 +465,7 @@ pub const TABLES: &[Table] = &[
     Table {
         name: "record",
         many: None,
-        doc: "Sessions as files that `hermetic replay` runs again. What was said in AUTH is never in them.",
+        doc: "Sessions as files that `hermetic replay` runs again. No password is ever in them.",
         keys: &[
             key(
                 "keep",

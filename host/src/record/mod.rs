@@ -14,7 +14,26 @@
 //!
 //! # A hook's line
 //!
-//! Beside calls a file may hold what plugins were asked. Whoever replays the engine passes over these lines.
+//! Beside calls a file may hold what plugins were asked ([`crate::plugin::ledger`] writes it). Whoever replays the engine passes over
+//! these lines. `hermetic replay --plugins` reads them. Each is one call of a hook, and stands in front of the answer that came of
+//! it:
+//!
+//! | member | what it is |
+//! |---|---|
+//! | `plugin`, `hash` | its name in the configuration, `sha256:` and the component's hash |
+//! | `hook` | `connection`, `sender`, `recipient`, `message`, `recipient-message` |
+//! | `phase` | a number; calls with the same one were of one instance, as far as it did not fail |
+//! | `now` | seconds since 1970 |
+//! | `facts` | `interface facts` of `wit/plugin/context.wit`, with `transaction-id` |
+//! | `forward` | the forward-path and the mailbox; `null` where no recipient was asked about |
+//! | `recipients` | those of this plugin so far |
+//! | `before`, `after` | what was wanted beside a verdict (`plugin::hook::Wishes`), before and after the call |
+//! | `message` | `prefix` and `content`, octets as text; in the first line of a phase that sees the content |
+//! | `calls` | calls of the host: `call`, `asked` (its parameters), `answer` (`{"ok": …}` or `{"fault": [code, text]}`) |
+//! | `verdict`, `failure` | what it said (`plugin::hook::Verdict`); why it failed |
+//! | `left-out` | `content`: it saw the content, which is not in the file, and nor is `before`, `after` or what `calls` were about |
+//!
+//! Of HTTP requests the names of fields and the hash of the body are written down, for values of fields may be keys to a server.
 
 pub mod call;
 mod client;

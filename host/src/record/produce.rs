@@ -23,7 +23,9 @@ use crate::engine::types::{
 use crate::engine::{Engine, EngineError};
 
 /// Lines for which more than one way to mask them is tried; a session with more of them is not kept.
-const TRIED: usize = 64;
+const TRIED: usize = 32;
+/// Calls that are made for that; where it may take more the session is not kept.
+const WORK: usize = 100_000;
 
 /// What may be read in a file.
 #[derive(Clone, Copy, Debug, Default)]
@@ -89,7 +91,7 @@ pub fn produce(
     let mut outcomes = run(engine, &take.options, &masked(&levels))?;
     if !same(&outcomes, calls.len()) {
         let open: Vec<usize> = (0..levels.len()).filter(|line| map.lines[*line].levels.len() > 1).collect();
-        if open.len() > TRIED {
+        if open.len() > TRIED || open.len().saturating_mul(calls.len()) > WORK {
             return Err(NotKept::Masked);
         }
         // Those behind the line that is looked at stay as they were, so that the fault can only be its own.
@@ -229,7 +231,11 @@ fn mask_answer(answer: &mut Answer, readable: Readable, words: &Words) {
         | Answer::Xclient(given)
         | Answer::Sender(given)
         | Answer::Data(given) => decision(given),
-        Answer::Recipients(given) | Answer::Message(given) => given.iter_mut().for_each(decision),
+        Answer::Recipients(given) | Answer::Message(given) => {
+            for each in given {
+                decision(each);
+            }
+        }
         Answer::Verify(VerifyAnswer::Known(mailbox)) => text(mailbox),
         Answer::Verify(VerifyAnswer::Refused(given)) => refusal(given),
         Answer::Verify(VerifyAnswer::Unsure) | Answer::SenderWithPriority(_) => {}
@@ -244,8 +250,26 @@ fn mask_json(json: &mut Json, words: &Words) {
         Json::Object(object) => object.iter_mut().for_each(|(name, value)| match value {
             // A login may be a mailbox's name alone.
             Json::String(text) if name == "identity" => *text = words.text(text, true),
+            // Nobody knows what a plugin makes of an address, such as a key of its database.
+            value if name == "calls" => mask_words(value, words),
             value => mask_json(value, words),
         }),
+        _ => {}
+    }
+}
+
+/// Every word in every string, but for the names of the calls.
+fn mask_words(json: &mut Json, words: &Words) {
+    match json {
+        Json::String(text) => *text = words.text(text, true),
+        Json::Array(list) => list.iter_mut().for_each(|value| mask_words(value, words)),
+        Json::Object(object) => {
+            for (name, value) in object {
+                if name != "call" {
+                    mask_words(value, words);
+                }
+            }
+        }
         _ => {}
     }
 }

@@ -324,9 +324,9 @@ fn size_of_answer(answer: &Answer) -> usize {
         };
         list.iter().map(|one| 48 + size(one)).sum::<usize>()
     };
-    match answer {
-        Answer::Recipients(list) | Answer::Message(list) => decisions(list),
-        // Texts of one line.
-        _ => 256,
+    if let Answer::Recipients(list) | Answer::Message(list) = answer {
+        return decisions(list);
     }
+    // Texts of one line.
+    256
 }
