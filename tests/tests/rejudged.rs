@@ -90,7 +90,8 @@ fn a_new_version_is_asked_what_the_old_one_was() {
     assert!(said.contains("  now      proceed\n"), "{said}");
     let (_, said) = rejudge(&server, &rules, &["--json"]);
     let object = said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let change = object.filter(|object| !object["changes"][0].is_null()).last().expect("a change");
+    let mut object = object.filter(|object| !object["changes"][0].is_null());
+    let change = object.next_back().expect("a change");
     let line = change["changes"][0]["line"].as_u64().expect("a line") as usize;
     let file = fs::read_to_string(change["file"].as_str().expect("a file")).expect("it is there");
     let hook = file.lines().nth(line - 1).expect("the line");

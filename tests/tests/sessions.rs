@@ -102,7 +102,7 @@ fn a_difference_is_found_at_its_line() {
         let Some(place) = replies.next_back() else { continue };
         let Entry::Call(_, Outcome::Step(step)) = &mut recording.entries[place] else { continue };
         step.transmit[0] ^= 1;
-        step.wake += 1;
+        step.wake ^= 1;
         for (engine, replayed) in replayed(&Any::Server(recording)) {
             let difference = replayed.difference.unwrap_or_else(|| panic!("{} on {engine}", path.display()));
             assert_eq!(difference.line, place + 2, "{} on {engine}", path.display());
