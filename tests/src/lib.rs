@@ -11,5 +11,6 @@ pub mod power;
 pub mod programs;
 pub mod server;
 pub mod session;
+pub mod tape;
 pub mod transcript;
 pub mod world;

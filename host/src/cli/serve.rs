@@ -320,6 +320,9 @@ impl Server {
             // Its socket goes with it.
             let _ = admin.await;
         }
+        let shared = self.shared.clone();
+        // A thread of its own has files to write, and is quick.
+        let _ = tokio::task::spawn_blocking(move || shared.recorder.close()).await;
         self.shared.store.close().await;
         events::stopped(cut);
         Ok(())

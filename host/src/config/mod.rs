@@ -17,6 +17,7 @@ pub mod mailboxes;
 pub mod network;
 pub mod outbound;
 pub mod plugins;
+pub mod record;
 pub mod srs;
 pub mod tls_reports;
 pub mod validate;
@@ -40,6 +41,7 @@ pub use mailboxes::{Found, Mailboxes};
 pub use network::{Endpoint, Network};
 pub use outbound::{Destination, Outbound};
 pub use plugins::{Plugin, PluginRoute};
+pub use record::Record;
 pub use srs::Srs;
 pub use tls_reports::TlsReports;
 
@@ -84,6 +86,8 @@ pub struct Config {
     pub engine: Engine,
     /// Logs, metrics, health.
     pub observe: Observe,
+    /// Sessions as files.
+    pub record: Record,
     /// Where operators reach the server.
     pub admin: Admin,
     /// Judges of mail.
@@ -508,6 +512,7 @@ impl Default for Config {
             dns: Dns::default(),
             engine: Engine::default(),
             observe: Observe::default(),
+            record: Record::default(),
             admin: Admin::default(),
             plugins: Vec::new(),
             routes: Vec::new(),

@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{
     Config, ConfigError, Delivery, Domain, Endpoint, Found, Kind, Limits, Listener, Mailboxes, dkim, dns, domain,
-    error::Place, mailboxes::target, outbound, plugins, srs, tls_reports,
+    error::Place, mailboxes::target, outbound, plugins, record, srs, tls_reports,
 };
 
 /// Something that the operator should know.
@@ -62,6 +62,7 @@ pub fn validate(config: &Config) -> Vec<Finding> {
     found.0.extend(srs::findings(config));
     found.0.extend(tls_reports::findings(config));
     found.0.extend(outbound::findings(config));
+    found.0.extend(record::findings(config));
     found.0
 }
 

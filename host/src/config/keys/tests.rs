@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use super::*;
 use crate::config::{
     Admin, Config, Destination, Dkim, Dns, Domain, Engine, Limits, Listener, Observe, Outbound, Plugin, PluginRoute,
-    Queue, Relay, Srs, Tls, TlsReports, Users,
+    Queue, Record, Relay, Srs, Tls, TlsReports, Users,
 };
 
 #[test]
@@ -50,6 +50,7 @@ fn every_field_is_documented() {
         ("dns", fields::<Dns>()),
         ("engine", fields::<Engine>()),
         ("observe", fields::<Observe>()),
+        ("record", fields::<Record>()),
         ("admin", fields::<Admin>()),
         ("plugin", fields::<Plugin>()),
         ("route", fields::<PluginRoute>()),
@@ -61,7 +62,7 @@ fn every_field_is_documented() {
         assert_eq!(documented, expected, "[{}]", table.name);
     }
     let names: Vec<_> = TABLES.iter().map(|table| table.name).collect();
-    assert_eq!(names.len(), 19, "a table without a struct in this test: {names:?}");
+    assert_eq!(names.len(), 20, "a table without a struct in this test: {names:?}");
 }
 
 /// If this fails, put the table that it prints between the two marks in `host/README.md`.
