@@ -66,16 +66,28 @@ impl Map {
             let Outcome::Step(step) = outcome else { continue };
             let mut commands = step.events.iter().filter(|event| event.occasion == Occasion::Command);
             let mut ended = |octets: &[u8], map: &mut Self, pending: &mut Vec<Range<usize>>, call: usize| {
-                let parts = std::mem::take(pending);
-                let text: Vec<u8> = parts.iter().flat_map(|part| &octets[part.clone()]).copied().collect();
+                let mut parts = std::mem::take(pending);
+                let mut text: Vec<u8> = parts.iter().flat_map(|part| &octets[part.clone()]).copied().collect();
                 // An event that is none of this line's is that of a line which can not be shown.
                 let rest = commands.clone();
-                let event = commands.find(|event| shows(&event.detail, &text));
-                let open = match event {
-                    Some(event) => !event.secret,
-                    None => {
-                        commands = rest;
-                        false
+                let open = if let Some(event) = commands.find(|event| shows(&event.detail, &text)) {
+                    !event.secret
+                } else {
+                    commands = rest.clone();
+                    // Content that was skipped has no line end of its own: the command begins behind it.
+                    let ends = |detail: &str| !detail.is_empty() && text.ends_with(detail.as_bytes());
+                    match commands.find(|event| ends(&event.detail)) {
+                        Some(event) => {
+                            let skipped = text.len() - event.detail.len();
+                            text.drain(..skipped);
+                            let before = split(&mut parts, skipped);
+                            map.lines.push(Line { parts: before, call, levels: SECRET });
+                            !event.secret
+                        }
+                        None => {
+                            commands = rest;
+                            false
+                        }
                     }
                 };
                 let levels = match open {
@@ -165,6 +177,24 @@ impl Map {
         }
         masked
     }
+}
+
+/// Takes so many octets off the beginning.
+fn split(parts: &mut Vec<Range<usize>>, octets: usize) -> Vec<Range<usize>> {
+    let mut before = Vec::new();
+    let mut left = octets;
+    while let Some(first) = parts.first_mut()
+        && left > 0
+    {
+        let length = (first.end - first.start).min(left);
+        before.push(first.start..first.start + length);
+        left -= length;
+        first.start += length;
+        if first.start == first.end {
+            parts.remove(0);
+        }
+    }
+    before
 }
 
 /// The event is that of this line. A long one is cut, and marked as such.

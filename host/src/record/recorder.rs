@@ -72,13 +72,15 @@ pub struct Recorder {
     metrics: Arc<Metrics>,
     memory: Arc<Memory>,
     writer: Mutex<Option<Writer>>,
+    /// When the writer stops, whatever waits.
+    stop: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Recorder {
     /// Nothing is recorded yet.
     #[must_use]
     pub fn new(engine: Arc<dyn Engine>, metrics: Arc<Metrics>) -> Self {
-        Self { engine, metrics, memory: Arc::default(), writer: Mutex::new(None) }
+        Self { engine, metrics, memory: Arc::default(), writer: Mutex::new(None), stop: Arc::default() }
     }
 
     /// A session begins. None: nobody wants to know of it.
@@ -144,8 +146,9 @@ impl Recorder {
 
     fn start(&self) -> Option<Writer> {
         let (queue, jobs) = sync_channel(WAITING);
-        let (engine, metrics) = (self.engine.clone(), self.metrics.clone());
-        let thread = std::thread::Builder::new().name("recorder".into()).spawn(move || work(&*engine, &metrics, &jobs));
+        let (engine, metrics, stop) = (self.engine.clone(), self.metrics.clone(), self.stop.clone());
+        let work = move || work(&*engine, &metrics, &stop, &jobs);
+        let thread = std::thread::Builder::new().name("recorder".into()).spawn(work);
         match thread {
             Ok(thread) => Some(Writer { queue, thread }),
             Err(error) => {
@@ -155,8 +158,10 @@ impl Recorder {
         }
     }
 
-    /// Waits until everything that was handed over is a file.
-    pub fn close(&self) {
+    /// Waits until everything that was handed over is a file, but not for longer than this; then only for the one that is
+    /// being written.
+    pub fn close(&self, most: Duration) {
+        *self.stop.lock() = Some(Instant::now() + most);
         let writer = self.writer.lock().take();
         if let Some(Writer { queue, thread }) = writer {
             drop(queue);
@@ -172,10 +177,15 @@ impl Recorder {
     }
 }
 
-fn work(engine: &dyn Engine, metrics: &Metrics, jobs: &Receiver<Box<Job>>) {
+fn work(engine: &dyn Engine, metrics: &Metrics, stop: &Mutex<Option<Instant>>, jobs: &Receiver<Box<Job>>) {
     let mut last: Option<(Order, Instant)> = None;
+    let stops = || stop.lock().is_some_and(|stop| Instant::now() >= stop);
     loop {
         match jobs.recv_timeout(SWEEP) {
+            Ok(job) if stops() => {
+                metrics.recorded("given-up");
+                tracing::info!(session = job.ended.session, "the session is not recorded: the server ends");
+            }
             Ok(job) => {
                 let order = job.order.clone();
                 write(engine, metrics, *job);
