@@ -382,7 +382,7 @@ fn command_line(server: &Server, file: &Path) {
 
     let Any::Server(mut recording) = read_file(file).expect("a file") else { panic!("a server's") };
     let Some(Entry::Call(_, Outcome::Step(step))) = recording.entries.get_mut(4) else { panic!("a step") };
-    step.wake += 7;
+    step.wake ^= 7;
     let (plain, json) = said("other.session", &recording.write());
     assert_eq!(plain.0, Some(1), "{}", plain.1);
     assert!(plain.1.contains("other.session: differs in line 6, `") && plain.1.contains("step.wake"), "{}", plain.1);
