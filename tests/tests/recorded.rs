@@ -86,7 +86,7 @@ fn what_is_held_is_all_that_happened() {
 /// to mask them are tried.
 #[test]
 fn almost_everything_can_be_masked() {
-    const FAULTY: [&str; 10] = ["021", "022", "024", "025", "034", "040", "041", "043", "050", "081"];
+    const FAULTY: [&str; 7] = ["021", "022", "024", "025", "034", "050", "081"];
     let (mut kept_files, mut lost) = (0, Vec::new());
     for transcript in transcripts() {
         let name = transcript.path.file_name().expect("a name").to_string_lossy().into_owned();
@@ -107,7 +107,7 @@ fn almost_everything_can_be_masked() {
     }
     println!("{kept_files} files; not kept: {lost:?}");
     assert!(lost.iter().all(|name| FAULTY.iter().any(|faulty| name.starts_with(faulty))), "{lost:?}");
-    assert!(kept_files >= 120, "{kept_files} files; not kept: {lost:?}");
+    assert!(kept_files >= 128, "{kept_files} files; not kept: {lost:?}");
 }
 
 /// What a client may say of its secret, and where. `{}` is where it stands in base64, `[]` where it stands as it is.
@@ -382,7 +382,7 @@ fn command_line(server: &Server, file: &Path) {
 
     let Any::Server(mut recording) = read_file(file).expect("a file") else { panic!("a server's") };
     let Some(Entry::Call(_, Outcome::Step(step))) = recording.entries.get_mut(4) else { panic!("a step") };
-    step.wake += 7;
+    step.wake ^= 7;
     let (plain, json) = said("other.session", &recording.write());
     assert_eq!(plain.0, Some(1), "{}", plain.1);
     assert!(plain.1.contains("other.session: differs in line 6, `") && plain.1.contains("step.wake"), "{}", plain.1);
