@@ -4,11 +4,15 @@
 //! can import nothing, and the toolchain's own `wasm-component-ld` links it as a component: no tool has to be
 //! installed. Where the target is missing, `rustup` is asked for it. `HERMETIC_ENGINE` names a component that was built
 //! elsewhere; then nothing of this happens.
+//!
+//! The playground is built in the same target folder, by the script that also makes it for other web servers.
 
 #[path = "build/component.rs"]
 mod component;
 #[path = "build/embed.rs"]
 mod embed;
+#[path = "build/page.rs"]
+mod page;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -41,7 +45,16 @@ fn main() -> ExitCode {
         said("What `hermetic plugin new` writes could not be collected.", message);
         return ExitCode::FAILURE;
     }
+    if let Err(message) = playground() {
+        said("The playground could not be built.", message);
+        return ExitCode::FAILURE;
+    }
     ExitCode::SUCCESS
+}
+
+fn playground() -> Result<(), String> {
+    let out = path("OUT_DIR")?;
+    page::embed(&path("CARGO_MANIFEST_DIR")?.join(".."), &out, &target_folder(&out).join("sealed"))
 }
 
 fn plugin_files() -> Result<(), String> {

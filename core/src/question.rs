@@ -1,6 +1,6 @@
 //! What only the embedder can decide, and its answers. Each question has an answer of the same name.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{string::String, vec, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Hello, Recipient, Sender, XclientAttribute};
@@ -55,6 +55,46 @@ pub enum Question {
     Data,
     /// The content is complete. Answered after the message is on stable storage.
     Message(MessageFacts),
+}
+
+/// A question without what is asked. SASL steps are not among them: offering no mechanism is the way not to be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// [`Question::Connection`].
+    Connection,
+    /// [`Question::Hello`].
+    Hello,
+    /// [`Question::Xclient`].
+    Xclient,
+    /// [`Question::Sender`].
+    Sender,
+    /// [`Question::Recipients`].
+    Recipients,
+    /// [`Question::Verify`].
+    Verify,
+    /// [`Question::Data`].
+    Data,
+    /// [`Question::Message`].
+    Message,
+}
+
+impl Question {
+    /// The kind, and the answer that says yes; to VRFY it says neither. Nothing for a SASL step.
+    #[must_use]
+    pub fn yes(&self) -> Option<(Kind, Answer)> {
+        Some(match self {
+            Self::Connection => (Kind::Connection, Answer::Connection(Ok(None))),
+            Self::Hello(_) => (Kind::Hello, Answer::Hello(Ok(None))),
+            Self::Xclient(_) => (Kind::Xclient, Answer::Xclient(Ok(None))),
+            Self::Sasl(_) => return None,
+            Self::Sender(_) => (Kind::Sender, Answer::Sender(Ok(None))),
+            Self::Recipients(asked) => (Kind::Recipients, Answer::Recipients(vec![Ok(None); asked.len()])),
+            Self::Verify(_) => (Kind::Verify, Answer::Verify(VerifyAnswer::Unsure)),
+            Self::Data => (Kind::Data, Answer::Data(Ok(None))),
+            Self::Message(facts) => (Kind::Message, Answer::Message(vec![Ok(None); facts.recipients as usize])),
+        })
+    }
 }
 
 /// A refusal. `code` is 4yz or 5yz; the class of the enhanced code follows from it. 421 ends the session.

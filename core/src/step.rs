@@ -79,7 +79,7 @@ pub struct Step {
     pub transmit: Vec<u8>,
     /// The next part of the message's content.
     pub body: Vec<Piece>,
-    /// The transaction ended without a message: what is held for it, the body of this step too, is void.
+    /// A transaction ended without a message: what earlier steps brought is void. What this one brings comes behind that.
     pub abandoned: bool,
     /// For the log.
     pub events: Vec<Event>,

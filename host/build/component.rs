@@ -48,11 +48,23 @@ impl Recipe<'_> {
                 cargo.env_remove(name);
             }
         }
-        cargo.env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"));
+        let flags: Vec<String> = FLAGS.iter().map(|flag| (*flag).to_owned()).chain(self.remapped(&rustc)?).collect();
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
         cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", component_linker(&rustc)?);
         run(&mut cargo)?;
         let file = format!("{}.wasm", self.package.replace('-', "_"));
         Ok(self.folder.join(TARGET).join(self.profile).join(file))
+    }
+
+    /// So that the same sources give the same octets wherever they lie: no path of this machine is left in a message of
+    /// a panic.
+    fn remapped(&self, rustc: &OsStr) -> Result<Vec<String>, String> {
+        let root = self.manifest.parent().unwrap_or(Path::new(".")).canonicalize();
+        let home = env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(".cargo")));
+        let sysroot = PathBuf::from(printed(Command::new(rustc).args(["--print", "sysroot"]))?);
+        let places = [(home, "/cargo"), (Some(sysroot), "/rust"), (root.ok(), "/hermetic")];
+        let known = places.into_iter().filter_map(|(place, name)| Some((place?, name)));
+        Ok(known.map(|(place, name)| format!("--remap-path-prefix={}={name}", place.display())).collect())
     }
 }
 

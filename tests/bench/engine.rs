@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hermetic::engine::pool::{EngineSettings, WasmEngine};
-use hermetic::engine::types::{Answer, Limits, Need, Options, Protocol, Question, Step};
+use hermetic::engine::types::{Answer, Limits, Need, Options, Protocol, Question, Questions, Step};
 use hermetic::engine::{Engine, Session};
 use hermetic::record::take::Bounds;
 use hermetic_tests::native::Native;
@@ -149,5 +149,6 @@ fn options() -> Options {
         deliver_by: false,
         priority: false,
         trace: false,
+        unasked: Questions::empty(),
     }
 }

@@ -5,6 +5,8 @@
 #
 #   BENCH_DIR=FOLDER    the harness (default: ../shared/bench beside the repository); it is copied, not changed
 #   HERMETIC=FILE       the binary to measure, HERMETIC_NATIVE=FILE the one without a sandbox (default: release builds)
+#   STANDALONE=FILE     the component for the peer hermetic-standalone, WASMTIME=FILE its runtime (default: as
+#                       core/standalone/test.sh install makes them)
 #
 # Debian 12, root: the harness installs its peers at the first run. Nothing else should work on the machine meanwhile.
 set -euo pipefail
@@ -19,7 +21,12 @@ if [ -z "${HERMETIC:-}" ]; then
   (cd "$root" && cargo build --release --locked --package hermetic --package hermetic-tests --bin hermetic --bin hermetic-native)
   HERMETIC=$target/release/hermetic
 fi
+# For peers that are run from the source.
+export HERMETIC_SOURCE=$root
+export STANDALONE=${STANDALONE:-$root/core/standalone/target/wasm32-wasip2/release/hermetic_standalone.wasm}
+export WASMTIME=${WASMTIME:-$target/wasmtime/bin/wasmtime}
 export HERMETIC HERMETIC_NATIVE=${HERMETIC_NATIVE:-$target/release/hermetic-native}
+export HERMETIC_NODE=${HERMETIC_NODE:-$root/core/node}
 
 cp -R "$from/." "$harness/"
 chmod -R u+w "$harness"

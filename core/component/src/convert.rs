@@ -26,7 +26,24 @@ pub(crate) fn options(options: server::Options) -> core::Options {
         deliver_by: options.deliver_by,
         priority: options.priority,
         trace: options.trace,
+        unasked: unasked(options.unasked),
     }
+}
+
+fn unasked(set: types::Questions) -> Vec<question::Kind> {
+    [
+        (types::Questions::CONNECTION, question::Kind::Connection),
+        (types::Questions::HELLO, question::Kind::Hello),
+        (types::Questions::XCLIENT, question::Kind::Xclient),
+        (types::Questions::SENDER, question::Kind::Sender),
+        (types::Questions::RECIPIENTS, question::Kind::Recipients),
+        (types::Questions::VERIFY, question::Kind::Verify),
+        (types::Questions::DATA, question::Kind::Data),
+        (types::Questions::MESSAGE, question::Kind::Message),
+    ]
+    .into_iter()
+    .filter_map(|(flag, kind)| (set & flag == flag).then_some(kind))
+    .collect()
 }
 
 fn bounds(limits: &server::Limits) -> limits::Limits {

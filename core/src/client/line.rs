@@ -11,6 +11,7 @@ use super::offer::Offer;
 use super::transaction::Transaction;
 use crate::address::{ForwardPath, HostName, Mailbox};
 use crate::command::{ByMode, DeliverBy, Notify, OriginalRecipient, Recipient, ReturnContent, Submitter};
+use crate::reply;
 use crate::step::Misuse;
 use crate::syntax::path;
 use crate::syntax::xtext::{self, is_control};
@@ -43,7 +44,7 @@ pub(super) fn check(transaction: &Transaction) -> Result<(), Misuse> {
         if let Some(OriginalRecipient { address_type, address }) = &recipient.orcpt {
             let atom = |c: u8| c.is_ascii_alphanumeric() || c == b'-';
             if address_type.is_empty() || !address_type.bytes().all(atom) || address_type.len() > 63 {
-                return bad(format!("ORCPT has the type {address_type:?}"));
+                return bad(format!("ORCPT has the type {}", quoted(address_type)));
             }
             shown("ORCPT", address)?;
         }
@@ -51,7 +52,7 @@ pub(super) fn check(transaction: &Transaction) -> Result<(), Misuse> {
     if let Some(envid) = &transaction.envid {
         shown("ENVID", envid)?;
         if !envid.is_ascii() || xtext::encode(envid).len() > ENVID {
-            return bad(format!("ENVID is ASCII of at most {ENVID} octets, not {envid:?}"));
+            return bad(format!("ENVID is ASCII of at most {ENVID} octets, not {}", quoted(envid)));
         }
     }
     if let Some(Submitter::Mailbox(submitter)) = &transaction.auth {
@@ -78,9 +79,14 @@ fn bad<T>(why: String) -> Result<T, Misuse> {
     Err(Misuse::BadValue(why))
 }
 
+/// What was given, for a message. Not by `Debug`, whose tables are a part of what browsers fetch.
+pub(super) fn quoted(text: &str) -> String {
+    format!("\"{}\"", reply::printable(text, true))
+}
+
 fn shown(name: &str, text: &str) -> Result<(), Misuse> {
     let fits = !text.is_empty() && !text.chars().any(is_control);
-    if fits { Ok(()) } else { bad(format!("{name} is empty or has a control character: {text:?}")) }
+    if fits { Ok(()) } else { bad(format!("{name} is empty or has a control character: {}", quoted(text))) }
 }
 
 /// As it is written in a path, if that reads as the same mailbox again.
@@ -88,8 +94,8 @@ pub(crate) fn mailbox(mailbox: &Mailbox) -> Result<String, Misuse> {
     let text = written(mailbox);
     match path::reverse_path(&format!("<{text}>")) {
         Ok((Some(read), "")) if read == *mailbox => Ok(text),
-        Ok(_) => bad(format!("the address {text:?} would read as another one")),
-        Err(fault) => bad(format!("the address {text:?}: {fault}")),
+        Ok(_) => bad(format!("the address {} would read as another one", quoted(&text))),
+        Err(fault) => bad(format!("the address {}: {fault}", quoted(&text))),
     }
 }
 

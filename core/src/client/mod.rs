@@ -182,7 +182,7 @@ impl Session {
         self.ready()?;
         let mechanism = mechanism.to_ascii_uppercase();
         if !self.peer().mechanisms.contains(&mechanism) {
-            return Err(Misuse::BadState(format!("{mechanism:?} cannot be used now")));
+            return Err(Misuse::BadState(format!("{} cannot be used now", line::quoted(&mechanism))));
         }
         if let Some(initial) = &initial {
             self.check_response(initial)?;

@@ -192,6 +192,11 @@ impl Session {
     }
 
     fn finish(&mut self, mut turn: Turn<'_>) -> Step {
+        while let Some((asked, answer)) = self.unasked() {
+            turn.moved = true;
+            self.answered(&mut turn, asked, answer);
+            self.pump(&mut turn);
+        }
         if turn.moved {
             self.state.clock.waiting = turn.now;
         }
@@ -223,6 +228,19 @@ impl Session {
             if !on {
                 return;
             }
+        }
+    }
+
+    /// The open question, taken away, if it is one of those that are not asked, and its answer.
+    fn unasked(&mut self) -> Option<(Asked, Answer)> {
+        let Phase::Asked(asked) = &self.state.phase else { return None };
+        let (kind, answer) = asked.question.yes()?;
+        if !self.options.unasked.contains(&kind) {
+            return None;
+        }
+        match core::mem::replace(&mut self.state.phase, Phase::Command) {
+            Phase::Asked(asked) => Some((asked, answer)),
+            _ => None,
         }
     }
 

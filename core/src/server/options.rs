@@ -4,6 +4,7 @@ use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 use crate::limits::Limits;
+use crate::question::Kind;
 
 /// Which of the two protocols is spoken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,4 +47,7 @@ pub struct Options {
     pub priority: bool,
     /// Report every command and reply as an event.
     pub trace: bool,
+    /// Questions that are not asked: the answer to them is yes, to VRFY it is neither yes nor no. Without
+    /// [`Kind::Message`] nobody learns where content ends: it is then for embedders that let all of it go.
+    pub unasked: Vec<Kind>,
 }

@@ -458,7 +458,7 @@ pub const TABLES: &[Table] = &[
             absent(
                 "http",
                 r#""127.0.0.1:9090""#,
-                "A loopback address that serves `/metrics` (Prometheus) and `/health`.",
+                "A loopback address that serves `/metrics` (Prometheus), `/health`, and at `/playground/` a page to try SMTP sessions on.",
             ),
         ],
     },

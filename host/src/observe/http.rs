@@ -1,4 +1,4 @@
-//! `GET /metrics` and `GET /health` for the machine itself.
+//! `GET /metrics`, `GET /health` and the playground's files for the machine itself.
 //!
 //! Owns a small HTTP server on a loopback address: one request a connection, few connections, little time. Refuses to
 //! listen anywhere else and to know what the numbers mean. Fails by [`HttpError`] at the start; later every problem is
@@ -30,7 +30,7 @@ use tokio::{
     sync::Semaphore,
 };
 
-use super::Metrics;
+use super::{Metrics, playground};
 
 /// Connections at a time; further ones wait in the kernel.
 const CONNECTIONS: usize = 16;
@@ -188,22 +188,39 @@ pub(crate) async fn one_request<S, B>(
 fn answer(request: &Request<Incoming>, metrics: &Metrics, health: &Health) -> Response<Full<Bytes>> {
     const TEXT: &str = "text/plain; charset=utf-8";
     let read = matches!(*request.method(), Method::GET | Method::HEAD);
-    let (code, kind, body) = match request.uri().path() {
-        "/metrics" | "/health" if !read => (StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n".to_owned()),
-        "/metrics" => (StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", metrics.text()),
+    let path = request.uri().path();
+    let (code, kind, body) = match path {
+        "/metrics" | "/health" | "/playground" if !read => not_allowed(),
+        "/metrics" => {
+            (StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", metrics.text().into())
+        }
         "/health" => {
             let (code, report) = health.report();
-            (code, "application/json", report)
+            (code, "application/json", report.into())
         }
-        _ => (StatusCode::NOT_FOUND, TEXT, "here are only /metrics and /health\n".to_owned()),
+        "/playground" => (StatusCode::PERMANENT_REDIRECT, TEXT, Bytes::from_static(b"the page is /playground/\n")),
+        _ => match path.strip_prefix("/playground/").and_then(playground::file) {
+            Some(_) if !read => not_allowed(),
+            Some(file) => return file.response(),
+            None => {
+                (StatusCode::NOT_FOUND, TEXT, Bytes::from_static(b"here are only /metrics, /health and /playground/\n"))
+            }
+        },
     };
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+    let mut response = Response::new(Full::new(body));
     *response.status_mut() = code;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
     if code == StatusCode::METHOD_NOT_ALLOWED {
-        response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
+        headers.insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
+    } else if code == StatusCode::PERMANENT_REDIRECT {
+        headers.insert(header::LOCATION, header::HeaderValue::from_static("/playground/"));
     }
     response
+}
+
+fn not_allowed() -> (StatusCode, &'static str, Bytes) {
+    (StatusCode::METHOD_NOT_ALLOWED, "text/plain; charset=utf-8", Bytes::from_static(b"only GET and HEAD\n"))
 }
 
 #[cfg(test)]
@@ -249,6 +266,8 @@ mod tests {
         health.well("store");
         check("GET /health?x", &["HTTP/1.1 200"]).await;
         check("GET /", &["HTTP/1.1 404"]).await;
+        check("GET /playground", &["HTTP/1.1 308", "location: /playground/"]).await;
+        check("GET /playground/../metrics", &["HTTP/1.1 404"]).await;
         check("GET /metrics/", &["HTTP/1.1 404"]).await;
         check("POST /metrics", &["HTTP/1.1 405", "allow: GET, HEAD"]).await;
         assert!(exchange(address, "EHLO example.org\r\n\r\n").await.starts_with("HTTP/1.1 400"));

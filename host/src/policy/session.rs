@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::{SessionFacts, auth, refuse};
 use crate::{
     config::{Config, Endpoint, Kind, Listener},
-    engine::types::{Decision, Limits, Options, Protocol, Refusal, XclientAttribute},
+    engine::types::{Decision, Limits, Options, Protocol, Questions, Refusal, XclientAttribute},
     store::sqlite::now,
 };
 
@@ -35,6 +35,7 @@ pub(super) fn options(config: &Config, facts: &SessionFacts, certificate: bool) 
         deliver_by: listener.deliver_by,
         priority: listener.priority,
         trace: tracing::enabled!(target: "hermetic", tracing::Level::TRACE),
+        unasked: Questions::empty(),
     }
 }
 

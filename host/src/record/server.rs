@@ -1,11 +1,11 @@
 //! The values of `wit/engine/types.wit` and `server.wit`, by their fields and cases.
 
-use super::value::{record, variant};
+use super::value::{flags, record, variant};
 use crate::engine::types::{
     Answer, BodyKind, ByMode, DeliverBy, Event, ForwardPath, GreetingVerb, Hello, Hold, HostName, Limits,
-    MailParameters, Mailbox, MessageFacts, Misuse, Need, Occasion, Options, OriginalRecipient, Piece, Protocol,
-    Question, Recipient, Refusal, ReturnContent, SaslAnswer, SaslStep, Sender, Step, Submitter, VerifyAnswer,
-    XclientAttribute,
+    MailParameters, Mailbox, MessageFacts, Misuse, Need, Notify, Occasion, Options, OriginalRecipient, Piece, Protocol,
+    Question, Questions, Recipient, Refusal, ReturnContent, SaslAnswer, SaslStep, Sender, Step, Submitter,
+    VerifyAnswer, XclientAttribute,
 };
 
 variant!(HostName { ; Domain, Literal });
@@ -99,5 +99,17 @@ record!(Options {
     strict_hello,
     deliver_by,
     priority,
-    trace
+    trace,
+    unasked
+});
+flags!(Notify { "success" = SUCCESS, "failure" = FAILURE, "delay" = DELAY });
+flags!(Questions {
+    "connection" = CONNECTION,
+    "hello" = HELLO,
+    "xclient" = XCLIENT,
+    "sender" = SENDER,
+    "recipients" = RECIPIENTS,
+    "verify" = VERIFY,
+    "data" = DATA,
+    "message" = MESSAGE,
 });

@@ -252,7 +252,7 @@ fn options() -> crate::engine::types::Options {
     let options = json!({
         "protocol": "smtp", "server-name": "mx.test", "limits": limits, "implicit-tls": false, "start-tls": false,
         "require-tls": false, "plaintext-mechanisms": [], "tls-mechanisms": [], "require-auth": false, "xclient": [],
-        "strict-hello": false, "deliver-by": false, "priority": false, "trace": false,
+        "strict-hello": false, "deliver-by": false, "priority": false, "trace": false, "unasked": [],
     });
     Value::read(&options).expect("options")
 }

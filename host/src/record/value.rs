@@ -7,8 +7,6 @@ use std::hash::Hasher;
 
 use serde_json::Value as Json;
 
-use crate::engine::types::Notify;
-
 /// The largest number that every reader of JSON takes as it stands (RFC 8259 section 6).
 const EXACT: u64 = (1 << 53) - 1;
 /// Characters of what was found that an error shows.
@@ -366,34 +364,6 @@ impl<A: Value, B: Value> Value for (A, B) {
     }
 }
 
-/// WIT's flags, in its order.
-const NOTIFY: [(&str, Notify); 3] =
-    [("success", Notify::SUCCESS), ("failure", Notify::FAILURE), ("delay", Notify::DELAY)];
-
-impl Value for Notify {
-    fn write(&self, json: &mut String) {
-        let set = NOTIFY.iter().filter(|(_, flag)| self.contains(*flag));
-        set.map(|(name, _)| (*name).to_owned()).collect::<Vec<_>>().write(json);
-    }
-
-    fn read(json: &Json) -> Result<Self, Wrong> {
-        let names = Vec::<String>::read(json)?;
-        let mut rest = NOTIFY.iter();
-        let mut flags = Self::empty();
-        for name in &names {
-            let Some((_, flag)) = rest.find(|(known, _)| known == name) else {
-                return Err(Wrong::new("some of success, failure, delay, in this order", json));
-            };
-            flags |= *flag;
-        }
-        Ok(flags)
-    }
-
-    fn feed(&self, hash: &mut impl Hasher) {
-        NOTIFY.iter().for_each(|(_, flag)| hash.write_u8(u8::from(self.contains(*flag))));
-    }
-}
-
 /// The name of a variant's case, and its payload.
 #[must_use]
 pub fn case(json: &Json) -> Option<(&str, Option<&Json>)> {
@@ -404,6 +374,38 @@ pub fn case(json: &Json) -> Option<(&str, Option<&Json>)> {
         }
         _ => None,
     }
+}
+
+/// `flags!(Type { "name" = FLAG, … })`: an array of the names that are set, in WIT's order.
+macro_rules! flags {
+    ($type:path { $($name:literal = $flag:ident),* $(,)? }) => {
+        impl $crate::record::value::Value for $type {
+            fn write(&self, json: &mut String) {
+                let all = [$(($name, Self::$flag)),*];
+                let set = all.into_iter().filter(|(_, flag)| self.contains(*flag));
+                set.map(|(name, _)| name.to_owned()).collect::<Vec<_>>().write(json);
+            }
+
+            fn read(json: &serde_json::Value) -> Result<Self, $crate::record::value::Wrong> {
+                let names = Vec::<String>::read(json)?;
+                let mut rest = [$(($name, Self::$flag)),*].into_iter();
+                let mut flags = Self::empty();
+                for name in &names {
+                    let Some((_, flag)) = rest.find(|(known, _)| known == name) else {
+                        let known = [$($name),*].join(", ");
+                        let wanted = format!("some of {known}, in this order");
+                        return Err($crate::record::value::Wrong::new(wanted, json));
+                    };
+                    flags |= flag;
+                }
+                Ok(flags)
+            }
+
+            fn feed(&self, hash: &mut impl std::hash::Hasher) {
+                [$(Self::$flag),*].into_iter().for_each(|flag| hash.write_u8(u8::from(self.contains(flag))));
+            }
+        }
+    };
 }
 
 /// `record!(Type { field, … })`: an object with every field.
@@ -489,4 +491,4 @@ macro_rules! variant {
     };
 }
 
-pub(super) use {record, variant};
+pub(super) use {flags, record, variant};

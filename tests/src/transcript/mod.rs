@@ -12,7 +12,9 @@ pub use needs::Needs;
 
 use std::path::{Path, PathBuf};
 
-use hermetic::engine::types::{Answer, Decision, Limits, Options, Protocol, Refusal, SaslAnswer, VerifyAnswer};
+use hermetic::engine::types::{
+    Answer, Decision, Limits, Options, Protocol, Questions, Refusal, SaslAnswer, VerifyAnswer,
+};
 
 /// One file.
 #[derive(Clone, Debug)]
@@ -110,6 +112,7 @@ pub fn plain() -> Options {
         deliver_by: false,
         priority: false,
         trace: false,
+        unasked: Questions::empty(),
     }
 }
 
@@ -243,6 +246,11 @@ fn option(options: &mut Options, line: &str) -> Result<(), String> {
         "plaintext-mechanisms" => options.plaintext_mechanisms = words(value),
         "tls-mechanisms" => options.tls_mechanisms = words(value),
         "xclient" => options.xclient = words(value),
+        "unasked" => {
+            for name in words(value) {
+                options.unasked |= questions(&name)?;
+            }
+        }
         "limits.message-size" => limits.message_size = number(value)?,
         "limits.recipients" => limits.recipients = number(value)?,
         "limits.recipient-batch" => limits.recipient_batch = number(value)?,
@@ -265,6 +273,20 @@ fn option(options: &mut Options, line: &str) -> Result<(), String> {
         _ => return Err(format!("there is no option {line:?}")),
     }
     Ok(())
+}
+
+fn questions(name: &str) -> Result<Questions, String> {
+    Ok(match name {
+        "connection" => Questions::CONNECTION,
+        "hello" => Questions::HELLO,
+        "xclient" => Questions::XCLIENT,
+        "sender" => Questions::SENDER,
+        "recipients" => Questions::RECIPIENTS,
+        "verify" => Questions::VERIFY,
+        "data" => Questions::DATA,
+        "message" => Questions::MESSAGE,
+        _ => return Err(format!("there is no question {name:?}")),
+    })
 }
 
 /// Recipients come one by one, so that it does not matter how they are batched.

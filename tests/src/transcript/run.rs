@@ -208,6 +208,9 @@ impl<'a> Run<'a> {
     /// Writes down what a step brought, then does to the session what may not change it.
     fn took(&mut self, step: Step, input: &[u8]) -> Result<(), Failure> {
         self.record.output.extend(&step.transmit);
+        if step.abandoned {
+            self.body.clear();
+        }
         for piece in &step.body {
             match piece {
                 Piece::Range((offset, length)) => {
@@ -215,9 +218,6 @@ impl<'a> Run<'a> {
                 }
                 Piece::Octets(octets) => self.body.extend(octets),
             }
-        }
-        if step.abandoned {
-            self.body.clear();
         }
         self.record.events.extend(step.events.iter().map(show::event));
         if let Need::Answer(Question::Message(facts)) = &step.need {

@@ -6,7 +6,7 @@ use std::{vec, vec::Vec};
 use proptest::prelude::*;
 
 use super::rig::{Pair, with};
-use crate::question::{Answer, Question, Refusal, SaslAnswer, VerifyAnswer};
+use crate::question::{Answer, Kind, Question, Refusal, SaslAnswer, VerifyAnswer};
 use crate::server::{Options, Protocol, Session};
 use crate::step::{Need, Piece};
 
@@ -303,15 +303,69 @@ proptest! {
 }
 
 fn yes(question: &Question) -> Answer {
-    match question {
-        Question::Connection => Answer::Connection(Ok(None)),
-        Question::Hello(_) => Answer::Hello(Ok(None)),
-        Question::Xclient(_) => Answer::Xclient(Ok(None)),
-        Question::Sasl(_) => Answer::Sasl(SaslAnswer::Challenge(vec![])),
-        Question::Sender(_) => Answer::Sender(Ok(None)),
-        Question::Recipients(recipients) => Answer::Recipients(vec![Ok(None); recipients.len()]),
-        Question::Verify(_) => Answer::Verify(VerifyAnswer::Unsure),
-        Question::Data => Answer::Data(Ok(None)),
-        Question::Message(facts) => Answer::Message(vec![Ok(None); facts.recipients as usize]),
+    question.yes().map_or_else(|| Answer::Sasl(SaslAnswer::Challenge(vec![])), |(_, answer)| answer)
+}
+
+/// What the peer is sent, and each message's content, where every answer is yes.
+fn agree(options: &Options, input: &[u8]) -> (String, Vec<Vec<u8>>) {
+    let mut session = Session::new(options.clone());
+    let mut step = session.start(0).unwrap();
+    let (mut sent, mut messages, mut body) = (String::new(), vec![], vec![]);
+    let mut rest = input;
+    let mut given: &[u8] = &[];
+    loop {
+        sent.push_str(core::str::from_utf8(&step.transmit).unwrap());
+        if step.abandoned {
+            body.clear();
+        }
+        for piece in &step.body {
+            match piece {
+                Piece::Range { offset, length } => {
+                    body.extend_from_slice(&given[*offset as usize..(*offset + *length) as usize]);
+                }
+                Piece::Octets(octets) => body.extend_from_slice(octets),
+            }
+        }
+        rest = &rest[step.consumed as usize..];
+        given = &[];
+        step = match &step.need {
+            Need::Answer(question) => {
+                if matches!(question, Question::Message(_)) {
+                    messages.push(core::mem::take(&mut body));
+                }
+                session.answer(1, yes(question)).unwrap()
+            }
+            Need::Input if !rest.is_empty() => {
+                given = rest;
+                session.receive(1, rest).unwrap()
+            }
+            _ => return (sent, messages),
+        };
+    }
+}
+
+const KINDS: [Kind; 8] = [
+    Kind::Data,
+    Kind::Sender,
+    Kind::Recipients,
+    Kind::Hello,
+    Kind::Connection,
+    Kind::Xclient,
+    Kind::Verify,
+    Kind::Message,
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Who is not asked has said yes, and still knows whose content is whose.
+    #[test]
+    fn not_to_be_asked_is_to_say_yes(options in kinds(), input in dialogue(), unasked in proptest::sample::subsequence(&KINDS[..], 0..=8)) {
+        let (sent, messages) = agree(&options, &input);
+        let silent = agree(&Options { unasked: unasked.clone(), ..options }, &input);
+        prop_assert_eq!(&sent, &silent.0);
+        if !unasked.contains(&Kind::Message) {
+            prop_assert_eq!(&messages, &silent.1);
+        }
     }
 }

@@ -390,6 +390,20 @@ async fn due_in_order() {
     assert_eq!(store.claim(now(), 10, LEASE).await.unwrap()[0].entry, first[0].entry);
 }
 
+/// Nothing else happens in the store: it knows by itself when a lease ends that nobody settles.
+#[tokio::test]
+async fn what_is_claimed_and_never_settled_is_due_when_its_lease_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let id = accept(&store, b"x", vec![entry("a")]).await;
+    let began = Instant::now();
+    let lease = Duration::from_millis(200);
+    assert_eq!(store.claim(now(), 10, lease).await.unwrap().len(), 1);
+    timeout(LEASE, store.due()).await.expect("its lease ends");
+    assert!(began.elapsed() >= Duration::from_millis(199));
+    assert_eq!(store.claim(now(), 10, lease).await.unwrap()[0].entry.message, id);
+}
+
 #[tokio::test]
 async fn abandoned_messages_leave_nothing() {
     let folder = tempfile::tempdir().unwrap();

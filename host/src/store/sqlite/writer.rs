@@ -533,7 +533,9 @@ impl Writer {
                 )?
                 .execute((State::Held, reason, message, place))?;
         }
-        self.agenda.set(next);
+        // Whoever claimed may come to nothing, and then nobody else says when these may be claimed again.
+        let ends = claimed.iter().filter_map(|lease| leases.until((key(lease.entry.message), lease.entry.index))).min();
+        self.agenda.set(next.min(ends.unwrap_or(Timestamp::MAX)));
         if !claimed.is_empty() {
             pass(Point::Claimed);
         }
