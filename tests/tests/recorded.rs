@@ -86,7 +86,7 @@ fn what_is_held_is_all_that_happened() {
 /// to mask them are tried.
 #[test]
 fn almost_everything_can_be_masked() {
-    const FAULTY: [&str; 10] = ["021", "022", "024", "025", "034", "040", "041", "043", "050", "081"];
+    const FAULTY: [&str; 7] = ["021", "022", "024", "025", "034", "050", "081"];
     let (mut kept_files, mut lost) = (0, Vec::new());
     for transcript in transcripts() {
         let name = transcript.path.file_name().expect("a name").to_string_lossy().into_owned();
@@ -107,7 +107,7 @@ fn almost_everything_can_be_masked() {
     }
     println!("{kept_files} files; not kept: {lost:?}");
     assert!(lost.iter().all(|name| FAULTY.iter().any(|faulty| name.starts_with(faulty))), "{lost:?}");
-    assert!(kept_files >= 120, "{kept_files} files; not kept: {lost:?}");
+    assert!(kept_files >= 128, "{kept_files} files; not kept: {lost:?}");
 }
 
 /// What a client may say of its secret, and where. `{}` is where it stands in base64, `[]` where it stands as it is.

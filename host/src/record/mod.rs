@@ -46,6 +46,7 @@ pub mod produce;
 pub mod recorder;
 pub mod replay;
 mod server;
+mod sum;
 pub mod take;
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,6 @@
 //! Refuses to keep a file of which that can not be said, and says why ([`NotKept`]). It takes a few runs of the engine, so it is
 //! for a thread that nobody waits for.
 
-use std::collections::hash_map::DefaultHasher;
 use std::hash::Hasher as _;
 use std::mem::discriminant;
 
@@ -15,6 +14,7 @@ use super::call::{Half as _, Outcome, ServerCall, ServerHalf};
 use super::file::{Entry, Header, Recording};
 use super::lines::{Level, Map};
 use super::mask::{SECRET, Words};
+use super::sum::Sum;
 use super::take::Take;
 use super::value::Value as _;
 use crate::engine::types::{
@@ -153,7 +153,7 @@ fn run(engine: &dyn Engine, options: &Options, calls: &[ServerCall]) -> Result<V
 /// Steps have the hash of those that came then; of a call that trapped then it does not matter what comes now.
 fn is_as_it_was(take: &Take, outcomes: &[Outcome<Step>]) -> bool {
     let steps = take.calls.len() - usize::from(take.trap.is_some());
-    let mut hash = DefaultHasher::new();
+    let mut hash = Sum::default();
     for outcome in outcomes.iter().take(steps) {
         let Outcome::Step(step) = outcome else { return false };
         step.feed(&mut hash);

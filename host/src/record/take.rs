@@ -4,7 +4,6 @@
 //! [`super::produce`]'s, when the session is over. It never fails a session: where it would hold too much it is given up, and
 //! says why.
 
-use std::collections::hash_map::DefaultHasher;
 use std::hash::Hasher as _;
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Map, Value as Json};
 
 use super::call::ServerCall;
+use super::sum::Sum;
 use super::value::Value;
 use crate::config::plugins::{Pattern, comparable};
 use crate::engine::types::{Answer, ForwardPath, HostName, Mailbox, Need, Occasion, Options, Question, Refusal, Step};
@@ -128,7 +128,7 @@ pub struct Take {
     pub(super) hooks: Vec<(usize, Map<String, Json>)>,
     /// Why the last call brought no step.
     pub(super) trap: Option<String>,
-    hash: DefaultHasher,
+    hash: Sum,
     /// Where in `octets` begins what the last `receive` left.
     rest: usize,
     size: usize,
@@ -156,7 +156,7 @@ impl Take {
             octets: Vec::new(),
             hooks: Vec::new(),
             trap: None,
-            hash: DefaultHasher::new(),
+            hash: Sum::default(),
             rest: 0,
             size: 0,
             bounds,
