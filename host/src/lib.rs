@@ -12,6 +12,7 @@ pub mod trial;
 pub mod transport;
 
 pub mod engine;
+pub mod record;
 
 pub mod policy;
 

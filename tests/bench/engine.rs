@@ -1,15 +1,18 @@
-//! What a message costs in the engine, in the sandbox and without it: no sockets, one thread, so the figures are steady
+//! What a message costs in the engine, in the sandbox, recorded, and without a sandbox: no sockets, one thread, so the figures are steady
 //! even on a busy machine.
 //!
 //!     cargo run --release -p hermetic-tests --example engine
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Instant;
 
 use hermetic::engine::pool::{EngineSettings, WasmEngine};
 use hermetic::engine::types::{Answer, Limits, Need, Options, Protocol, Question, Questions, Step};
 use hermetic::engine::{Engine, Session};
+use hermetic::record::take::Bounds;
 use hermetic_tests::native::Native;
+use hermetic_tests::tape::Held;
 
 /// Sessions that take turns, as they do in a server under load.
 const SESSIONS: usize = 50;
@@ -23,7 +26,10 @@ const HELLO: &[u8] = b"EHLO client.example.test\r\n";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let sandboxed = WasmEngine::new(&EngineSettings::default())?;
-    let engines: [(&str, &dyn Engine); 2] = [("sandboxed", &sandboxed), ("native", &Native)];
+    // As a server does it with `[record]`, with a lock in addition.
+    let bounds = Bounds { largest: 64 << 20, memory: 4 << 30 };
+    let recorded = Held::new(Arc::new(sandboxed.clone()), bounds);
+    let engines: [(&str, &dyn Engine); 3] = [("sandboxed", &sandboxed), ("recorded", &recorded), ("native", &Native)];
     let mut content = Vec::new();
     while content.len() < 4096 {
         content.extend_from_slice(&[b'X'; 78]);

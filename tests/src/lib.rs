@@ -13,5 +13,6 @@ pub mod programs;
 pub mod proxy;
 pub mod server;
 pub mod session;
+pub mod tape;
 pub mod transcript;
 pub mod world;

@@ -35,9 +35,9 @@ const log = (page, id = 'talk-log') => page.locator(`#${id}`).innerText();
 const say = async (page, words) => { await page.fill('#talk-input', words); await page.press('#talk-input', 'Enter'); };
 const shot = (page, name) => page.screenshot({ path: join(shots, `${name}.png`), fullPage: true });
 
-paged('from the first paint to the first reply is less than a second', { skip }, async (page, context) => {
+// Only where it is asked for: a machine that is busy with other things says nothing about the page.
+paged('from the first paint to the first reply is less than a second', { skip: skip || (process.env.PLAYGROUND_TIMED !== '1' && 'PLAYGROUND_TIMED is not 1') }, async (page, context) => {
   const times = [];
-  // The best of a few: a machine that is busy with other things says nothing about the page.
   for (let load = 0; load < 5 && !(times.at(-1) < 1000); load += 1) {
     if (load > 0) {
       await page.reload();

@@ -33,7 +33,7 @@ test('hermetic serve has the playground, under strict headers', { skip, timeout:
   writeFileSync(join(folder, 'hermetic.toml'), [
     'name = "mx.example"', `data = "${folder}/data"`,
     '[[listener]]', 'kind = "mx"', `address = "127.0.0.1:${smtp}"`,
-    '[[domain]]', 'name = "mx.example"', 'mailboxes = ["bob"]', '[observe]', `http = "127.0.0.1:${http}"`, '',
+    '[[domain]]', 'name = "mx.example"', 'mailboxes = ["bob"]', 'aliases = { postmaster = "bob" }', '[observe]', `http = "127.0.0.1:${http}"`, '',
   ].join('\n'));
   const server = spawn(program, ['serve', '--config', join(folder, 'hermetic.toml')], { stdio: ['ignore', 'pipe', 'pipe'] });
   let said = '';

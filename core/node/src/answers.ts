@@ -142,7 +142,11 @@ export class Answers {
         return this.#decided('hello', () => handlers.onHello?.(hello, session), () => (this.hello = hello));
       }
       case 'xclient':
-        return this.#decided('xclient', () => handlers.onXclient?.(question.val, session));
+        // It is another client from here on.
+        return this.#decided('xclient', () => handlers.onXclient?.(question.val, session), () => {
+          this.hello = undefined;
+          this.login = undefined;
+        });
       case 'sender': {
         const sender = new Sender(question.val);
         if (!handlers.onSender) {

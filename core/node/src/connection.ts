@@ -234,8 +234,9 @@ export class Connection implements Sleeper, Session {
     try {
       for (;;) {
         if (step.events.length > 0) answers.report(step.events);
-        if (step.body.length > 0) answers.content(step.body, input as Buffer);
+        // Before this step's content, which belongs to what comes behind.
         if (step.abandoned) answers.abandoned('the peer did not finish the message, or it could not be accepted');
+        if (step.body.length > 0) answers.content(step.body, input as Buffer);
         if (step.transmit.length > 0) this.#out.push(step.transmit);
         if (input) {
           const { consumed } = step;

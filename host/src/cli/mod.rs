@@ -13,6 +13,7 @@ pub mod probe;
 mod queue;
 mod reach;
 mod reload;
+pub mod replay;
 pub mod send;
 pub mod serve;
 pub mod user;
@@ -71,7 +72,7 @@ Exit codes:
   0  it was done
   1  it could not be done; one sentence on standard error says why
   2  the command line is wrong
-  `send`, `probe`, `queue`, `plugin test` and `plugin diff` have more: see their --help
+  `send`, `probe`, `queue`, `replay`, `plugin test` and `plugin diff` have more: see their --help
 
 Environment:
   HERMETIC_CONFIG   the configuration, unless --config is given";
@@ -117,6 +118,18 @@ enum Command {
     /// takes commands that were put behind STARTTLS, keeps in step, and, with --to, lets messages be smuggled in. Sends no
     /// message without --to. Exit codes: 0 no fault, 1 a fault (FAIL), 2 it could not be tested.
     Probe(probe::ProbeArguments),
+    /// Run recorded sessions again, and find the first difference.
+    ///
+    /// A `.session` file (`[record]` of the configuration makes them) holds what was put into the sealed engine and what came out of it. All
+    /// of it is put in once more, into this program's engine or into another one, and each outcome is compared with the recorded
+    /// one. The first that differs is shown, with its line in the file and the fields that are not the same; what follows it is
+    /// not looked at.
+    ///
+    /// With --plugins it is not the engine but a plugin that is asked again, and every verdict that is another one is listed.
+    ///
+    /// Nothing is sent, stored or delivered, and no server or configuration is needed. Exit codes: 0 everything went as recorded, 1
+    /// something went another way, 2 a file, the engine or the plugin can not be used.
+    Replay(replay::ReplayArguments),
     /// Manage the keys that sign what leaves (DKIM).
     #[command(subcommand)]
     Dkim(dkim::DkimCommand),
@@ -173,6 +186,7 @@ pub fn main() -> ExitCode {
             },
             |()| ExitCode::SUCCESS,
         ),
+        Command::Replay(arguments) => replay::run(&arguments, file.as_deref(), print),
         Command::Send(arguments) => with(file.as_deref(), |config| send::run(&arguments, config, print)),
         Command::Probe(arguments) => {
             with_or(file.as_deref(), probe::UNTESTABLE.into(), |config| probe::run(&arguments, config, print))

@@ -60,6 +60,9 @@ use super::reload::{self, Fresh, Reload};
 /// How often certificates and logins are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
+/// How long sessions that ended may still become files when the server ends.
+const RECORDINGS: Duration = Duration::from_secs(5);
+
 /// Why the server does not start, or stops.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
@@ -319,6 +322,8 @@ impl Server {
             // Its socket goes with it.
             let _ = admin.await;
         }
+        let shared = self.shared.clone();
+        let _ = tokio::task::spawn_blocking(move || shared.recorder.close(RECORDINGS)).await;
         self.shared.store.close().await;
         events::stopped(cut);
         Ok(())

@@ -513,6 +513,42 @@ pub const TABLES: &[Table] = &[
         ],
     },
     Table {
+        name: "record",
+        many: None,
+        doc: "Sessions as files that `hermetic replay` runs again. No password is ever in them.",
+        keys: &[
+            key(
+                "keep",
+                "[]",
+                "Which sessions are kept, any of: `on-error` (the engine failed or ended the session, TLS failed, or a command or content was faulty), `sampled` (drawn, see `share`), `matching` (see `clients`, `listeners`, `mail`). Empty: none.",
+            ),
+            key("folder", r#""sessions""#, "Where they are kept. A relative path is below `data`."),
+            key("share", "0.01", "The part of all sessions that `sampled` draws: 1.0 is all of them."),
+            key("clients", "[]", "For `matching`: the networks of clients. Empty: any."),
+            key("listeners", "[]", "For `matching`: listeners by name. Empty: any."),
+            key(
+                "mail",
+                "[]",
+                "For `matching`: senders and recipients, as `\"anna@example.org\"` or `\"@example.org\"`; one in the session is enough. Empty: any.",
+            ),
+            key(
+                "bodies",
+                "false",
+                "Keep the content of messages readable. Otherwise it becomes `x`, with its line ends, leading dots and lengths.",
+            ),
+            key(
+                "addresses",
+                r#""kept""#,
+                "`masked`: other words of the same length stand in the place of addresses, the same for the same.",
+            ),
+            key("largest", "1_048_576", "Octets that are held of one session; recording a larger one is given up."),
+            key("memory", "67_108_864", "Octets that are held of all sessions; beyond, recording is given up."),
+            key("files", "1_000", "Files in the folder; beyond, the oldest are removed."),
+            key("octets", "268_435_456", "Octets in the folder; beyond, the oldest files are removed."),
+            key("expire", "604_800", "Seconds until a file is removed."),
+        ],
+    },
+    Table {
         name: "admin",
         many: None,
         doc: "The API that `hermetic queue` and other tools use to see and change what the running server has.",

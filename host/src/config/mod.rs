@@ -17,6 +17,7 @@ pub mod mailboxes;
 pub mod network;
 pub mod outbound;
 pub mod plugins;
+pub mod record;
 pub mod srs;
 pub mod store;
 pub mod tls_reports;
@@ -41,6 +42,7 @@ pub use mailboxes::{Found, Mailboxes};
 pub use network::{Endpoint, Network};
 pub use outbound::{Destination, Outbound};
 pub use plugins::{Plugin, PluginRoute};
+pub use record::Record;
 pub use srs::Srs;
 pub use store::{Maildirs, StoreKeys, StoreKind, StoreSync};
 pub use tls_reports::TlsReports;
@@ -88,6 +90,8 @@ pub struct Config {
     pub engine: Engine,
     /// Logs, metrics, health.
     pub observe: Observe,
+    /// Sessions as files.
+    pub record: Record,
     /// Where operators reach the server.
     pub admin: Admin,
     /// Judges of mail.
@@ -517,6 +521,7 @@ impl Default for Config {
             dns: Dns::default(),
             engine: Engine::default(),
             observe: Observe::default(),
+            record: Record::default(),
             admin: Admin::default(),
             plugins: Vec::new(),
             routes: Vec::new(),

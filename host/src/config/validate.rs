@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{
     Config, ConfigError, Delivery, Domain, Endpoint, Found, Kind, Limits, Listener, Mailboxes, dkim, dns, domain,
-    error::Place, mailboxes::target, outbound, plugins, srs, store, tls_reports,
+    error::Place, mailboxes::target, outbound, plugins, record, srs, store, tls_reports,
 };
 
 /// Something that the operator should know.
@@ -63,6 +63,7 @@ pub fn validate(config: &Config) -> Vec<Finding> {
     found.0.extend(store::findings(config));
     found.0.extend(tls_reports::findings(config));
     found.0.extend(outbound::findings(config));
+    found.0.extend(record::findings(config));
     found.0
 }
 

@@ -51,6 +51,10 @@ pub trait Engine: Send + Sync + 'static {
     fn open(&self, options: &Options) -> Result<Box<dyn Session>, EngineError>;
     /// A session from the image that [`Session::freeze`] made under the same options.
     fn thaw(&self, options: &Options, image: &[u8]) -> Result<Box<dyn Session>, EngineError>;
+    /// The component's SHA-256 in hexadecimal; none: it is no component.
+    fn hash(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// One session. `now` is milliseconds on one monotonic clock for the whole session.

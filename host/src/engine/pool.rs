@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
 use wasmtime::component::{Component, Linker, ResourceAny};
 use wasmtime::{
     Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Store, StoreLimits,
@@ -134,6 +135,8 @@ struct Shared {
     /// Half of it.
     epochs: u64,
     counters: Counters,
+    /// The component's SHA-256 in hexadecimal.
+    hash: String,
     _ticker: Ticker,
 }
 
@@ -173,6 +176,7 @@ impl WasmEngine {
             return Err(SetupError::Settings(format!("the engine's memory can be at most {most} MiB a session")));
         }
         let unusable = |error: wasmtime::Error| SetupError::Component(format!("{error:#}"));
+        let hash = Sha256::digest(component).iter().map(|octet| format!("{octet:02x}")).collect();
         let warm = Pool::runtime(settings.sessions.min(WARM), settings.memory, KEEP)?;
         let component =
             cache::component(&warm, component, settings.cache.as_deref(), Purpose::Engine).map_err(unusable)?;
@@ -206,6 +210,7 @@ impl WasmEngine {
                 deadline: settings.deadline,
                 epochs: ticker::epochs(settings.deadline / 2),
                 counters: Counters::default(),
+                hash,
                 _ticker: ticker,
             }),
         })
@@ -262,6 +267,10 @@ impl Engine for WasmEngine {
             world.hermetic_engine_server().session().call_thaw(store, options, image)
         };
         Ok(Box::new(Sealed(self.seat(session)?)))
+    }
+
+    fn hash(&self) -> Option<&str> {
+        Some(&self.shared.hash)
     }
 }
 

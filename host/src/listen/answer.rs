@@ -16,6 +16,7 @@ use crate::{
         SaslStep, Sender, Step, XclientAttribute,
     },
     observe::{Address, Login, SessionLog},
+    plugin::ledger::Witness,
     policy::{
         Policy, SessionFacts,
         auth::Exchange,
@@ -38,6 +39,8 @@ pub(super) struct Answers {
     transactions: u32,
     /// Messages accepted.
     pub(super) messages: u32,
+    /// Where it is written down what plugins are asked, if the session is recorded.
+    pub(super) witness: Option<Arc<Witness>>,
     /// Why the engine ends the session, if not because it is over.
     pub(super) cut_short: Option<&'static str>,
     /// What was last asked or reported, for the log if the engine fails.
@@ -56,6 +59,7 @@ impl Answers {
             transaction,
             transactions: 0,
             messages: 0,
+            witness: None,
             cut_short: None,
             last: "opened",
         }
@@ -217,7 +221,8 @@ impl Answers {
     }
 
     fn judging(&self, policy: &Arc<Policy>, chains: Arc<Chains>, sender: &Sender) -> Judging {
-        let facts = judging::facts(&self.facts, sender, self.transactions);
+        let mut facts = judging::facts(&self.facts, sender, self.transactions);
+        facts.witness = self.witness.clone();
         let judging = Judging::new(chains, facts).sending_on(policy.clone());
         // A user's mail program does not come again by itself, and with PRDR each recipient has its own answer.
         let splits = self.facts.listener.kind == Kind::Mx && self.facts.identity.is_none();

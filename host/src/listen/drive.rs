@@ -31,7 +31,9 @@ use crate::{
         types::{Answer, Need, Question, Refusal, Step},
     },
     observe::{SessionLog, events},
+    plugin::ledger::Witness,
     policy::SessionFacts,
+    record::{Called, recorder::Ended},
     transport::{
         Input, Socket, Stream,
         proxy::{self, Origin, ProxyError},
@@ -131,10 +133,15 @@ pub(super) async fn run(
     let options = current.policy.options(&facts, current.certificates.is_some());
     let write_limit = Duration::from_secs(current.config.limits.write_timeout);
     let freeze_after = current.config.engine.freeze_after;
+    let client = facts.client.map(|client| client.ip());
+    let mut take = shared.recorder.begin(&current.config.record, &post.label, client, &options);
+    let wanted = &current.config.record;
+    let witness = take.is_some().then(|| Arc::new(Witness::new(wanted.largest, wanted.bodies)));
     drop(current);
     let mut answers = Answers::new(shared.clone(), facts, log);
     answers.spoke_early = spoke_early;
-    let end = match Sealed::open(shared.engine.clone(), shared.metrics.clone(), options) {
+    answers.witness = witness;
+    let end = match Sealed::open(shared.engine.clone(), shared.metrics.clone(), options, take.take()) {
         Ok(sealed) => {
             let timer = Box::pin(sleep_until(began));
             let mut drive = Drive {
@@ -149,7 +156,9 @@ pub(super) async fn run(
                 write_limit,
                 freeze_after,
             };
-            drive.finish().await
+            let end = drive.finish().await;
+            take = drive.sealed.take.take();
+            end
         }
         Err(error) => {
             let _ = stream.send(NO_ENGINE, write_limit).await;
@@ -158,6 +167,17 @@ pub(super) async fn run(
     };
     record(&shared, &answers, &end);
     answers.log.closed(&end.to_string(), answers.messages, began.elapsed());
+    if let Some(take) = take {
+        let current = shared.current.load();
+        let ended = Ended {
+            session: answers.facts.id.clone(),
+            listener: post.label.clone(),
+            client,
+            how: end.to_string(),
+            failed: matches!(end, End::Tls(_) | End::Engine(_) | End::Stuck | End::CutShort(_)),
+        };
+        shared.recorder.end(take, &current.config.record, &current.config.data, ended);
+    }
     // Whoever was cut short may be in the middle of a sentence.
     let talking = matches!(end, End::CutShort(_) | End::Engine(_) | End::Stuck);
     // What is held for a message goes before the peer is waited for.
@@ -288,7 +308,7 @@ impl Drive<'_> {
     }
 
     async fn session(&mut self) -> Result<(), End> {
-        let mut step = self.sealed.call(|session, now| session.start(now))?;
+        let mut step = self.sealed.call(Called::Start)?;
         // The last call gave the engine what is in `input`.
         let mut offered = false;
         loop {
@@ -313,7 +333,8 @@ impl Drive<'_> {
                 }
                 Need::Answer(question) => {
                     let answer = self.answer(question).await?;
-                    self.sealed.call(|session, now| session.answer(now, &answer))?
+                    self.witnessed();
+                    self.sealed.call(Called::Answer(&answer))?
                 }
                 Need::StartTls => self.start_tls().await?,
                 Need::Close => return self.flush().await,
@@ -323,7 +344,14 @@ impl Drive<'_> {
 
     fn receive(&mut self) -> Result<Step, End> {
         let input = self.input.rest();
-        Ok(self.sealed.call(|session, now| session.receive(now, input))?)
+        Ok(self.sealed.call(Called::Receive(input))?)
+    }
+
+    /// What plugins were asked goes to what is held of the session.
+    fn witnessed(&mut self) {
+        if let (Some(witness), Some(take)) = (&self.answers.witness, &mut self.sealed.take) {
+            witness.take().into_iter().for_each(|(hook, size)| take.hook(hook, size));
+        }
     }
 
     fn say(&mut self, transmit: Vec<u8>) {
@@ -368,7 +396,7 @@ impl Drive<'_> {
             self.answers.log.tls(&tls.version, &tls.cipher);
         }
         let mechanisms = current.policy.mechanisms(&self.answers.facts);
-        Ok(self.sealed.call(|session, now| session.secured(now, &mechanisms))?)
+        Ok(self.sealed.call(Called::Secured(&mechanisms))?)
     }
 
     /// Waits for octets, for the time to `wake`, or for the end of the server; after a while frozen.
@@ -395,12 +423,12 @@ impl Drive<'_> {
                     self.drained = true;
                     let text = format!("{} is shutting down", self.answers.shared().current.load().config.name);
                     let farewell = Refusal { code: 421, subject: 3, detail: 2, text };
-                    return Ok(self.sealed.call(|session, now| session.drain(now, &farewell))?);
+                    return Ok(self.sealed.call(Called::Drain(&farewell))?);
                 }
                 () = &mut self.timer => {
                     let now = self.sealed.now();
                     if now >= wake {
-                        return Ok(self.sealed.call(|session, now| session.tick(now))?);
+                        return Ok(self.sealed.call(Called::Tick)?);
                     }
                     if now >= freeze_at {
                         self.sealed.freeze()?;

@@ -39,6 +39,7 @@ use crate::{
         auth::Users,
         chain::{Chains, Returns},
     },
+    record::Recorder,
     store::Store,
     transport::{Socket, tls::Certificates},
 };
@@ -76,6 +77,8 @@ pub struct Shared {
     returns: Arc<Returns>,
     /// For messages that plugins look at.
     room: Room,
+    /// Makes files of sessions.
+    pub recorder: Recorder,
     phase: watch::Sender<Phase>,
 }
 
@@ -94,6 +97,7 @@ impl Shared {
     /// For the sessions to come.
     pub fn new(engine: Arc<dyn Engine>, store: Arc<dyn Store>, metrics: Arc<Metrics>, current: Current) -> Arc<Self> {
         Arc::new(Self {
+            recorder: Recorder::new(engine.clone(), metrics.clone()),
             engine,
             store,
             metrics,

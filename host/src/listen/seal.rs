@@ -13,6 +13,7 @@ use crate::{
         types::{Options, Step},
     },
     observe::{Metrics, metrics::Held},
+    record::{Called, Take},
 };
 
 enum State {
@@ -29,13 +30,20 @@ pub(super) struct Sealed {
     options: Box<Options>,
     state: State,
     began: Instant,
+    /// If the session is recorded.
+    pub(super) take: Option<Box<Take>>,
 }
 
 impl Sealed {
     /// A new session, whose clock begins now.
-    pub(super) fn open(engine: Arc<dyn Engine>, metrics: Arc<Metrics>, options: Options) -> Result<Self, EngineError> {
+    pub(super) fn open(
+        engine: Arc<dyn Engine>,
+        metrics: Arc<Metrics>,
+        options: Options,
+        take: Option<Box<Take>>,
+    ) -> Result<Self, EngineError> {
         let state = State::Live(engine.open(&options)?, metrics.engine_instance());
-        Ok(Self { engine, metrics, options: Box::new(options), state, began: Instant::now() })
+        Ok(Self { engine, metrics, options: Box::new(options), state, began: Instant::now(), take })
     }
 
     /// Milliseconds since the session began.
@@ -56,17 +64,18 @@ impl Sealed {
     }
 
     /// One call into the engine, thawing the session if it was frozen. After an error the instance is never used again.
-    pub(super) fn call(
-        &mut self,
-        call: impl FnOnce(&mut dyn Session, u64) -> Result<Step, EngineError>,
-    ) -> Result<Step, EngineError> {
+    pub(super) fn call(&mut self, called: Called<'_>) -> Result<Step, EngineError> {
         let now = self.now();
         let (mut session, held) = match std::mem::replace(&mut self.state, State::Spent) {
             State::Live(session, held) => (session, held),
             State::Frozen(image) => (self.engine.thaw(&self.options, &image)?, self.metrics.engine_instance()),
             State::Spent => return Err(EngineError::Instance("the session's instance is gone".into())),
         };
-        let step = call(&mut *session, now)?;
+        let outcome = called.make(&mut *session, now);
+        if let Some(take) = &mut self.take {
+            take.add(now, called, &outcome);
+        }
+        let step = outcome?;
         self.state = State::Live(session, held);
         Ok(step)
     }

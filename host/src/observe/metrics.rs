@@ -50,6 +50,7 @@ pub struct Metrics {
     reloads_failed: Counter,
     tls_reports_sent: Counter,
     tls_reports_failed: Counter,
+    recordings: Family<Labels, Counter>,
 }
 
 /// Registers while the names are short; the prefix is the registry's.
@@ -123,6 +124,11 @@ impl Metrics {
             new.counters("reloads", "Configuration, users and certificates read again", outcome, ["done", "failed"]);
         let [tls_reports_sent, tls_reports_failed] =
             new.counters("tls_reports", "TLS reports to a place that a domain names", outcome, ["sent", "failed"]);
+        let recordings = Family::<Labels, Counter>::default();
+        new.0.register("recordings", "Sessions that were to become files", recordings.clone());
+        for outcome in ["kept", "given-up", "not-kept", "not-written"] {
+            drop(recordings.get_or_create(&[("outcome", outcome)]));
+        }
         Arc::new(Self {
             registry: new.0,
             sessions,
@@ -152,6 +158,7 @@ impl Metrics {
             reloads_failed,
             tls_reports_sent,
             tls_reports_failed,
+            recordings,
         })
     }
 
@@ -247,6 +254,12 @@ impl Metrics {
         self.changes.get_or_create_owned(&[("operation", operation)]).inc_by(entries as u64);
     }
 
+    /// A session became a file (`kept`), was too large (`given-up`), could not be masked or run again (`not-kept`), or there
+    /// was trouble with the disk (`not-written`).
+    pub fn recorded(&self, outcome: &'static str) {
+        self.recordings.get_or_create_owned(&[("outcome", outcome)]).inc();
+    }
+
     /// Files were read again.
     pub fn reloaded(&self, done: bool) {
         if done { &self.reloads_done } else { &self.reloads_failed }.inc();
@@ -321,6 +334,7 @@ mod tests {
         metrics.delivered();
         metrics.deferred();
         metrics.changed("hold", 3);
+        metrics.recorded("kept");
         let text = metrics.text();
         for line in [
             "hermetic_sessions_total{listener=\"mx\"} 2",
@@ -340,6 +354,8 @@ mod tests {
             "hermetic_deliveries_total{outcome=\"deferred\"} 1",
             "hermetic_queue_changes_total{operation=\"hold\"} 3",
             "hermetic_queue_changes_total{operation=\"drop\"} 0",
+            "hermetic_recordings_total{outcome=\"kept\"} 1",
+            "hermetic_recordings_total{outcome=\"given-up\"} 0",
             "# EOF",
         ] {
             assert!(text.lines().any(|shown| shown == line), "no line {line:?} in:\n{text}");

@@ -98,6 +98,8 @@ pub struct Facts {
     pub attempt: Option<Attempt>,
     /// For the hook `report`: `interface fate`.
     pub report: Option<Report>,
+    /// Where it is written down what plugins are asked, if the session is recorded.
+    pub witness: Option<Arc<super::ledger::Witness>>,
 }
 
 /// The queue's attempt that a delivery hook is called for.

@@ -15,6 +15,7 @@ pub mod grants;
 pub mod header;
 pub mod hook;
 mod instance;
+pub mod ledger;
 pub mod load;
 pub mod loaded;
 mod network;

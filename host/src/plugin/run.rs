@@ -28,6 +28,7 @@ use super::{
     failure::{Failure, Limiter},
     hook::{Facts, Forward, Hook, Message, Phase, Plugin, Ran, Scratch, Verdict, Wishes},
     instance::Live,
+    ledger::{Asked, Ledger, Witness},
     load::Description,
     network::Network,
     reason::on_failure,
@@ -177,7 +178,9 @@ impl Wasm {
         message: Option<Arc<Message>>,
         watch: Watching,
     ) -> Box<dyn Phase> {
-        let Watching { notes, now, shelf } = watch;
+        let Watching { notes, now, shelf, ledger } = watch;
+        let witness = facts.witness.clone();
+        let ledger = ledger.or_else(|| witness.is_some().then(Arc::default));
         let transaction = Transaction {
             settings: Arc::clone(&self.shared.settings),
             facts,
@@ -186,10 +189,13 @@ impl Wasm {
             header: Arc::new(OnceLock::new()),
             lines: Arc::new(AtomicU32::new(LINES)),
             notes,
+            ledger,
             now,
         };
+        let phase = witness.map(|witness| (witness.phase(), witness, true));
         let parked = shelf.as_ref().and_then(|shelf| shelf.0.lock().take());
-        Box::new(WasmPhase { shared: Arc::clone(&self.shared), transaction, parked, recipients: Arc::default(), shelf })
+        let (shared, recipients) = (Arc::clone(&self.shared), Arc::default());
+        Box::new(WasmPhase { shared, transaction, parked, recipients, shelf, phase })
     }
 
     /// All that it has kept and that has not expired; nothing without the grant.
@@ -220,6 +226,8 @@ pub struct Watching {
     pub now: Option<u32>,
     /// Where the phase takes its instance from and leaves it; none: it has its own.
     pub shelf: Option<Shelf>,
+    /// Where the answers of the host are; none: they are the host's own.
+    pub ledger: Option<Arc<Ledger>>,
 }
 
 /// A place for an instance between phases, to see whether a plugin remembers what it should not.
@@ -262,6 +270,8 @@ struct WasmPhase {
     shelf: Option<Shelf>,
     /// Those of the last call; most often the next one has the same, or one more.
     recipients: Arc<Vec<String>>,
+    /// Where it is written down what it is asked, under which number; and whether nothing of it is yet.
+    phase: Option<(u64, Arc<Witness>, bool)>,
 }
 
 impl Drop for WasmPhase {
@@ -285,6 +295,30 @@ struct Said {
 #[async_trait]
 impl Phase for WasmPhase {
     async fn call(&mut self, hook: Hook, forward: Option<&Forward>, recipients: &[String], wishes: &mut Wishes) -> Ran {
+        let Some((number, witness, first)) = self.phase.clone() else {
+            return self.judge(hook, forward, recipients, wishes).await;
+        };
+        let (before, now) = (wishes.clone(), self.transaction.now.unwrap_or_else(now));
+        let ran = self.judge(hook, forward, recipients, wishes).await;
+        let Transaction { facts, message, ledger, .. } = &self.transaction;
+        if let Some(ledger) = ledger {
+            let (facts, message) = (&**facts, message.as_deref());
+            let asked = Asked { hook, phase: number, first, now, facts, message, forward, recipients, before: &before };
+            witness.add(asked, ledger, &ran, wishes);
+        }
+        self.phase = Some((number, witness, false));
+        ran
+    }
+}
+
+impl WasmPhase {
+    async fn judge(
+        &mut self,
+        hook: Hook,
+        forward: Option<&Forward>,
+        recipients: &[String],
+        wishes: &mut Wishes,
+    ) -> Ran {
         let started = Instant::now();
         let mut memory = 0;
         let Some(export) = self.shared.exports.iter().find(|(one, _)| *one == hook).map(|(_, index)| *index) else {

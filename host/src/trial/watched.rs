@@ -85,7 +85,7 @@ impl Plugin for Watched {
     fn phase(self: Arc<Self>, facts: Arc<Facts>, scratch: Scratch, message: Option<Arc<Message>>) -> Box<dyn Phase> {
         let notes = Notes::default();
         let now = Some(self.now.load(Ordering::Relaxed));
-        let watching = Watching { notes: Some(Arc::clone(&notes)), now, shelf: self.shelf.clone() };
+        let watching = Watching { notes: Some(Arc::clone(&notes)), now, shelf: self.shelf.clone(), ledger: None };
         let inner = self.wasm.watched_phase(facts, scratch, message, watching);
         Box::new(WatchedPhase { inner, notes, seen: Arc::clone(&self.seen) })
     }

@@ -12,7 +12,7 @@ use hermetic::engine::client::{
     to_write,
 };
 
-use super::{Mistake, duration, number, unescaped, words};
+use super::{Mistake, Needs, duration, number, unescaped, words};
 use crate::native;
 
 /// More steps than any transcript takes.
@@ -25,6 +25,8 @@ pub struct Transcript {
     pub path: PathBuf,
     /// All its lines.
     pub lines: Vec<String>,
+    /// What it needs of whoever runs it.
+    pub needs: Needs,
     /// The options on top.
     pub options: Options,
     /// It matters which octets arrive together: nothing is cut.
@@ -104,7 +106,7 @@ pub const PLAIN: How = How { piece: usize::MAX, freeze: false, tick: false };
 /// # Errors
 /// A file that cannot be read, or a folder without any.
 pub fn all(folder: &Path) -> Result<Vec<Transcript>, Box<dyn std::error::Error>> {
-    super::read_all(folder, parse)
+    super::read_all(folder, parse, |transcript| &transcript.needs)
 }
 
 /// Reads one transcript.
@@ -116,6 +118,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Transcript, Mistake> {
     let mut transcript = Transcript {
         path: path.into(),
         options: Options { hello_name: "client.example.test".into(), ..options("") },
+        needs: Needs::default(),
         whole: false,
         wishes: Vec::new(),
         groups: Vec::new(),
@@ -129,6 +132,12 @@ pub fn parse(path: &Path, text: &str) -> Result<Transcript, Mistake> {
         }
         let (tag, rest) = line.split_once(':').ok_or_else(|| fail("expected `TAG: …`".into()))?;
         let rest = rest.strip_prefix(' ').unwrap_or(rest);
+        if transcript.needs.line(tag, rest) {
+            if !transcript.groups.is_empty() {
+                return Err(fail("needs stand on top".into()));
+            }
+            continue;
+        }
         if on_top(&mut transcript, tag, rest).map_err(fail)? {
             if !transcript.groups.is_empty() {
                 return Err(fail("options and wishes stand on top".into()));
@@ -451,6 +460,7 @@ mod tests {
         check("X: 1", "t.txt:1: there is no tag \"X\"");
         check("O: nonsense = 1", "no option");
         check("O: tls = perhaps", "no use");
+        check("S: 220\nN: nothing", "stand on top");
         check("S: 220\nQUIT:", "stand on top");
         check("TO: <a@b.test>", "belongs to a wish");
         check("FROM: <a@b.test", "no argument of MAIL");

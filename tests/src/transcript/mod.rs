@@ -4,8 +4,11 @@
 //! read fails with the file's name, the line's number, and what was expected.
 
 pub mod client;
+pub mod needs;
 pub mod run;
 pub mod show;
+
+pub use needs::Needs;
 
 use std::path::{Path, PathBuf};
 
@@ -20,6 +23,8 @@ pub struct Transcript {
     pub path: PathBuf,
     /// All its lines.
     pub lines: Vec<String>,
+    /// What it needs of whoever runs it.
+    pub needs: Needs,
     /// The options on top.
     pub options: Options,
     /// What happens, and what is expected then.
@@ -116,13 +121,14 @@ pub fn plain() -> Options {
 /// # Errors
 /// A file that cannot be read, or a folder without any.
 pub fn all(folder: &Path) -> Result<Vec<Transcript>, Box<dyn std::error::Error>> {
-    read_all(folder, parse)
+    read_all(folder, parse, |transcript| &transcript.needs)
 }
 
-/// The same for any kind of them.
+/// The same for any kind of them. Each declares what it needs, exactly.
 fn read_all<T>(
     folder: &Path,
     parse: fn(&Path, &str) -> Result<T, Mistake>,
+    needs: fn(&T) -> &Needs,
 ) -> Result<Vec<T>, Box<dyn std::error::Error>> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder)? {
@@ -135,7 +141,12 @@ fn read_all<T>(
     if paths.is_empty() {
         return Err(format!("there is no transcript in {}", folder.display()).into());
     }
-    paths.iter().map(|path| Ok(parse(path, &std::fs::read_to_string(path)?)?)).collect()
+    let read = |path: &PathBuf| {
+        let transcript = parse(path, &std::fs::read_to_string(path)?)?;
+        needs(&transcript).check().map_err(|what| Mistake { path: path.clone(), line: 1, what })?;
+        Ok(transcript)
+    };
+    paths.iter().map(read).collect()
 }
 
 /// Reads one transcript.
@@ -145,6 +156,7 @@ fn read_all<T>(
 pub fn parse(path: &Path, text: &str) -> Result<Transcript, Mistake> {
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let mut options = plain();
+    let mut needs = Needs::default();
     let mut groups: Vec<Group> = Vec::new();
     let mut expecting = true;
     for (place, line) in lines.iter().enumerate() {
@@ -154,6 +166,12 @@ pub fn parse(path: &Path, text: &str) -> Result<Transcript, Mistake> {
         }
         let (tag, rest) = line.split_once(':').ok_or_else(|| fail("expected `TAG: …`".into()))?;
         let rest = rest.strip_prefix(' ').unwrap_or(rest);
+        if needs.line(tag, rest) {
+            if !groups.is_empty() {
+                return Err(fail("needs stand on top".into()));
+            }
+            continue;
+        }
         if tag == "O" {
             if !groups.is_empty() {
                 return Err(fail("options stand on top".into()));
@@ -192,7 +210,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Transcript, Mistake> {
             },
         }
     }
-    Ok(Transcript { path: path.into(), lines, options, groups })
+    Ok(Transcript { path: path.into(), lines, needs, options, groups })
 }
 
 fn action(tag: &str, rest: &str) -> Result<Option<Action>, String> {
@@ -401,6 +419,7 @@ mod tests {
         check("S: 220\nC; hello", "t.txt:2: expected `TAG");
         check("X: 1", "t.txt:1: there is no tag \"X\"");
         check("O: nonsense = 1", "no option");
+        check("S: 1\nN: nothing", "needs stand on top");
         check("S: 1\nO: trace = true", "stand on top");
         check("O: trace = yes", "\"yes\" is out of place");
         check("T: 5", "expected a time");

@@ -160,13 +160,13 @@ fn blocking<T>(work: impl Future<Output = Result<T, PluginError>>) -> Result<T, 
 }
 
 /// Compiled components stay for the next time; what plugins write goes at the end.
-struct Kept {
+pub(super) struct Kept {
     compiled: PathBuf,
     written: PathBuf,
 }
 
 impl Kept {
-    fn new() -> io::Result<Self> {
+    pub(super) fn new() -> io::Result<Self> {
         let written = std::env::temp_dir().join(format!("hermetic-plugin-{:016x}", rand::random::<u64>()));
         files::make_private_folder(&written)?;
         let compiled =
@@ -174,7 +174,7 @@ impl Kept {
         Ok(Self { compiled, written })
     }
 
-    fn loader(&self) -> Result<Loader, LoadError> {
+    pub(super) fn loader(&self) -> Result<Loader, LoadError> {
         Loader::apart(&self.compiled, &self.written)
     }
 }

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use super::*;
 use crate::config::{
     Admin, Config, Destination, Dkim, Dns, Domain, Engine, Limits, Listener, Observe, Outbound, Plugin, PluginRoute,
-    Queue, Relay, Srs, StoreKeys, Tls, TlsReports, Users,
+    Queue, Record, Relay, Srs, StoreKeys, Tls, TlsReports, Users,
 };
 
 #[test]
@@ -51,6 +51,7 @@ fn every_field_is_documented() {
         ("dns", fields::<Dns>()),
         ("engine", fields::<Engine>()),
         ("observe", fields::<Observe>()),
+        ("record", fields::<Record>()),
         ("admin", fields::<Admin>()),
         ("plugin", fields::<Plugin>()),
         ("route", fields::<PluginRoute>()),

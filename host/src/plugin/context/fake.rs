@@ -38,6 +38,7 @@ pub(super) fn guest(grants: Grants, network: Network, message: Option<Message>, 
         header: Arc::new(OnceLock::new()),
         lines: Arc::new(AtomicU32::new(10)),
         notes: Some(Default::default()),
+        ledger: None,
         now: None,
     };
     let call = Call {

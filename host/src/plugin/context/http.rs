@@ -8,6 +8,7 @@ use hyper::{
     header::{CONNECTION, HOST, HeaderName, HeaderValue, USER_AGENT},
 };
 use rustls_pki_types::ServerName;
+use sha2::{Digest as _, Sha256};
 
 use super::{
     Code, Guest, fault,
@@ -145,6 +146,15 @@ async fn send(
     Ok(Response { status: response.status, fields, body: response.body })
 }
 
+/// What is written down of a request: of fields their names, for values may be keys to a server; of the body its hash.
+fn sent(method: &str, url: &str, fields: &[Field], body: &[&[u8]]) -> serde_json::Value {
+    let mut hash = Sha256::new();
+    body.iter().for_each(|part| hash.update(part));
+    let hash: String = hash.finalize().iter().map(|octet| format!("{octet:02x}")).collect();
+    let names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
+    serde_json::json!([method, url, names, format!("sha256:{hash}")])
+}
+
 impl Host for Guest {
     async fn send(
         &mut self,
@@ -153,13 +163,22 @@ impl Host for Guest {
         fields: Vec<Field>,
         body: Vec<u8>,
     ) -> wasmtime::Result<Result<Response, Fault>> {
-        self.waiting_seam("http.send", |guest| {
-            if body.len() > BODY {
-                return Err(fault(Code::Limit, format!("a body has at most {BODY} octets")));
-            }
-            guest.request(&method, &url, &fields, Pieces::new([Bytes::from(body)]))
-        })
-        .await
+        let asked = self.asked(|| sent(&method, &url, &fields, &[&body]));
+        if let Some(answer) = self.recorded("http.send", asked.as_ref())? {
+            return Ok(answer);
+        }
+        let answer = self
+            .waiting_seam("http.send", |guest| {
+                if body.len() > BODY {
+                    return Err(fault(Code::Limit, format!("a body has at most {BODY} octets")));
+                }
+                guest.request(&method, &url, &fields, Pieces::new([Bytes::from(body)]))
+            })
+            .await?;
+        if let Some((ledger, asked)) = asked {
+            ledger.add("http.send", asked, &answer);
+        }
+        Ok(answer)
     }
 
     async fn send_message(
@@ -168,13 +187,32 @@ impl Host for Guest {
         url: String,
         fields: Vec<Field>,
     ) -> wasmtime::Result<Result<Response, Fault>> {
-        self.waiting_seam("http.send-message", |guest| {
-            let none = || fault(Code::Unavailable, "there is no message yet");
-            let (head, message, from) = guest.rendered().ok_or_else(none)?;
-            let body = Pieces::new([Bytes::copy_from_slice(head), Bytes::from_owner(Rest(message, from))]);
-            guest.request(&method, &url, &fields, body)
-        })
-        .await
+        let asked = match &self.transaction.ledger {
+            None => None,
+            Some(ledger) => {
+                let ledger = Arc::clone(ledger);
+                let asked = match self.rendered() {
+                    Some((head, message, from)) => sent(&method, &url, &fields, &[head, Rest(message, from).as_ref()]),
+                    None => sent(&method, &url, &fields, &[]),
+                };
+                Some((ledger, asked))
+            }
+        };
+        if let Some(answer) = self.recorded("http.send-message", asked.as_ref())? {
+            return Ok(answer);
+        }
+        let answer = self
+            .waiting_seam("http.send-message", |guest| {
+                let none = || fault(Code::Unavailable, "there is no message yet");
+                let (head, message, from) = guest.rendered().ok_or_else(none)?;
+                let body = Pieces::new([Bytes::copy_from_slice(head), Bytes::from_owner(Rest(message, from))]);
+                guest.request(&method, &url, &fields, body)
+            })
+            .await?;
+        if let Some((ledger, asked)) = asked {
+            ledger.add("http.send-message", asked, &answer);
+        }
+        Ok(answer)
     }
 }
 

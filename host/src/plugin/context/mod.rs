@@ -31,6 +31,7 @@ use super::{
     failure::{Failure, Limiter},
     header::{Header, View},
     hook::{Facts, Forward, Hook, Message, Scratch, Wishes},
+    ledger::{Ledger, Told},
     run::Settings,
 };
 use crate::sandbox::meter::Meter;
@@ -82,6 +83,8 @@ pub(super) struct Transaction {
     /// Lines that may still be logged.
     pub(super) lines: Arc<std::sync::atomic::AtomicU32>,
     pub(super) notes: Option<Notes>,
+    /// Where calls of the host are written down, or answered from.
+    pub(super) ledger: Option<Arc<Ledger>>,
     /// Seconds since 1970; none: the machine's clock tells.
     pub(super) now: Option<u32>,
 }
@@ -160,6 +163,22 @@ impl Guest {
             notes.lock().push(Note::Call(name, started.elapsed()));
         }
         Ok(answer)
+    }
+
+    /// What a call of the host is given, if that is written down or has its answer in a record.
+    fn asked(&self, asked: impl FnOnce() -> serde_json::Value) -> Option<(Arc<Ledger>, serde_json::Value)> {
+        self.transaction.ledger.clone().map(|ledger| (ledger, asked()))
+    }
+
+    /// Its recorded answer, where a record is replayed.
+    fn recorded<T: Told>(
+        &mut self,
+        name: &'static str,
+        asked: Option<&(Arc<Ledger>, serde_json::Value)>,
+    ) -> wasmtime::Result<Option<Result<T, Fault>>> {
+        let Some(answer) = asked.and_then(|(ledger, asked)| ledger.recorded(name, asked)) else { return Ok(None) };
+        self.count()?;
+        Ok(Some(answer))
     }
 
     /// The message's content; empty before there is one.

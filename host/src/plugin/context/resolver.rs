@@ -1,6 +1,8 @@
 //! Questions to the DNS.
 
-use std::{future::Future, net::IpAddr};
+use std::{future::Future, net::IpAddr, sync::Arc};
+
+use serde_json::{Value as Json, json};
 
 use super::{Code, Guest, fault};
 use crate::{
@@ -10,6 +12,7 @@ use crate::{
             resolver::{Exchanger, Host},
             types::Fault,
         },
+        ledger::{Ledger, List, Told},
         reason::clean,
     },
 };
@@ -48,6 +51,27 @@ impl Guest {
         Ok(self.transaction.settings.network.resolver.clone())
     }
 
+    /// The same with what is written down of it, and from a record, where one is replayed.
+    async fn looked_up<T, F>(
+        &mut self,
+        name: &'static str,
+        asked: Option<(Arc<Ledger>, Json)>,
+        of: impl FnOnce(Resolver) -> F + Send,
+    ) -> wasmtime::Result<Result<Vec<T>, Fault>>
+    where
+        T: Told + Send,
+        F: Future<Output = Result<Answer<T>, NoAnswer>> + Send,
+    {
+        if let Some(answer) = self.recorded::<List<T>>(name, asked.as_ref())? {
+            return Ok(answer.map(|list| list.0));
+        }
+        let answer = self.ask(name, of).await?.map(List);
+        if let Some((ledger, asked)) = asked {
+            ledger.add(name, asked, &answer);
+        }
+        Ok(answer.map(|list| list.0))
+    }
+
     async fn ask<T, F>(
         &mut self,
         name: &'static str,
@@ -67,26 +91,36 @@ impl Guest {
 
 impl Host for Guest {
     async fn addresses(&mut self, name: String) -> wasmtime::Result<Result<Vec<String>, Fault>> {
-        let answer = self.ask("resolver.addresses", |resolver| async move { resolver.addresses(&name).await }).await?;
-        Ok(answer.map(|addresses| addresses.iter().map(IpAddr::to_string).collect()))
+        let asked = self.asked(|| json!([name]));
+        self.looked_up("resolver.addresses", asked, |resolver| async move {
+            let Answer { name, records, secure } = resolver.addresses(&name).await?;
+            Ok(Answer { name, records: records.iter().map(IpAddr::to_string).collect(), secure })
+        })
+        .await
     }
 
     async fn mx(&mut self, name: String) -> wasmtime::Result<Result<Vec<Exchanger>, Fault>> {
-        let answer = self.ask("resolver.mx", |resolver| async move { resolver.mx(&name).await }).await?;
+        let asked = self.asked(|| json!([name]));
         let exchanger = |exchange: crate::dns::Exchange| {
             let crate::dns::Exchange { preference, name } = exchange;
             Exchanger { preference, name }
         };
-        Ok(answer.map(|exchanges| exchanges.into_iter().map(exchanger).collect()))
+        self.looked_up("resolver.mx", asked, |resolver| async move {
+            let Answer { name, records, secure } = resolver.mx(&name).await?;
+            Ok(Answer { name, records: records.into_iter().map(exchanger).collect(), secure })
+        })
+        .await
     }
 
     async fn txt(&mut self, name: String) -> wasmtime::Result<Result<Vec<Vec<u8>>, Fault>> {
-        self.ask("resolver.txt", |resolver| async move { resolver.txt(&name).await }).await
+        let asked = self.asked(|| json!([name]));
+        self.looked_up("resolver.txt", asked, |resolver| async move { resolver.txt(&name).await }).await
     }
 
     async fn ptr(&mut self, address: String) -> wasmtime::Result<Result<Vec<String>, Fault>> {
+        let asked = self.asked(|| json!([address]));
         let parsed = address.parse::<IpAddr>();
-        self.ask("resolver.ptr", |resolver| async move {
+        self.looked_up("resolver.ptr", asked, |resolver| async move {
             match parsed {
                 Ok(address) => resolver.ptr(address).await,
                 Err(_) => Err(NoAnswer::Invalid(address)),

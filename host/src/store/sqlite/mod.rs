@@ -360,7 +360,8 @@ impl Store for SqliteStore {
     }
 
     async fn claim(&self, now: Timestamp, n: usize, lease: Duration) -> Result<Vec<Lease>, StoreError> {
-        self.ask(|reply| Job::Claim { now, n, lease, reply }).await
+        let set = clock_set();
+        self.ask(|reply| Job::Claim { now, set, n, lease, reply }).await
     }
 
     async fn renew(&self, rights: Vec<Right>, lease: Duration) -> Result<Vec<EntryId>, StoreError> {

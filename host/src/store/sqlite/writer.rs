@@ -24,7 +24,7 @@ use super::{
     Agenda,
     bodies::{self, Bodies, BodyFile},
     claim::{self, Due},
-    ids::{Ids, key, now},
+    ids::{Ids, clock_set, key, now},
     leases::Leases,
     lock::Lock,
     rows::{self, EntryReader, NewMessage, Removed},
@@ -112,8 +112,19 @@ pub(super) enum Job {
     Release(String, Reply<()>),
     Change(Vec<(EntryId, Change)>, Reply<Settled>),
     Record(Verdicts),
-    Claim { now: Timestamp, n: usize, lease: Duration, reply: Reply<Vec<Lease>> },
-    Renew { rights: Vec<Right>, lease: Duration, reply: Reply<Vec<EntryId>> },
+    /// `set`: by how much the clock had been set when it was `now`.
+    Claim {
+        now: Timestamp,
+        set: i64,
+        n: usize,
+        lease: Duration,
+        reply: Reply<Vec<Lease>>,
+    },
+    Renew {
+        rights: Vec<Right>,
+        lease: Duration,
+        reply: Reply<Vec<EntryId>>,
+    },
     Close(oneshot::Sender<()>),
 }
 
@@ -168,7 +179,11 @@ impl Writer {
                 match job {
                     // Whoever wanted it has gone, and nobody was told that it was accepted.
                     Job::Accept(_, reply) if reply.is_closed() => {}
-                    Job::Claim { now, n, lease, reply } => claims.push((now, n, lease, reply)),
+                    Job::Claim { now, set, n, lease, reply } => {
+                        // Set since it was asked: by an older time than theirs, all leases would seem to have ended.
+                        let now = now.saturating_add_signed(clock_set().saturating_sub(set));
+                        claims.push((now, n, lease, reply));
+                    }
                     Job::Renew { rights, lease, reply } => renewals.push((rights, lease, reply)),
                     Job::Close(reply) => closing = Some(reply),
                     job => writes.push(job),
