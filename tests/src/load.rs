@@ -15,6 +15,7 @@ use std::{
 use rand::Rng;
 
 use crate::{
+    lmtp::Sink,
     message::{Message, field, intact, token},
     server::{DOMAIN, Server},
     session::Session,
@@ -26,6 +27,10 @@ const BOXES: [&str; 4] = ["anna", "berta", "carla", "dora"];
 const CLIENTS: usize = 8;
 /// How long a restarted server may take to deliver what it has.
 const DRAIN: Duration = Duration::from_secs(120);
+/// The domain whose mailboxes a [`Sink`] has.
+pub const ELSEWHERE: &str = "there.test";
+/// From an answer of another server until that is settled, on a busy machine.
+const SETTLING: Duration = Duration::from_secs(3);
 
 /// One message that was sent.
 #[derive(Debug)]
@@ -34,12 +39,15 @@ struct Sent {
     /// Answered 250, so long after the transaction began.
     promised: Option<Duration>,
     size: usize,
+    /// To a mailbox at [`ELSEWHERE`] too.
+    elsewhere: bool,
 }
 
 impl fmt::Display for Sent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let answer = if self.promised.is_some() { "answered 250" } else { "not answered" };
-        write!(f, "of {} octets to {:?}, {answer}", self.size, self.to)
+        let elsewhere = if self.elsewhere { " and elsewhere" } else { "" };
+        write!(f, "of {} octets to {:?}{elsewhere}, {answer}", self.size, self.to)
     }
 }
 
@@ -50,12 +58,37 @@ pub struct Ledger {
     harvested: HashMap<(String, String), usize>,
     /// The longest a client rests between two messages.
     pause: Duration,
+    sink: Option<Sink>,
+    /// From when until when something was broken.
+    faults: Mutex<Vec<(Instant, Instant)>>,
 }
 
 impl Ledger {
     /// Of clients that rest between two messages, at most so long: many at a time, and something left for others.
     pub fn with_pauses(pause: Duration) -> Self {
         Self { pause, ..Self::default() }
+    }
+
+    /// Half of the messages go to this one too.
+    #[must_use]
+    pub fn with_sink(self, sink: Sink) -> Self {
+        Self { sink: Some(sink), ..self }
+    }
+
+    /// Something was broken: what was being sent on at that time may be sent twice.
+    pub fn fault(&self, from: Instant, until: Instant) {
+        self.faults.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((from, until));
+    }
+
+    /// Copies that came to the sink beside the first of each message.
+    pub fn duplicates(&self) -> usize {
+        let arrivals = self.sink.iter().flat_map(|sink| sink.arrivals().into_values());
+        arrivals.map(|copies| copies.len() - 1).sum()
+    }
+
+    /// Copies that came to the sink.
+    pub fn sent_on(&self) -> usize {
+        self.sink.iter().flat_map(|sink| sink.arrivals().into_values()).map(|copies| copies.len()).sum()
     }
 
     /// Messages that were answered 250.
@@ -117,8 +150,10 @@ impl Ledger {
             let size = [1 << 10, 4 << 10, 4 << 10, 16 << 10, 300 << 10][random.random_range(0..5)];
             let to: BTreeSet<_> =
                 (0..random.random_range(1..=3)).map(|_| BOXES[random.random_range(0..BOXES.len())]).collect();
-            let addresses: Vec<_> = to.iter().map(|b| format!("{b}@{DOMAIN}")).collect();
-            self.lock().insert(token.clone(), Sent { to, promised: None, size });
+            let elsewhere = self.sink.is_some() && random.random();
+            let mut addresses: Vec<_> = to.iter().map(|b| format!("{b}@{DOMAIN}")).collect();
+            addresses.extend(elsewhere.then(|| format!("emil@{ELSEWHERE}")));
+            self.lock().insert(token.clone(), Sent { to, promised: None, size, elsewhere });
             let start = Instant::now();
             let reply = session.send("sender@example.org", &addresses, &Message::sealed(&token, size))?;
             if reply.code == 250 {
@@ -135,11 +170,17 @@ impl Ledger {
     pub fn drained(server: &Server) -> Result<(), String> {
         let end = Instant::now() + DRAIN;
         loop {
-            let left: Vec<_> = server
-                .queue()
-                .into_iter()
-                .filter(|e| matches!(e["state"].as_str(), Some("queued" | "leased")))
-                .collect();
+            let queue = match server.try_queue() {
+                Ok(queue) => queue,
+                // Of a store that is not there yet.
+                Err(why) if Instant::now() > end => return Err(why),
+                Err(_) => {
+                    std::thread::sleep(Duration::from_millis(200));
+                    continue;
+                }
+            };
+            let left: Vec<_> =
+                queue.into_iter().filter(|e| matches!(e["state"].as_str(), Some("queued" | "leased"))).collect();
             if left.is_empty() {
                 return Ok(());
             }
@@ -151,7 +192,8 @@ impl Ledger {
     }
 
     /// Every message answered 250 is once in each of its Maildirs; every other is in all of its Maildirs or in none; each
-    /// copy is whole. The error lists what is wrong.
+    /// copy is whole. At the sink it is there at least once, and a copy that is not the last one came while something was broken. The error
+    /// lists what is wrong.
     pub fn judge(&self, server: &Server) -> Result<(), String> {
         let mut copies: BTreeMap<(String, String), usize> =
             self.harvested.iter().map(|(copy, n)| (copy.clone(), *n)).collect();
@@ -168,7 +210,26 @@ impl Ledger {
                 *copies.entry((token, name.to_owned())).or_default() += 1;
             }
         }
+        let arrivals = self.sink.as_ref().map(Sink::arrivals).unwrap_or_default();
+        for torn in self.sink.iter().flat_map(Sink::torn) {
+            let _ = writeln!(wrong, "torn elsewhere: {torn}");
+        }
+        let faults = self.faults.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let in_flight = |at: &Instant| faults.iter().any(|(from, until)| *at + SETTLING >= *from && *at <= *until);
         let sent = self.lock();
+        for (token, copies) in &arrivals {
+            match sent.get(token) {
+                Some(s) if s.elsewhere => {
+                    let twice = &copies[..copies.len() - 1];
+                    if !twice.iter().all(in_flight) {
+                        let _ = writeln!(wrong, "{} copies elsewhere, without need: {token}, {s}", copies.len());
+                    }
+                }
+                Some(_) | None => {
+                    let _ = writeln!(wrong, "never sent elsewhere: {token}");
+                }
+            }
+        }
         for ((token, name), n) in &copies {
             match sent.get(token) {
                 Some(s) if s.to.contains(name.as_str()) && *n == 1 => {}
@@ -182,10 +243,12 @@ impl Ledger {
         }
         for (token, s) in sent.iter() {
             let there = s.to.iter().filter(|b| copies.contains_key(&(token.clone(), (**b).to_owned()))).count();
-            if s.promised.is_some() && there < s.to.len() {
-                let _ = writeln!(wrong, "lost although answered 250: {token}, {there} of {} copies, {s}", s.to.len());
-            } else if there != 0 && there < s.to.len() {
-                let _ = writeln!(wrong, "in part: {token}, {there} of {} copies, {s}", s.to.len());
+            let there = there + usize::from(s.elsewhere && arrivals.contains_key(token));
+            let all = s.to.len() + usize::from(s.elsewhere);
+            if s.promised.is_some() && there < all {
+                let _ = writeln!(wrong, "lost although answered 250: {token}, {there} of {all} copies, {s}");
+            } else if there != 0 && there < all {
+                let _ = writeln!(wrong, "in part: {token}, {there} of {all} copies, {s}");
             }
         }
         if wrong.is_empty() { Ok(()) } else { Err(summary(&wrong)) }

@@ -249,6 +249,11 @@ impl Server {
 
     /// Runs another command of the binary with this configuration; `input` goes to its standard input.
     pub fn run(&self, arguments: &[&str], input: &str) -> String {
+        self.try_run(arguments, input).unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// The same; the error is what it said.
+    pub fn try_run(&self, arguments: &[&str], input: &str) -> Result<String, String> {
         let mut child = Command::new(&self.binary)
             .args(arguments)
             .arg("--config")
@@ -261,8 +266,10 @@ impl Server {
         child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("it reads its input");
         let out = child.wait_with_output().expect("it ends");
         let err = String::from_utf8_lossy(&out.stderr);
-        assert!(out.status.success(), "hermetic {arguments:?}: {}\n{err}", out.status);
-        String::from_utf8(out.stdout).expect("UTF-8")
+        if !out.status.success() {
+            return Err(format!("hermetic {arguments:?}: {}\n{err}", out.status));
+        }
+        Ok(String::from_utf8(out.stdout).expect("UTF-8"))
     }
 
     fn add_user(&self, name: &str, password: &str) {
@@ -357,14 +364,17 @@ impl Server {
 
     /// The lines of `hermetic queue list --json`.
     pub fn queue(&self) -> Vec<serde_json::Value> {
-        let out = self.run(&["queue", "list", "--json"], "");
+        self.try_queue().unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// The same; the error is what the command said.
+    pub fn try_queue(&self) -> Result<Vec<serde_json::Value>, String> {
+        let out = self.try_run(&["queue", "list", "--json"], "")?;
         if let Ok(serde_json::Value::Array(all)) = serde_json::from_str(&out) {
-            return all;
+            return Ok(all);
         }
-        out.lines()
-            .filter(|l| !l.trim().is_empty())
-            .map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("queue list --json: {e}: {l}")))
-            .collect()
+        let lines = out.lines().filter(|l| !l.trim().is_empty());
+        lines.map(|l| serde_json::from_str(l).map_err(|e| format!("queue list --json: {e}: {l}"))).collect()
     }
 
     fn explain(&self) {

@@ -1,7 +1,8 @@
 //! Two nodes and three NATS servers under load from clients, and what must hold whatever of it dies: what was answered 250 is
-//! delivered once.
+//! delivered, once to a Maildir, and to another server once unless it was being sent at that moment.
 //!
 //! `CLUSTER_ROUNDS` (5) is the number of rounds; each has one fault, in turn: `CLUSTER_ROUNDS=100 cargo test -p hermetic-tests --test cluster`.
+//! `CLUSTER_FAULT=AllServersKilled` has that one only.
 //! The argument for each step is in `host/src/store/jetstream/mod.rs`.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
@@ -15,7 +16,8 @@ use std::{
 };
 
 use hermetic_tests::{
-    load::Ledger,
+    lmtp::Sink,
+    load::{ELSEWHERE, Ledger},
     message::{Message, token},
     nats::Nats,
     proxy::Proxy,
@@ -27,15 +29,19 @@ use rustix::process::Signal;
 
 /// Seconds that a node may be silent.
 const LEASE: u64 = 3;
+/// How long another server thinks about each message, so that there always is one on its way.
+const THINKS: Duration = Duration::from_millis(30);
+/// After a fault: until nobody acts any more on what he knew before.
+const AFTER: Duration = Duration::from_secs(LEASE + 2);
 
 fn rounds() -> usize {
     std::env::var("CLUSTER_ROUNDS").map_or(5, |n| n.parse().expect("CLUSTER_ROUNDS is a number"))
 }
 
 /// A node whose Maildirs are in a folder that others have too.
-fn node(nats: &Nats, name: &str, ports: &[u16], mail: &Path) -> Server {
+fn node(nats: &Nats, name: &str, ports: &[u16], mail: &Path, more: &str) -> Server {
     let store = nats.store(name, ports, &format!("lease = {LEASE}\nmaildirs = \"shared\""));
-    let rig = Rig::new().listener("mx", "").tables(&format!("[observe]\nlevel = \"warn\"\n\n{store}"));
+    let rig = Rig::new().listener("mx", "").tables(&format!("[observe]\nlevel = \"warn\"\n\n{store}\n{more}"));
     rig.start_below(|data| {
         symlink(mail, data.join("mail")).expect("ours");
         []
@@ -65,12 +71,22 @@ const FAULTS: [Fault; 7] = [
     Fault::NodeAndServerKilled,
 ];
 
-/// It happens, lasts, and is over.
-fn happen(fault: Fault, nats: &mut Nats, nodes: &mut [Server; 2], network: &Proxy) {
+/// Those that happen, in turn.
+fn faults() -> Vec<Fault> {
+    let wanted = std::env::var("CLUSTER_FAULT").ok();
+    let is_wanted = |fault: &Fault| wanted.as_ref().is_none_or(|name| format!("{fault:?}") == *name);
+    let faults: Vec<_> = FAULTS.into_iter().filter(is_wanted).collect();
+    assert!(!faults.is_empty(), "CLUSTER_FAULT is one of {FAULTS:?}");
+    faults
+}
+
+/// It happens, lasts, and is over. When it began.
+fn happen(fault: Fault, nats: &mut Nats, nodes: &mut [Server; 2], network: &Proxy) -> Instant {
     let mut random = rand::rng();
     let (node, server) = (random.random_range(0..2), random.random_range(0..3));
     let lasting = Duration::from_millis(random.random_range(200..2000));
     std::thread::sleep(Duration::from_millis(random.random_range(200..900)));
+    let began = Instant::now();
     match fault {
         Fault::NodeKilled => {
             nodes[node].kill();
@@ -106,6 +122,7 @@ fn happen(fault: Fault, nats: &mut Nats, nodes: &mut [Server; 2], network: &Prox
             std::thread::sleep(lasting);
         }
     }
+    began
 }
 
 /// Everything runs again.
@@ -127,28 +144,50 @@ fn every_promise_survives_any_of_them() {
     let Some(mut nats) = Nats::start() else { return };
     let mail = tempfile::tempdir().expect("a folder");
     let network = Proxy::start(&nats.ports());
-    let mut nodes = [node(&nats, "a", &network.ports, mail.path()), node(&nats, "b", &nats.ports(), mail.path())];
-    let ledger = Ledger::with_pauses(Duration::from_millis(20));
+    let sink = Sink::start(THINKS);
+    let elsewhere = format!(
+        "[[domain]]\nname = \"{ELSEWHERE}\"\nmailboxes = [\"*\"]\ndeliver = \"lmtp:127.0.0.1:{}\"\n\n\
+         [queue]\nretry-first = 1\nretry-most = 2\n",
+        sink.port
+    );
+    let mut nodes = [
+        node(&nats, "a", &network.ports, mail.path(), &elsewhere),
+        node(&nats, "b", &nats.ports(), mail.path(), &elsewhere),
+    ];
+    let ledger = Ledger::with_pauses(Duration::from_millis(20)).with_sink(sink);
     let began = Instant::now();
-    let rounds = rounds();
+    let (rounds, faults) = (rounds(), faults());
+    let mut twice = vec![0; faults.len()];
     for round in 0..rounds {
-        let fault = FAULTS[round % FAULTS.len()];
+        let fault = faults[round % faults.len()];
         let (a, b) = (nodes[0].port("mx"), nodes[1].port("mx"));
-        ledger.clients_send_while(4, a, || {
+        let (round_began, before) = (Instant::now(), (ledger.promised(), ledger.duplicates()));
+        let broken = ledger.clients_send_while(4, a, || {
             ledger.clients_send_while(4, b, || {
-                happen(fault, &mut nats, &mut nodes, &network);
+                let broken = happen(fault, &mut nats, &mut nodes, &network);
                 std::thread::sleep(Duration::from_millis(300));
-            });
+                broken
+            })
         });
         heal(fault, &mut nats, &mut nodes);
+        ledger.fault(broken, Instant::now() + AFTER);
         Ledger::drained(&nodes[0])
             .and_then(|()| ledger.judge(&nodes[0]))
             .unwrap_or_else(|why| panic!("round {round}, {fault:?}: {why}"));
+        let (promised, again) = (ledger.promised() - before.0, ledger.duplicates() - before.1);
+        twice[round % faults.len()] += again;
+        println!(
+            "round {round}, {fault:?}: {promised} messages answered 250, {again} sent on twice, {:.1} s",
+            round_began.elapsed().as_secs_f64()
+        );
     }
     println!(
-        "{rounds} rounds, {} messages answered 250, {} not answered so, {:?}",
+        "{rounds} rounds, {} messages answered 250, {} not answered so; {} sent on, {} of them twice: {:?}; {:?}",
         ledger.promised(),
         ledger.unanswered(),
+        ledger.sent_on(),
+        ledger.duplicates(),
+        faults.iter().zip(twice).filter(|(_, n)| *n > 0).collect::<Vec<_>>(),
         began.elapsed()
     );
     assert!(ledger.promised() >= 10 * rounds, "too little load to prove anything: {}", ledger.promised());
@@ -159,7 +198,7 @@ fn every_promise_survives_any_of_them() {
 fn without_a_majority_mail_is_refused_for_now() {
     let Some(mut nats) = Nats::start() else { return };
     let mail = tempfile::tempdir().expect("a folder");
-    let node = node(&nats, "a", &nats.ports(), mail.path());
+    let node = node(&nats, "a", &nats.ports(), mail.path(), "");
     let send = |to: &str| {
         let mut session = Session::open(node.port("mx")).expect("it answers");
         session.command("EHLO client.example.org").expect("it answers");

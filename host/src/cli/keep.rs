@@ -78,6 +78,7 @@ pub(super) fn settings(config: &Config) -> Option<Settings> {
         },
         user: keys.user.clone(),
         password_file: keys.password_file.clone(),
+        credentials: keys.credentials.clone(),
         roots: keys.roots.clone(),
         certificate: keys.certificate.clone().zip(keys.key.clone()),
     })

@@ -311,6 +311,11 @@ pub const TABLES: &[Table] = &[
                 "The file with its password; or, without `user`, with a token.",
             ),
             absent(
+                "credentials",
+                r#""/etc/hermetic/nats.creds""#,
+                "With an operator's JWTs: the credentials file (`nsc generate creds`). With NKeys: a file with the seed (`SU…`).",
+            ),
+            absent(
                 "roots",
                 r#""/etc/hermetic/nats-ca.pem""#,
                 "Whom to trust with `tls://`, PEM, instead of the system's roots.",

@@ -69,6 +69,8 @@ pub struct StoreKeys {
     pub user: Option<String>,
     /// The password, or without `user` a token.
     pub password_file: Option<PathBuf>,
+    /// A credentials file or an NKey's seed.
+    pub credentials: Option<PathBuf>,
     /// Whom to trust instead of the system's roots.
     pub roots: Option<PathBuf>,
     /// Our certificate.
@@ -91,6 +93,7 @@ impl Default for StoreKeys {
             maildirs: Maildirs::Bound,
             user: None,
             password_file: None,
+            credentials: None,
             roots: None,
             certificate: None,
             key: None,
@@ -174,6 +177,9 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     if store.user.is_some() && store.password_file.is_none() {
         error("user", "a login needs its password; add `password-file`".into());
     }
+    if store.credentials.is_some() && store.password_file.is_some() {
+        error("credentials", "one login is enough; leave out either `credentials` or `password-file`".into());
+    }
     if store.certificate.is_some() != store.key.is_some() {
         error("certificate", "a certificate needs its private key, and a key its certificate".into());
     }
@@ -238,6 +244,7 @@ mod tests {
             (format!("{all}replicas = 2"), here, "2 copies are not possible"),
             (format!("{all}lease = 1"), here, "1 is out of bounds"),
             (format!("{all}user = \"a\""), here, "a login needs its password"),
+            (format!("{all}credentials = \"a\"\npassword-file = \"b\""), here, "one login is enough"),
             (format!("{all}key = \"a\""), here, "a certificate needs its private key"),
             (format!("{all}stream = \"a.b\""), here, "can not be a stream's name"),
         ] {

@@ -140,6 +140,7 @@ async fn deliver(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
         match shared.store.claim(now(), BATCH, shared.lease).await {
             Ok(leases) if leases.is_empty() => {}
             Ok(leases) => {
+                let sharing = shared.store.sharing();
                 pass(Point::Sorted);
                 let few = leases.len() < BATCH;
                 let mut batch = Vec::with_capacity(leases.len());
@@ -178,7 +179,7 @@ async fn deliver(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
                     }
                 }
                 for shipment in relay::shipments(relayed) {
-                    match destinations.enter(shipment.domain(), &shipment.terms(&current), now()) {
+                    match destinations.enter(shipment.domain(), &shipment.terms(&current, sharing), now()) {
                         Err(wait) => {
                             let away = |lease| (lease, Some(End::Postponed(wait.clone())));
                             batch.extend(shipment.leases.into_iter().map(away));

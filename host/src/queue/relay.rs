@@ -79,15 +79,16 @@ impl Shipment {
         &self.domain
     }
 
-    /// How hard that may be pushed.
-    pub(super) fn terms(&self, config: &Config) -> Terms {
+    /// How hard that may be pushed by each of so many servers.
+    pub(super) fn terms(&self, config: &Config, sharing: usize) -> Terms {
         let plan = Plan::new(config, &self.domain);
-        Terms {
+        let terms = Terms {
             first: plan.initial,
             most: plan.connections,
             rate: plan.rate,
             rest: (config.queue.retry_first, config.queue.retry_most),
-        }
+        };
+        terms.shared(sharing)
     }
 
     /// Waits for its turn at this place, and makes one attempt.

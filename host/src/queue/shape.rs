@@ -40,6 +40,16 @@ pub(super) struct Terms {
     pub(super) rest: (u64, u64),
 }
 
+impl Terms {
+    /// What each of so many servers may do so that all of them together keep to it: its part, and one at a time at least.
+    pub(super) fn shared(self, servers: usize) -> Self {
+        let servers = servers.max(1);
+        let part = |n: usize| (n / servers).max(1);
+        let rate = self.rate.map(|(apart, at_once)| (apart * count(servers), (at_once / count(servers)).max(1.0)));
+        Self { first: part(self.first), most: part(self.most), rate, ..self }
+    }
+}
+
 /// Not now: when to come back, and why if it is for longer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wait {
@@ -278,6 +288,21 @@ mod tests {
             numbers.push(number);
         }
         numbers
+    }
+
+    #[test]
+    fn several_servers_share_what_one_may() {
+        let all = Terms { first: 4, most: 10, rate: Some((100.0, 5.0)), rest: (60, 600) };
+        assert_eq!(all.clone().shared(1), all);
+        assert_eq!(all.clone().shared(0), all);
+        let each = all.clone().shared(3);
+        assert_eq!((each.first, each.most), (1, 3));
+        let (apart, at_once) = each.rate.unwrap_or_default();
+        assert!((apart - 300.0).abs() < 1e-9 && (at_once - 5.0 / 3.0).abs() < 1e-9, "{apart} {at_once}");
+        // None is left without any.
+        let each = all.shared(20);
+        assert_eq!((each.first, each.most), (1, 1));
+        assert!(each.rate.is_some_and(|(apart, at_once)| apart >= 1999.0 && at_once >= 1.0));
     }
 
     #[test]

@@ -581,6 +581,10 @@ pub trait Store: Send + Sync + 'static {
     async fn verdicts(&self, id: &str) -> Result<Vec<Verdicts>, StoreError>;
     /// Keeps how refused mail was judged. Returns at once and may fail silently under load: nothing depends on it.
     fn record(&self, _verdicts: Verdicts) {}
+    /// How many servers take entries out of this store, this one included, as far as it knows.
+    fn sharing(&self) -> usize {
+        1
+    }
     /// How many entries are in which state.
     async fn counts(&self) -> Result<Counts, StoreError>;
     /// Nothing more is coming: flush and close.

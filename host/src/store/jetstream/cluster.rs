@@ -132,6 +132,7 @@ impl Cluster {
             ),
             user: None,
             password_file: None,
+            credentials: None,
             roots: None,
             certificate: None,
         }

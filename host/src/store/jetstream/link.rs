@@ -153,6 +153,8 @@ pub(super) struct Link {
     pub(super) client: Client,
     pub(super) stream: Stream<()>,
     pub(super) names: Names,
+    /// How long one answer may take.
+    answer: Duration,
 }
 
 /// The stream that holds everything.
@@ -180,11 +182,15 @@ pub(super) fn config(name: &str, replicas: usize) -> Config {
 
 impl Link {
     pub(super) async fn open(client: Client, name: &str) -> Result<Self, Fault> {
-        let stream = jetstream::new(client.clone())
-            .get_stream_no_info(name)
-            .await
-            .map_err(|error| Fault::Unavailable(error.to_string()))?;
-        Ok(Self { client, stream, names: Names(name.into()) })
+        let mut context = jetstream::new(client.clone());
+        context.set_timeout(ANSWER);
+        let stream = context.get_stream_no_info(name).await.map_err(|error| Fault::Unavailable(error.to_string()))?;
+        Ok(Self { client, stream, names: Names(name.into()), answer: ANSWER })
+    }
+
+    /// The same for whoever can not wait for long: what is asked of a server that dies is never answered.
+    pub(super) fn impatient(&self, answer: Duration) -> Self {
+        Self { answer: answer.min(ANSWER), ..self.clone() }
     }
 
     /// One record, under a name that is used once. Answers its sequence number.
@@ -228,7 +234,7 @@ impl Link {
             last.headers.insert("Nats-Batch-Sequence", records.len().to_string().as_str());
             last.headers.insert("Nats-Batch-Commit", "1");
         }
-        let request = Request::new().payload(last.payload).headers(last.headers).timeout(Some(ANSWER));
+        let request = Request::new().payload(last.payload).headers(last.headers).timeout(Some(self.answer));
         let answer = self.client.send_request(last.subject, request).await.map_err(|error| lost(&error))?;
         let answer: Answer = serde_json::from_slice(&answer.payload).map_err(|error| lost(&error))?;
         match answer.error {
@@ -245,7 +251,9 @@ impl Link {
 
     /// The last record of a subject, which may have wildcards; marks of what is gone too.
     pub(super) async fn last(&self, subject: &str) -> Result<Option<Found>, Fault> {
-        match self.stream.get_last_raw_message_by_subject(subject).await {
+        let lost = || Fault::Unavailable("no answer in time".into());
+        let asked = self.stream.get_last_raw_message_by_subject(subject);
+        match tokio::time::timeout(self.answer, asked).await.map_err(|_| lost())? {
             Ok(found) => {
                 Ok(Some(Found { subject: found.subject.to_string(), sequence: found.sequence, payload: found.payload }))
             }
@@ -270,7 +278,8 @@ impl Link {
         let mut all = Vec::new();
         loop {
             let question = serde_json::json!({ "subjects_filter": filter, "offset": all.len() }).to_string();
-            let answer = self.client.request(format!("$JS.API.STREAM.INFO.{}", self.names.0), question.into()).await;
+            let request = Request::new().payload(question.into()).timeout(Some(self.answer));
+            let answer = self.client.send_request(format!("$JS.API.STREAM.INFO.{}", self.names.0), request).await;
             let answer = answer.map_err(|error| Fault::Unavailable(error.to_string()))?;
             let info: Info =
                 serde_json::from_slice(&answer.payload).map_err(|error| Fault::Unavailable(error.to_string()))?;

@@ -293,6 +293,10 @@ impl Store for JetStreamStore {
         self.core.why.record(&verdicts);
     }
 
+    fn sharing(&self) -> usize {
+        self.core.presence.sharing()
+    }
+
     async fn counts(&self) -> Result<Counts, StoreError> {
         Ok(self.core.counts().await?)
     }

@@ -104,6 +104,8 @@ pub struct Settings {
     pub user: Option<String>,
     /// See `user`.
     pub password_file: Option<PathBuf>,
+    /// Credentials, or an NKey's seed.
+    pub credentials: Option<PathBuf>,
     /// Whom to trust instead of the system's roots.
     pub roots: Option<PathBuf>,
     /// Our certificate and its key.
@@ -155,12 +157,17 @@ pub(super) async fn connect(settings: &Settings) -> Result<Client, OpenError> {
     if settings.servers.iter().all(|server| server.starts_with("tls://")) {
         options = options.require_tls(true);
     }
+    let file = |key, path: &Path, error: String| OpenError::File { key, path: path.into(), error };
+    if let Some(path) = &settings.credentials {
+        let key = "credentials";
+        let read = std::fs::read_to_string(path).map_err(|error| file(key, path, error.to_string()))?;
+        options = match read.trim() {
+            seed if seed.starts_with("SU") && !seed.contains(char::is_whitespace) => options.nkey(seed.into()),
+            _ => options.credentials(&read).map_err(|error| file(key, path, error.to_string()))?,
+        };
+    }
     if let Some(path) = &settings.password_file {
-        let read = std::fs::read_to_string(path).map_err(|error| OpenError::File {
-            key: "password-file",
-            path: path.clone(),
-            error: error.to_string(),
-        })?;
+        let read = std::fs::read_to_string(path).map_err(|error| file("password-file", path, error.to_string()))?;
         let secret = read.trim_end_matches(['\r', '\n']).to_owned();
         options = match settings.user.clone() {
             Some(user) => options.user_and_password(user, secret),
@@ -321,6 +328,7 @@ pub async fn open(settings: &Settings, data: &Path, placement: Placement) -> Res
     let mut tasks = vec![
         tokio::spawn(core.work.clone().pull(ANY.into())),
         tokio::spawn(core.work.clone().pull(settings.node.clone())),
+        tokio::spawn(beat(core.clone())),
         tokio::spawn(live(core.clone(), remembered)),
     ];
     let sweeper = core.clone();
@@ -338,18 +346,31 @@ pub async fn open(settings: &Settings, data: &Path, placement: Placement) -> Res
     Ok(Arc::new(JetStreamStore { core, tasks: parking_lot::Mutex::new(tasks), _lock: lock }))
 }
 
-/// Beats, listens to the others, and takes over what they leave.
-async fn live(core: Arc<Core>, remembered: PathBuf) {
-    let lease = core.presence.lease;
-    let step = (lease / 20).clamp(Duration::from_millis(50), Duration::from_secs(1));
-    let mut epoch = core.presence.epoch();
-    // What an earlier run of this node had, and what nobody took over.
-    let mut look = true;
-    let mut looked = tokio::time::Instant::now();
+/// How often a node looks whether there is something to do about itself and the others.
+fn step(lease: Duration) -> Duration {
+    (lease / 20).clamp(Duration::from_millis(50), Duration::from_secs(1))
+}
+
+/// Beats, whatever else takes its time.
+async fn beat(core: Arc<Core>) {
     loop {
         if let Err(error) = core.presence.keep().await {
             tracing::debug!(?error, "no beat");
         }
+        tokio::time::sleep(step(core.presence.lease)).await;
+    }
+}
+
+/// Listens to the others, and takes over what they leave.
+async fn live(core: Arc<Core>, remembered: PathBuf) {
+    let lease = core.presence.lease;
+    let step = step(lease);
+    let mut epoch = core.presence.epoch();
+    // What an earlier run of this node had, and what nobody took over.
+    let mut look = true;
+    let mut looked = tokio::time::Instant::now();
+    let mut spoken = looked;
+    loop {
         match core.presence.watch().await {
             Ok(fenced) => look |= fenced,
             Err(error) => tracing::debug!(?error, "the other nodes are not seen"),
@@ -358,15 +379,17 @@ async fn live(core: Arc<Core>, remembered: PathBuf) {
             core.work.give_back();
             core.work.wake();
         }
+        if spoken.elapsed() > core.work.speaks_every() {
+            spoken = tokio::time::Instant::now();
+            core.work.speak_for().await;
+        }
         if core.presence.epoch() != epoch {
             epoch = core.presence.epoch();
             look = true;
             let _ = std::fs::write(&remembered, &epoch);
         }
         if look || looked.elapsed() > lease * 4 {
-            if look && let Err(error) = core.finish_all().await {
-                tracing::debug!(%error, "entries that were too many for one write are not looked for");
-            }
+            let all = look;
             match core.work.recover().await {
                 Ok(n) => {
                     if look && n > 0 {
@@ -376,6 +399,9 @@ async fn live(core: Arc<Core>, remembered: PathBuf) {
                     looked = tokio::time::Instant::now();
                 }
                 Err(error) => tracing::debug!(?error, "leases can not be read"),
+            }
+            if all && let Err(error) = core.finish_all().await {
+                tracing::debug!(%error, "entries that were too many for one write are not looked for");
             }
         }
         tokio::time::sleep(step).await;

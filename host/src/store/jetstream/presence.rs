@@ -30,7 +30,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{
-    link::{ANSWER, Fault, Link, Record},
+    link::{Fault, Link, Record},
     record::{Node, VERSION, decode, encode},
 };
 use crate::store::{StoreError, sqlite::now};
@@ -39,6 +39,8 @@ use crate::store::{StoreError, sqlite::now};
 const BEATS: u32 = 5;
 /// Who is about to send must have beaten within this part of a lease.
 const FRESH: u32 = 4;
+/// An answer that takes longer than this part of a lease is asked for anew: a beat that a dying server swallowed must not cost the lease.
+const ANSWERS: u32 = 6;
 
 #[derive(Debug)]
 struct Own {
@@ -82,9 +84,10 @@ impl Presence {
         lease: Duration,
         before: Option<&str>,
     ) -> Result<Arc<Self>, StoreError> {
+        let patient = link.clone();
         let presence = Self {
             own: Mutex::new(Own { epoch: epoch(), since: now(), sequence: 0, beaten: Instant::now() }),
-            link,
+            link: link.impatient(lease / ANSWERS),
             node: node.into(),
             lease,
             others: Mutex::default(),
@@ -92,7 +95,7 @@ impl Presence {
             leases: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
         };
-        let found = presence.link.last(&presence.link.names.node(node)).await?;
+        let found = patient.last(&patient.names.node(node)).await?;
         if let Some(found) = &found
             && let Ok((record, _)) = decode::<Node>(&found.payload)
             && !record.fenced
@@ -101,7 +104,7 @@ impl Presence {
             // Of another data folder: it may be alive.
             tracing::info!(node, "another data folder had this node's name; waiting whether it is still in use");
             tokio::time::sleep(Duration::from_millis(record.lease).max(lease)).await;
-            let again = presence.link.last(&presence.link.names.node(node)).await?;
+            let again = patient.last(&patient.names.node(node)).await?;
             if again.is_some_and(|again| again.sequence != found.sequence) {
                 return Err(StoreError::Failed(format!(
                     "another hermetic is running as node {node:?}; give each its own store.node"
@@ -146,7 +149,7 @@ impl Presence {
         if self.own.lock().beaten.elapsed() < self.lease / (2 * BEATS) {
             return Ok(());
         }
-        match self.write(ANSWER).await {
+        match self.write(self.lease / 2).await {
             Err(Fault::Conflict) => {}
             done => return done,
         }
@@ -162,7 +165,7 @@ impl Presence {
             }
         }
         // A beat whose answer was lost, or a new epoch.
-        self.write(ANSWER).await
+        self.write(self.lease / 2).await
     }
 
     fn record(&self) -> Node {
@@ -252,9 +255,12 @@ impl Presence {
             let node = record.node.clone();
             let record = Node { fenced: true, ..record };
             let octets = encode(&record, &[]).map_err(|error| Fault::Refused(error.to_string()))?;
-            match self.link.put(Record::new(subject, octets).after(sequence), &name, ANSWER).await {
+            match self.link.put(Record::new(subject, octets).after(sequence), &name, self.lease / 2).await {
                 Ok(_) => {
                     tracing::warn!(%node, "a node is silent; what it worked on is taken over");
+                    if let Some(other) = self.others.lock().get_mut(&node) {
+                        other.record.fenced = true;
+                    }
                     fenced = true;
                 }
                 // It was quicker, or somebody else was.
@@ -265,11 +271,17 @@ impl Presence {
         Ok(fenced)
     }
 
+    /// How many nodes share the work, this one included, as far as it knows: those that it has not seen dead.
+    pub(super) fn sharing(&self) -> usize {
+        let works = |other: &&Other| !other.record.fenced && !other.record.draining;
+        1 + self.others.lock().values().filter(works).count()
+    }
+
     /// An operator wants a node to take no more entries, or to take them again.
     pub(super) async fn wish(link: &Link, node: &str, drain: bool) -> Result<(), Fault> {
         let subject = link.names.wish(node);
         let record = if drain { Record::new(subject, Bytes::from_static(b"drain")) } else { Record::gone(subject) };
-        link.put(record, &format!("w.{}", epoch()), ANSWER).await.map(drop)
+        link.put(record, &format!("w.{}", epoch()), super::link::ANSWER).await.map(drop)
     }
 
     /// Looks whether an operator wants that.

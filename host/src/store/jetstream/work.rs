@@ -4,7 +4,8 @@
 //! entry. Fails with a [`Fault`]; a ticket that was not made use of comes again, here or elsewhere.
 //!
 //! A ticket is only a hint that somebody should look. An entry is had by whoever writes its lease after nothing, after the mark
-//! of one that has ended, or after one whose node is dead; and is settled by whoever writes after that lease.
+//! of one that has ended, or after one whose node is dead; and is settled by whoever writes after that lease. A lease may be written
+//! though nobody said so: others leave its entry alone then, so this node goes on until it knows ([`Work::take`], [`Work::recover`]).
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -35,8 +36,14 @@ use crate::store::{
 const READY: usize = 1024;
 /// Octets of what is held and ready; beyond, nothing more is claimed.
 const OCTETS: usize = 256 * 1024 * 1024;
-/// A ticket that nobody has acknowledged for so long is given to somebody else.
-const TICKET: Duration = Duration::from_secs(30);
+/// A ticket of which nobody has been heard for a lease and this is given to somebody else.
+const TICKET: Duration = Duration::from_secs(1);
+/// An entry that this program can not read is left to others for so long.
+const UNREADABLE: Duration = Duration::from_secs(30);
+/// A ticket that waits here is spoken for once in this part of a lease.
+const WAITS: u32 = 3;
+/// Questions and writes under way at a time while a dead node is taken over from.
+const RECOVERIES: usize = 64;
 /// Tickets that are out at a time, for all nodes.
 const OUT: i64 = 50_000;
 /// Claims under way at a time.
@@ -151,7 +158,7 @@ impl Work {
             durable_name: Some(name),
             filter_subjects: self.link.names.work(place),
             ack_policy: async_nats::jetstream::consumer::AckPolicy::Explicit,
-            ack_wait: TICKET,
+            ack_wait: self.presence.lease + TICKET,
             max_ack_pending: OUT,
             ..pull::Config::default()
         }
@@ -159,13 +166,14 @@ impl Work {
 
     async fn pull_once(&self, place: &str) -> Result<(), async_nats::Error> {
         let config = self.consumer(place);
-        let name = config.durable_name.clone().unwrap_or_default();
-        let consumer = self.link.stream.get_or_create_consumer(&name, config).await?;
+        // Made, or as it should be now: the lease may be another one than when it was made.
+        let consumer = self.link.stream.create_consumer(config).await?;
         let mut tickets = consumer
             .stream()
             .max_messages_per_batch(256)
-            .expires(Duration::from_secs(30))
-            .heartbeat(Duration::from_secs(5))
+            // A node that stands still is still sent what it asked for: until this is over, and no longer.
+            .expires(self.presence.lease)
+            .heartbeat(self.presence.lease / WAITS)
             .messages()
             .await?;
         while !self.is_closed() {
@@ -216,7 +224,7 @@ impl Work {
             Ok(read) => read,
             Err(error) => {
                 tracing::error!(entry = %id, %error, "an entry can not be read; it is left to a node that can");
-                return drop(ticket.ack_with(AckKind::Nak(Some(TICKET))).await);
+                return drop(ticket.ack_with(AckKind::Nak(Some(UNREADABLE))).await);
             }
         };
         let wait = entry.next.saturating_sub(now());
@@ -230,10 +238,7 @@ impl Work {
         }
         let reply = ticket.reply.clone();
         let ready = Ready { place: place.into(), id, entry, octets, reply, ticket: number, since: Instant::now() };
-        let mut desk = self.desk.lock();
-        desk.octets += ready.octets.len();
-        desk.ready.entry(ready.entry.envelope.priority()).or_default().push_back(ready);
-        drop(desk);
+        self.put_back(&mut self.desk.lock(), ready);
         self.changed.notify_one();
     }
 
@@ -371,9 +376,17 @@ impl Work {
                 acknowledge(&self.link, &one);
                 Ok(None)
             }
-            // The ticket comes again.
-            Err(fault) => Err(fault),
+            Err(fault) => {
+                // It may be written all the same, and then nobody else takes it.
+                self.put_back(&mut desk, one);
+                Err(fault)
+            }
         }
+    }
+
+    fn put_back(&self, desk: &mut Desk, one: Ready) {
+        desk.octets += one.octets.len();
+        desk.ready.entry(one.entry.envelope.priority()).or_default().push_back(one);
     }
 
     async fn try_take(&self, one: &Ready, epoch: &str) -> Result<Option<(Entry, Bytes, u64, u32)>, Fault> {
@@ -485,16 +498,30 @@ impl Work {
         self.desk.lock().held.get(&id).map(|held| held.until() > at)
     }
 
-    /// Writes tickets for what dead nodes had. Repeated, it does nothing new.
+    /// Writes tickets for what dead nodes had, and looks at what this one has without knowing it. Repeated, it does nothing new.
     pub(super) async fn recover(&self) -> Result<usize, Fault> {
-        let mut over = HashMap::new();
-        let mut recovered = 0;
-        for subject in self.link.subjects(&self.link.names.all('l')).await? {
-            let Some((_, place, id)) = parse(&subject) else { continue };
-            let Some(found) = self.link.last(&subject).await?.filter(|found| !found.payload.is_empty()) else {
-                continue;
+        let subjects = self.link.subjects(&self.link.names.all('l')).await?;
+        let leases = subjects.iter().map(|subject| async move {
+            let found = self.link.last(subject).await?.filter(|found| !found.payload.is_empty());
+            let claimed = found.and_then(|found| Some((decode::<Claimed>(&found.payload).ok()?.0, found.sequence)));
+            Ok::<_, Fault>(claimed.map(|(claimed, sequence)| (subject, claimed, sequence)))
+        });
+        let leases: Vec<_> = stream::iter(leases.collect::<Vec<_>>()).buffer_unordered(RECOVERIES).collect().await;
+        let (mut over, mut free, mut unknown) = (HashMap::new(), Vec::new(), Vec::new());
+        let mut fault = None;
+        for one in leases {
+            let (subject, claimed, sequence) = match one {
+                Ok(Some(found)) => found,
+                Ok(None) => continue,
+                Err(error) => {
+                    fault = Some(error);
+                    continue;
+                }
             };
-            let Ok((claimed, _)) = decode::<Claimed>(&found.payload) else { continue };
+            if claimed.epoch == self.presence.epoch() {
+                unknown.extend(parse(subject).map(|(_, place, id)| (place, id)));
+                continue;
+            }
             let key = (claimed.node, claimed.epoch);
             let dead = match over.get(&key) {
                 Some(dead) => *dead,
@@ -504,13 +531,58 @@ impl Work {
                     dead
                 }
             };
-            if dead {
-                let ticket = Record::new(self.link.names.ticket(place, id), Bytes::from_static(b"t"));
-                self.link.put(ticket, &format!("t.{id}.{}", found.sequence), ANSWER).await?;
-                recovered += 1;
+            if dead && let Some((_, place, id)) = parse(subject) {
+                free.push((self.link.names.ticket(place, id), format!("t.{id}.{sequence}")));
             }
         }
-        Ok(recovered)
+        let tickets = free
+            .iter()
+            .map(|(ticket, name)| self.link.put(Record::new(ticket.clone(), Bytes::from_static(b"t")), name, ANSWER));
+        let written: Vec<_> = stream::iter(tickets.collect::<Vec<_>>()).buffer_unordered(RECOVERIES).collect().await;
+        self.remember(unknown).await?;
+        let recovered = written.iter().filter(|one| one.is_ok()).count();
+        match written.into_iter().filter_map(Result::err).next().or(fault) {
+            Some(fault) => Err(fault),
+            None => Ok(recovered),
+        }
+    }
+
+    /// Leases of this node: an answer was lost if it does not work on one.
+    async fn remember(&self, leases: Vec<(&str, EntryId)>) -> Result<(), Fault> {
+        let unknown = |id: &EntryId| {
+            let desk = self.desk.lock();
+            let waits = desk.ready.values().flatten().any(|one| one.id == *id);
+            !(waits || desk.held.contains_key(id) || desk.taking.contains(id))
+        };
+        for (place, id) in leases.into_iter().filter(|(_, id)| unknown(id)) {
+            let found = self.link.last(&self.link.names.entry(place, id)).await?;
+            let Some(found) = found.filter(|found| !found.payload.is_empty()) else { continue };
+            let Ok((entry, octets)) = decode::<Entry>(&found.payload) else { continue };
+            if entry.held || entry.next > now() || !unknown(&id) {
+                continue;
+            }
+            let (place, since) = (place.to_owned(), Instant::now());
+            let one = Ready { place, id, entry, octets, reply: None, ticket: None, since };
+            self.put_back(&mut self.desk.lock(), one);
+            self.changed.notify_one();
+        }
+        Ok(())
+    }
+
+    /// What waits here for somebody to claim it is not forgotten.
+    pub(super) async fn speak_for(&self) {
+        let waiting: Vec<_> = {
+            let desk = self.desk.lock();
+            desk.ready.values().flatten().filter_map(|one| one.reply.clone()).collect()
+        };
+        for reply in waiting {
+            let _ = self.link.client.publish(reply, Bytes::from_static(b"+WPI")).await;
+        }
+    }
+
+    /// How often that is to be done.
+    pub(super) fn speaks_every(&self) -> Duration {
+        self.presence.lease / WAITS
     }
 
     /// Others are to have what nobody here has claimed.
