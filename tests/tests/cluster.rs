@@ -222,6 +222,32 @@ fn without_a_majority_mail_is_refused_for_now() {
     assert!(status.contains("a  alive") && status.contains("up to date") && status.contains("always"), "{status}");
 }
 
+/// All nodes are stopped: their queue can be read.
+#[test]
+fn a_queue_is_read_without_a_node() {
+    let Some(nats) = Nats::start() else { return };
+    let mail = tempfile::tempdir().expect("a folder");
+    let mut node = node(&nats, "a", &nats.ports(), mail.path(), "[queue]\nhold = true\n");
+    let messages = [2000, 200_000].map(|size| Message::sealed(&token(), size));
+    for message in &messages {
+        let mut session = Session::open(node.port("mx")).expect("it answers");
+        session.command("EHLO client.example.org").expect("it answers");
+        let to = [format!("anna@{DOMAIN}")];
+        assert_eq!(session.send("sender@example.org", &to, message).expect("it answers").code, 250);
+    }
+    let before = node.queue();
+    assert!(node.stop().success());
+    let queue = node.queue();
+    assert_eq!((before.len(), &before), (2, &queue));
+    for (entry, message) in queue.iter().zip(&messages) {
+        let id = entry["entry"].as_str().and_then(|id| id.split('.').next()).expect("an id");
+        let shown = node.run(&["queue", "show", id], "");
+        assert!(shown.contains(&format!("anna@{DOMAIN}")) && shown.contains("Subject"), "{shown}");
+        let exported = node.run(&["queue", "export", id], "");
+        assert!(exported.contains(&message.token), "{id}");
+    }
+}
+
 fn plugin(package: &str) -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let recipe = component::Recipe {

@@ -93,8 +93,9 @@ impl Config {
             plugin.file = absolute(&plugin.file);
         }
         let store = &mut self.store;
-        let files = [&mut store.password_file, &mut store.roots, &mut store.certificate, &mut store.key];
-        for file in files.into_iter().flatten() {
+        let login = [&mut store.password_file, &mut store.credentials];
+        let files = login.into_iter().chain([&mut store.roots, &mut store.certificate, &mut store.key]);
+        for file in files.flatten() {
             *file = absolute(file);
         }
         let files = [&mut self.outbound.roots, &mut self.srs.secrets, &mut self.dns.trust_anchors];

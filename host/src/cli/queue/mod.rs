@@ -31,7 +31,7 @@ use super::{safe, time};
 use crate::{
     admin::{token::TokenError, wire::Entry},
     config::{Config, Endpoint},
-    store::{StoreError, sqlite::OpenError},
+    store::{StoreError, jetstream, sqlite::OpenError},
 };
 
 /// The verbs.
@@ -52,6 +52,8 @@ pub(super) enum QueueCommand {
 pub(super) enum QueueError {
     #[error(transparent)]
     Open(#[from] OpenError),
+    #[error(transparent)]
+    Cluster(#[from] jetstream::OpenError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]

@@ -8,7 +8,8 @@ use std::io::Read as _;
 use super::{Context, QueueError, client::Client};
 use crate::{
     admin::{desk, wire},
-    store::{Content, EntryId, MessageId, StoreError, sqlite::Beside},
+    cli::keep,
+    store::{Body, Content, EntryId, MessageId, StoreError, jetstream::Onlooker, sqlite::Beside},
 };
 
 /// Octets of a file that are read at a time.
@@ -19,13 +20,23 @@ pub(super) enum Source {
     Server(Client),
     /// None: there is no store yet, so the queue is empty.
     Store(Option<Beside>, bool),
+    /// Of a store on NATS servers, where other nodes may be at work.
+    Servers(Box<Onlooker>, bool),
 }
 
 impl Source {
     pub(super) async fn open(context: &Context<'_>) -> Result<Self, QueueError> {
         Ok(match Client::reach(context).await? {
             Ok(client) => Self::Server(client),
-            Err(_) => Self::Store(Beside::open(&context.config.data)?, context.config.queue.hold),
+            Err(_) => {
+                let on_hold = context.config.queue.hold;
+                match keep::settings(context.config) {
+                    Some(settings) => {
+                        Self::Servers(Box::new(Onlooker::open(&settings, &context.config.data).await?), on_hold)
+                    }
+                    None => Self::Store(Beside::open(&context.config.data)?, on_hold),
+                }
+            }
         })
     }
 
@@ -43,10 +54,14 @@ impl Source {
                 client.get(&format!("/v1/queue?{}", query.finish())).await
             }
             Self::Store(None, on_hold) => Ok(wire::Page { on_hold: *on_hold, ..wire::Page::default() }),
-            Self::Store(Some(store), on_hold) => {
+            Self::Store(Some(_), on_hold) | Self::Servers(_, on_hold) => {
                 let filter = selection.clone().try_into().map_err(QueueError::Asked)?;
                 let after = after.as_deref().map(str::parse::<EntryId>).transpose().map_err(QueueError::Asked)?;
-                let page = store.find(filter, after, most)?;
+                let page = match self {
+                    Self::Store(Some(store), _) => store.find(filter, after, most)?,
+                    Self::Servers(store, _) => store.find(filter, after, most).await?,
+                    Self::Store(None, _) | Self::Server(_) => crate::store::Page::default(),
+                };
                 let entries = page.entries.into_iter().map(|listed| wire::Entry::new(listed, *on_hold)).collect();
                 Ok(wire::Page { entries, next: page.next.map(|next| next.to_string()), on_hold: *on_hold })
             }
@@ -68,6 +83,11 @@ impl Source {
                 let header = desk::header(store.body(message)?).await?;
                 Ok(wire::Message::new(&details, &header, *on_hold))
             }
+            Self::Servers(store, on_hold) => {
+                let details = store.show(message).await?.ok_or_else(gone)?;
+                let header = desk::header(store.body(message).await?).await?;
+                Ok(wire::Message::new(&details, &header, *on_hold))
+            }
         }
     }
 
@@ -76,16 +96,22 @@ impl Source {
         match self {
             Self::Server(client) => client.get(&format!("/v1/why/{id}")).await,
             Self::Store(None, _) => Ok(wire::Why::default()),
-            Self::Store(Some(store), on_hold) => {
+            Self::Store(Some(_), on_hold) | Self::Servers(_, on_hold) => {
                 let message = wire::message_or_entry(id).ok().map(|(message, _)| message);
-                let details = match message {
-                    Some(message) => store.show(message)?,
-                    None => None,
+                let details = match (message, self) {
+                    (Some(message), Self::Store(Some(store), _)) => store.show(message)?,
+                    (Some(message), Self::Servers(store, _)) => store.show(message).await?,
+                    _ => None,
                 };
                 let entries = details.map(|details| details.entries).unwrap_or_default();
                 let entries = entries.into_iter().map(|one| wire::Entry::new(one.listed, *on_hold)).collect();
                 let id = message.map_or_else(|| id.to_owned(), |message| message.to_string());
-                Ok(wire::Why { entries, judged: wire::Judged::all(&store.verdicts(&id)?) })
+                let verdicts = match self {
+                    Self::Store(Some(store), _) => store.verdicts(&id)?,
+                    Self::Servers(store, _) => store.verdicts(&id).await?,
+                    Self::Store(None, _) | Self::Server(_) => Vec::new(),
+                };
+                Ok(wire::Why { entries, judged: wire::Judged::all(&verdicts) })
             }
         }
     }
@@ -94,26 +120,29 @@ impl Source {
     pub(super) async fn content(
         &self,
         message: MessageId,
-        mut each: impl FnMut(&[u8]) -> Result<(), QueueError>,
+        each: impl FnMut(&[u8]) -> Result<(), QueueError>,
     ) -> Result<(), QueueError> {
         match self {
             Self::Server(client) => client.octets(&format!("/v1/messages/{message}/content"), each).await,
             Self::Store(None, _) => Err(StoreError::Unknown(message.to_string()).into()),
-            Self::Store(Some(store), _) => {
-                let body = store.body(message)?;
-                each(&body.prefix)?;
-                match body.content {
-                    Content::Inline(content) => each(&content),
-                    Content::File(mut file) => {
-                        let mut piece = vec![0; PIECE];
-                        loop {
-                            let read = file.read(&mut piece).map_err(|error| StoreError::Failed(error.to_string()))?;
-                            match piece.get(..read) {
-                                Some(octets) if read > 0 => each(octets)?,
-                                _ => return Ok(()),
-                            }
-                        }
-                    }
+            Self::Store(Some(store), _) => written(store.body(message)?, each),
+            Self::Servers(store, _) => written(store.body(message).await?, each),
+        }
+    }
+}
+
+/// A body's octets, piece by piece.
+fn written(body: Body, mut each: impl FnMut(&[u8]) -> Result<(), QueueError>) -> Result<(), QueueError> {
+    each(&body.prefix)?;
+    match body.content {
+        Content::Inline(content) => each(&content),
+        Content::File(mut file) => {
+            let mut piece = vec![0; PIECE];
+            loop {
+                let read = file.read(&mut piece).map_err(|error| StoreError::Failed(error.to_string()))?;
+                match piece.get(..read) {
+                    Some(octets) if read > 0 => each(octets)?,
+                    _ => return Ok(()),
                 }
             }
         }

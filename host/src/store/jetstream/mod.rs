@@ -49,6 +49,7 @@ mod keys;
 mod letter;
 mod link;
 mod manage;
+mod onlooker;
 mod open;
 mod presence;
 mod record;
@@ -73,7 +74,10 @@ use std::{
 use async_nats::jetstream::object_store::{GetErrorKind, ObjectStore};
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
-use tokio::{io::AsyncRead, task::JoinHandle};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
+    task::JoinHandle,
+};
 
 use self::{
     incoming::Arriving,
@@ -87,6 +91,7 @@ use self::{
 pub use self::{
     keys::{Kept, Keys},
     letter::Placement,
+    onlooker::Onlooker,
     open::{Durability, OpenError, Settings, Status, drain, look, open, status, verdicts},
     record::Node,
 };
@@ -95,6 +100,11 @@ use super::{
     Report, Right, Store, StoreError, Timestamp, Told, Verdicts,
     sqlite::{Ids, Lock},
 };
+
+/// A large content is given up, and asked for anew, when nothing of it has come for so long.
+const OBJECT_PIECE: Duration = Duration::from_secs(5);
+/// Times that it is asked for.
+const OBJECT_TRIES: usize = 3;
 
 /// What all of the store's parts share.
 pub(super) struct Core {
@@ -182,19 +192,37 @@ impl Core {
         Ok(Body { prefix, content: Content::Inline(content) })
     }
 
-    /// A large content, in a file without a name.
+    /// A large content, in a file without a name. A server that dies while it sends one says nothing: then another is asked.
     async fn object(&self, id: MessageId, size: u64) -> Result<std::fs::File, StoreError> {
+        let mut tries = 1;
+        loop {
+            match self.try_object(id, size).await {
+                Err(StoreError::Failed(_)) if tries < OBJECT_TRIES => tries += 1,
+                done => return done,
+            }
+        }
+    }
+
+    async fn try_object(&self, id: MessageId, size: u64) -> Result<std::fs::File, StoreError> {
         let failed = |error: &dyn std::fmt::Display| StoreError::Failed(format!("the content of {id}: {error}"));
-        let mut object = match self.objects.get(id.to_string()).await {
+        let late = |_| failed(&"nothing comes");
+        let asked = tokio::time::timeout(OBJECT_PIECE, self.objects.get(id.to_string()));
+        let mut object = match asked.await.map_err(late)? {
             Ok(object) => object,
             Err(error) if error.kind() == GetErrorKind::NotFound => return Err(StoreError::Unknown(id.to_string())),
             Err(error) => return Err(failed(&error)),
         };
         let file = incoming::nameless(&self.data).map_err(|error| failed(&error))?;
         let mut file = tokio::fs::File::from_std(file);
-        let copied = tokio::time::timeout(Duration::from_secs(120), tokio::io::copy(&mut object, &mut file)).await;
-        let copied = copied.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
-        tokio::io::AsyncWriteExt::flush(&mut file).await.map_err(|error| failed(&error))?;
+        let (mut copied, mut piece) = (0, vec![0; 64 * 1024]);
+        loop {
+            let read = tokio::time::timeout(OBJECT_PIECE, object.read(&mut piece)).await;
+            let n = read.map_err(late)?.map_err(|error| failed(&error))?;
+            let Some(octets) = piece.get(..n).filter(|octets| !octets.is_empty()) else { break };
+            file.write_all(octets).await.map_err(|error| failed(&error))?;
+            copied += n as u64;
+        }
+        file.flush().await.map_err(|error| failed(&error))?;
         if copied != size {
             return Err(failed(&format!("{copied} of {size} octets are there")));
         }

@@ -76,6 +76,24 @@ fn epoch() -> String {
 }
 
 impl Presence {
+    /// Of one who only looks, and is no node.
+    pub(super) fn onlooker(link: Link, node: &str, lease: Duration) -> Arc<Self> {
+        Arc::new(Self::new(link, node, lease))
+    }
+
+    fn new(link: Link, node: &str, lease: Duration) -> Self {
+        Self {
+            own: Mutex::new(Own { epoch: epoch(), since: now(), sequence: 0, beaten: Instant::now() }),
+            link: link.impatient(lease / ANSWERS),
+            node: node.into(),
+            lease,
+            others: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+            leases: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
+        }
+    }
+
     /// Begins an epoch. `before` is the last one of this data folder: nobody else has that. If another process beats under
     /// this name it is an error of the operator's.
     pub(super) async fn begin(
@@ -85,16 +103,7 @@ impl Presence {
         before: Option<&str>,
     ) -> Result<Arc<Self>, StoreError> {
         let patient = link.clone();
-        let presence = Self {
-            own: Mutex::new(Own { epoch: epoch(), since: now(), sequence: 0, beaten: Instant::now() }),
-            link: link.impatient(lease / ANSWERS),
-            node: node.into(),
-            lease,
-            others: Mutex::default(),
-            turn: tokio::sync::Mutex::default(),
-            leases: AtomicUsize::new(0),
-            draining: AtomicBool::new(false),
-        };
+        let presence = Self::new(link, node, lease);
         let found = patient.last(&patient.names.node(node)).await?;
         if let Some(found) = &found
             && let Ok((record, _)) = decode::<Node>(&found.payload)

@@ -93,6 +93,9 @@ struct Desk {
     ready: BTreeMap<i8, VecDeque<Ready>>,
     taking: HashSet<EntryId>,
     held: HashMap<EntryId, Held>,
+    /// Tickets for what is held here, or being taken: for what becomes of it then. What settles an entry may make its next ticket, which
+    /// can be here before the answer that it is settled.
+    later: HashMap<EntryId, Ready>,
     octets: usize,
 }
 
@@ -270,15 +273,18 @@ impl Work {
             let expired = desk.held.iter().filter(|(_, held)| held.until() <= at).map(|(id, held)| (*id, held.clone()));
             let again: Vec<_> = expired.take(n).collect();
             let mut ready = desk.pop(n - again.len());
-            ready.retain(|one| {
-                let mine = desk.held.contains_key(&one.id) || !desk.taking.insert(one.id);
-                if mine {
-                    desk.octets = desk.octets.saturating_sub(one.octets.len());
-                    acknowledge(&self.link, one);
+            let mut free = Vec::with_capacity(ready.len());
+            for one in ready.drain(..) {
+                if !desk.held.contains_key(&one.id) && desk.taking.insert(one.id) {
+                    free.push(one);
+                    continue;
                 }
-                !mine
-            });
-            (again, ready)
+                desk.octets = desk.octets.saturating_sub(one.octets.len());
+                if let Some(before) = desk.later.insert(one.id, one) {
+                    acknowledge(&self.link, &before);
+                }
+            }
+            (again, free)
         };
         self.room.notify_waiters();
         let mut claimed = Vec::with_capacity(again.len() + ready.len());
@@ -316,6 +322,15 @@ impl Work {
         if let Some(held) = desk.held.remove(&id) {
             desk.octets = desk.octets.saturating_sub(held.octets.len());
             self.presence.leases.store(desk.held.len(), Ordering::Relaxed);
+        }
+        self.look_again(desk, id);
+    }
+
+    /// It is nobody's here any more.
+    fn look_again(&self, desk: &mut Desk, id: EntryId) {
+        if let Some(one) = desk.later.remove(&id) {
+            self.put_back(desk, one);
+            self.changed.notify_one();
         }
     }
 
@@ -374,11 +389,13 @@ impl Work {
             }
             Ok(None) => {
                 acknowledge(&self.link, &one);
+                self.look_again(&mut desk, id);
                 Ok(None)
             }
             Err(fault) => {
                 // It may be written all the same, and then nobody else takes it.
                 self.put_back(&mut desk, one);
+                self.look_again(&mut desk, id);
                 Err(fault)
             }
         }

@@ -1,0 +1,69 @@
+//! The store for whoever only reads it, beside nodes or without any: `hermetic queue` where no server answers.
+//!
+//! Owns a connection, and a node's parts without a node: it never beats, pulls no tickets and writes nothing, so to the others it does
+//! not exist. Refuses to make a stream. Fails as the store does.
+
+use std::{
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+};
+
+use super::{
+    Core,
+    link::Link,
+    open::{OpenError, Settings, connect},
+    presence::Presence,
+    reports::Reports,
+    why::Why,
+    work::Work,
+};
+use crate::store::{Body, Details, EntryId, Filter, MessageId, Page, StoreError, Verdicts, sqlite::Ids};
+
+/// See the module.
+pub struct Onlooker(Core);
+
+impl Onlooker {
+    /// `data` is the folder for large contents on their way.
+    pub async fn open(settings: &Settings, data: &Path) -> Result<Self, OpenError> {
+        let client = connect(settings).await?;
+        let link = Link::open(client.clone(), &settings.name).await.map_err(StoreError::from)?;
+        let context = async_nats::jetstream::new(client.clone());
+        let objects = context.get_object_store(format!("{}-BODIES", settings.name)).await;
+        let objects = objects.map_err(|error| OpenError::Servers(error.to_string()))?;
+        let presence = Presence::onlooker(link.clone(), &settings.node, settings.lease);
+        let work = Work::new(link.clone(), presence.clone());
+        work.closing.store(true, Ordering::Release);
+        Ok(Self(Core {
+            work,
+            why: Why::new(client, &settings.name),
+            ids: Ids::after(0),
+            counting: tokio::sync::Mutex::default(),
+            link,
+            presence,
+            placement: Arc::new(|_| None),
+            objects,
+            reports: Reports::default(),
+            data: data.join("store"),
+        }))
+    }
+
+    /// As [`Store::find`](crate::store::Store::find).
+    pub async fn find(&self, filter: Filter, after: Option<EntryId>, most: usize) -> Result<Page, StoreError> {
+        Ok(self.0.find(&filter, after, most).await?)
+    }
+
+    /// As [`Store::show`](crate::store::Store::show).
+    pub async fn show(&self, message: MessageId) -> Result<Option<Details>, StoreError> {
+        Ok(self.0.show(message).await?)
+    }
+
+    /// As [`Store::body`](crate::store::Store::body).
+    pub async fn body(&self, message: MessageId) -> Result<Body, StoreError> {
+        self.0.body(message).await
+    }
+
+    /// As [`Store::verdicts`](crate::store::Store::verdicts).
+    pub async fn verdicts(&self, id: &str) -> Result<Vec<Verdicts>, StoreError> {
+        Ok(self.0.why.of(id).await?)
+    }
+}
