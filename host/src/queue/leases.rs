@@ -9,7 +9,7 @@ use std::{convert::Infallible, future::Future};
 
 use async_trait::async_trait;
 
-use super::Shared;
+use super::{PAUSE, Shared};
 use crate::{
     deliver::smtp::courier::Leases,
     observe::events,
@@ -41,9 +41,16 @@ async fn renewed(shared: &Shared, rights: Vec<Right>) -> Infallible {
     }
 }
 
-/// Those that still hold, and go on from now.
+/// Those that still hold, and go on from now. While the store does not say, it is asked again: what is let go of without a word to the
+/// store would rest until its lease ends. None hold if the queue stops first.
 pub(super) async fn holding(shared: &Shared, leases: Vec<Lease>) -> Vec<Lease> {
-    let Some(stale) = stale(shared, rights(&leases)).await else { return Vec::new() };
+    let stale = loop {
+        match stale(shared, rights(&leases)).await {
+            Some(stale) => break stale,
+            None if shared.bell.is_stopping() => return Vec::new(),
+            None => tokio::time::sleep(PAUSE).await,
+        }
+    };
     let (lost, holding): (Vec<_>, Vec<_>) = leases.into_iter().partition(|lease| stale.contains(&lease.entry));
     for lease in lost {
         tracing::warn!(entry = %lease.entry, "its turn came after the end of its lease; nothing is sent");

@@ -42,6 +42,11 @@ const FRESH: u32 = 4;
 /// An answer that takes longer than this part of a lease is asked for anew: a beat that a dying server swallowed must not cost the lease.
 const ANSWERS: u32 = 6;
 
+/// A server that led until a moment ago answers with what it knew then, so a beat that comes too early or too late is tried again.
+const TRIES: u32 = 5;
+/// After a wait that grows by this.
+const AGAIN: Duration = Duration::from_millis(50);
+
 #[derive(Debug)]
 struct Own {
     epoch: String,
@@ -158,23 +163,28 @@ impl Presence {
         if self.own.lock().beaten.elapsed() < self.lease / (2 * BEATS) {
             return Ok(());
         }
-        match self.write(self.lease / 2).await {
-            Err(Fault::Conflict) => {}
-            done => return done,
+        for round in 0..TRIES {
+            match self.write(self.lease / 2).await {
+                Err(Fault::Conflict) => self.learn().await?,
+                done => return done,
+            }
+            tokio::time::sleep(AGAIN * round).await;
         }
+        Err(Fault::Unavailable("the servers do not agree on what this node has said".into()))
+    }
+
+    /// Somebody has written since: this node, whose answer was lost; or whoever took it for dead.
+    async fn learn(&self) -> Result<(), Fault> {
         let found = self.link.last(&self.link.names.node(&self.node)).await?;
         let record = found.as_ref().and_then(|found| decode::<Node>(&found.payload).ok());
-        let mine = record.is_some_and(|(record, _)| record.epoch == self.own.lock().epoch && !record.fenced);
-        {
-            let mut own = self.own.lock();
-            own.sequence = found.map_or(0, |found| found.sequence);
-            if !mine {
-                *own = Own { epoch: epoch(), since: now(), sequence: own.sequence, beaten: own.beaten };
-                tracing::warn!(node = %self.node, "this node was silent for too long and was taken for dead; what it worked on is free");
-            }
+        let mut own = self.own.lock();
+        let mine = record.is_some_and(|(record, _)| record.epoch == own.epoch && !record.fenced);
+        own.sequence = found.map_or(0, |found| found.sequence);
+        if !mine {
+            *own = Own { epoch: epoch(), since: now(), sequence: own.sequence, beaten: own.beaten };
+            tracing::warn!(node = %self.node, "this node was silent for too long and was taken for dead; what it worked on is free");
         }
-        // A beat whose answer was lost, or a new epoch.
-        self.write(self.lease / 2).await
+        Ok(())
     }
 
     fn record(&self) -> Node {
