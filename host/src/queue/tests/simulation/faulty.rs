@@ -81,10 +81,7 @@ impl Store for Faulty {
     }
 
     async fn renew(&self, rights: Vec<Right>, lease: Duration) -> Result<Vec<EntryId>, StoreError> {
-        if let Err(error) = self.trouble("renew").await {
-            rights.iter().for_each(|right| self.world.unrenewed(right.entry.message));
-            return Err(error);
-        }
+        self.trouble("renew").await?;
         step(self.inner.renew(rights, lease))
     }
 

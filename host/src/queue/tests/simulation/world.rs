@@ -63,8 +63,6 @@ pub(super) struct Owed {
     pub(super) dropped: Option<u64>,
     /// An operator wants its sender told.
     pub(super) bounced: bool,
-    /// The store would not renew a lease of its message.
-    pub(super) unrenewed: bool,
     /// Numbers of the plugin's attempts.
     pub(super) numbers: Vec<u32>,
     /// What the content says.
@@ -341,7 +339,6 @@ impl World {
                 }
                 Some(before) if before.died => Ok(Some("received twice: the task died before it was recorded")),
                 Some(before) if before.refusals >= 30 => Ok(Some("received twice: the store would not record it")),
-                Some(_) if owed.unrenewed => Ok(Some("received twice: the store would not renew its lease")),
                 Some(before) if before.stale => Err("because its lease was over"),
                 Some(_) => Err("for no reason"),
             };
@@ -359,12 +356,6 @@ impl World {
             Some(Ok(Some(excuse))) => self.count(excuse),
             Some(Ok(None)) => {}
         }
-    }
-
-    /// The store would not renew a lease: others may be given it.
-    pub(super) fn unrenewed(&self, message: MessageId) {
-        let mut inner = self.inner.lock();
-        inner.owed.values_mut().filter(|owed| owed.entry.message == message).for_each(|owed| owed.unrenewed = true);
     }
 
     /// The store was asked to settle it. `settled`: it did; or the lease was void, or (None) it failed.
@@ -439,6 +430,13 @@ impl Carrier for World {
             self.say(format!("{to:?}: the task dies"));
             self.count("a delivery task died");
             std::panic::resume_unwind(Box::new("a task dies"));
+        }
+        // Before the end of the content they are asked for again; if one is lost, it is not sent.
+        let holding: Vec<&Lease> = asked.into_iter().filter(|lease| !lost.contains(&lease.entry)).collect();
+        if !leases.lost(&holding).await.is_empty() {
+            self.say(format!("{to:?}: withheld"));
+            self.count("the end was withheld, for a lease was lost");
+            return (all(later("a lease was lost")), Health::Unwell);
         }
         // The final dot: from here on they have it, whatever we hear of it.
         let heard = !(mood == Mood::Mute || mood == Mood::Moody && self.percent(20));
