@@ -81,7 +81,10 @@ impl Store for Faulty {
     }
 
     async fn renew(&self, rights: Vec<Right>, lease: Duration) -> Result<Vec<EntryId>, StoreError> {
-        self.trouble("renew").await?;
+        if let Err(error) = self.trouble("renew").await {
+            rights.iter().for_each(|right| self.world.unrenewed(right.entry.message));
+            return Err(error);
+        }
         step(self.inner.renew(rights, lease))
     }
 

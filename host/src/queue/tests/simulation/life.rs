@@ -224,6 +224,7 @@ async fn message(world: Arc<World>, store: Arc<SqliteStore>, config: Arc<Config>
             refused: false,
             dropped: None,
             bounced: false,
+            unrenewed: false,
             numbers: Vec::new(),
             mark: mark.clone(),
         };
