@@ -35,5 +35,9 @@ cargo test --locked --manifest-path "$manifest"
 
 step "tests"
 # As .ci/run builds them, so that nothing is compiled twice.
-export HERMETIC_GUIDES=1 RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=-Dwarnings__CLIPPY_HACKERY__
+export HERMETIC_COLUMNS=${HERMETIC_COLUMNS:-$PWD/target/columns} HERMETIC_GUIDES=1
+export RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=-Dwarnings__CLIPPY_HACKERY__
 timeout 2400 cargo test --locked --workspace --test standalone -- --nocapture
+
+step "what it runs of the transcripts"
+cat "$HERMETIC_COLUMNS"/standalone-*.json

@@ -1,7 +1,7 @@
 # The server as a peer of the benchmark harness; sourced by the peers beside it. VARIANT: hold, maildir, discard, or relay: all is
 # sent on to SINK, a port of 127.0.0.1.
 # NATIVE=1: the same server without its sandbox. PLUGINS=5: every recipient is put to a chain of five that do nothing;
-# IDLE_PLUGIN is their component.
+# IDLE_PLUGIN is their component. RECORD=0.01: all sessions are held in memory, and that part of them becomes files.
 # HERMETIC: the binary. The harness gives PORT, and RUN, an empty folder.
 start() {
   mkdir -p "$RUN/nothing"
@@ -26,6 +26,7 @@ hold = $([ "$VARIANT" = hold ] && echo true || echo false)
 [observe]
 level = "warn"
 X
+  [ -z "${RECORD:-}" ] || printf '[record]\nkeep = ["on-error", "sampled"]\nshare = %s\n' "$RECORD" >>"$RUN/hermetic.toml"
   for number in $(seq "${PLUGINS:-0}"); do
     printf '[[plugin]]\nname = "idle%s"\nfile = "%s"\n' "$number" "$IDLE_PLUGIN"
   done >>"$RUN/hermetic.toml"

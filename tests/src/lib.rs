@@ -2,6 +2,7 @@
 //!
 //! Owns test rigs. Refuses to be linked into the product. A rig fails by telling a person what to look at.
 
+pub mod columns;
 pub mod guest;
 pub mod lmtp;
 pub mod load;

@@ -17,6 +17,7 @@ use hermetic::record::take::{Bounds, Memory};
 use hermetic::record::{
     Any, Called, Entry, Header, Outcome, Recording, ServerCall, ServerHalf, Take, read, read_file, replay,
 };
+use hermetic_tests::columns::{Kind, column};
 use hermetic_tests::message::Message;
 use hermetic_tests::native::Native;
 use hermetic_tests::server::{Rig, Server};
@@ -355,6 +356,22 @@ fn sessions_under_load_run_again_the_same_way() {
         }
     }
     command_line(&server, &files[0].0);
+    hand_on(&files);
+}
+
+/// To whatever else embeds the engine, which runs them again (`tests/transcripts/README.md`).
+fn hand_on(files: &[(PathBuf, String, Recording<ServerHalf>)]) {
+    for engine in ["native core", "component"] {
+        column(engine, Kind::Load, files.len(), &BTreeMap::new());
+    }
+    let Some(folder) = std::env::var_os("HERMETIC_SESSIONS").map(|folder| PathBuf::from(folder).join("load")) else {
+        return;
+    };
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("a folder");
+    for (number, (_, text, _)) in files.iter().enumerate() {
+        fs::write(folder.join(format!("{number:02}.session")), text).expect("a file");
+    }
 }
 
 /// `hermetic replay` on a file, on one that was changed, and on one that is none.

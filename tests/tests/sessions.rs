@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use hermetic::engine::pool::{EngineSettings, WasmEngine};
 use hermetic::record::replay::{self, Replayed};
 use hermetic::record::{Any, Entry, Header, Outcome, read, read_file};
+use hermetic_tests::columns::{Kind, column};
 use hermetic_tests::native::Native;
 use hermetic_tests::tape::{Tape, TapedClientEngine, TapedEngine};
 use hermetic_tests::transcript::{self, client, run};
@@ -86,6 +87,9 @@ fn the_transcripts_are_written_as_sessions() {
         }
     }
     println!("{replays} replays of the sessions in {}", folder.display());
+    for engine in ["native core", "component"] {
+        column(engine, Kind::Transcripts, replays / 2, &BTreeMap::new());
+    }
     assert!(replays >= 140, "{replays}");
 }
 

@@ -91,7 +91,7 @@ fn the_commands_of_the_guide_work_as_they_are_written() {
 #[test]
 fn the_commands_of_the_guide_in_rust_work_as_they_are_written() {
     if std::env::var_os("HERMETIC_GUIDES").is_none() {
-        return eprintln!("skipped: it compiles wasmtime; core/standalone/test.sh runs it, with HERMETIC_GUIDES=1");
+        return eprintln!("skipped: it compiles wasmtime, which takes minutes; HERMETIC_GUIDES=1 runs it");
     }
     let project = root().join("../sink");
     assert!(!project.exists(), "the guide makes {}, which is there already", project.display());

@@ -103,7 +103,7 @@ impl From<Broken> for Trouble {
                 client::Fault::NoTls | client::Fault::TlsRefused | client::Fault::Plaintext => Became::NoTls,
                 _ => Became::NoSession,
             },
-            Broken::Unreachable(_) | Broken::Content(_) | Broken::Engine(_) => Became::NoSession,
+            Broken::Unreachable(_) | Broken::Content(_) | Broken::Withheld | Broken::Engine(_) => Became::NoSession,
         };
         Self(became, broken.to_string())
     }
@@ -362,7 +362,7 @@ impl Job<'_> {
                 deliver_by: None,
                 priority: None,
             };
-            let outcomes = match conversation.deliver(&transaction, message).await {
+            let outcomes = match conversation.deliver(&transaction, message, None).await {
                 Ok(outcomes) => outcomes,
                 Err(error) => {
                     let broken = Trouble::midway(error);

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     time::timeout,
@@ -54,6 +55,9 @@ pub enum Broken {
     /// A message that can not be read here.
     #[error("the message can not be read: {0}")]
     Content(io::Error),
+    /// What gave the right to send the message ended on the way. The server has no end of it, and so no message.
+    #[error("the right to send the message ended before its end was sent")]
+    Withheld,
     /// Ours.
     #[error("{0}")]
     Engine(#[from] EngineError),
@@ -100,6 +104,16 @@ pub struct Secrets<'a> {
     /// For the handshake.
     pub limit: Duration,
 }
+
+/// Who says whether the end of a content may be sent: with it the message is the server's.
+#[async_trait]
+pub trait Consent: Send + Sync {
+    /// Is asked when all but the last piece has been sent.
+    async fn given(&self) -> bool;
+}
+
+/// What is to be sent, and with whose consent.
+type Message<'a> = (&'a Outgoing, Option<&'a dyn Consent>);
 
 /// What a transaction, or the way to the first one, brought.
 #[derive(Default)]
@@ -225,14 +239,19 @@ impl Conversation {
         }
     }
 
-    /// One transaction. Every recipient has an outcome, however it ends.
+    /// One transaction. Every recipient has an outcome, however it ends. Without `consent` the end of the content is always sent.
     ///
     /// # Errors
-    /// [`Broken`] where not even that is known, for a reason of ours.
-    pub async fn deliver(&mut self, transaction: &Transaction, message: &Outgoing) -> Result<Vec<Outcome>, Broken> {
+    /// [`Broken`] where not even that is known, for a reason of ours; the connection is closed.
+    pub async fn deliver(
+        &mut self,
+        transaction: &Transaction,
+        message: &Outgoing,
+        consent: Option<&dyn Consent>,
+    ) -> Result<Vec<Outcome>, Broken> {
         let mut gathered = Gathered::default();
         let step = self.session.deliver(self.now(), transaction)?;
-        match self.go(step, None, Some(message), &mut gathered).await {
+        match self.go(step, None, Some((message, consent)), &mut gathered).await {
             Ok(Stop::Ready(peer)) => self.peer = peer,
             Ok(_) => self.wire = None,
             Err(error) => {
@@ -290,7 +309,7 @@ impl Conversation {
         &mut self,
         mut step: Step,
         secrets: Option<&Secrets<'_>>,
-        message: Option<&Outgoing>,
+        message: Option<Message<'_>>,
         gathered: &mut Gathered,
     ) -> Result<Stop, Broken> {
         let mut given: Vec<u8> = Vec::new();
@@ -347,12 +366,17 @@ impl Conversation {
                 Need::Content => match self.heard().await {
                     Some(input) => self.hear(input)?,
                     None => {
-                        let Some(message) = message else {
+                        let Some((message, consent)) = message else {
                             return Err(EngineError::Trap("the engine wants content where there is none".into()).into());
                         };
                         given = message.read(offset).map_err(Broken::Content)?;
                         offset += given.len() as u64;
                         whole = offset >= message.size();
+                        if let (true, Some(consent)) = (whole, consent)
+                            && !consent.given().await
+                        {
+                            return Err(Broken::Withheld);
+                        }
                         self.session.content(self.now(), &given, whole)?
                     }
                 },

@@ -64,7 +64,7 @@ pub struct Shipment {
 #[async_trait]
 pub trait Leases: Send + Sync {
     /// The entries of those that do not (any more): nothing may be sent for them. It is asked before each transaction, as it may
-    /// have been long since the connection was wanted.
+    /// have been long since the connection was wanted, and before the end of a message that took long.
     async fn lost(&self, leases: &[&Lease]) -> Vec<EntryId>;
 }
 

@@ -11,15 +11,21 @@
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests;
 
-use std::{collections::HashSet, fs, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    fs,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use async_trait::async_trait;
 use tokio::{sync::OwnedSemaphorePermit, task::spawn_blocking};
 use tracing::{debug, info};
 
 use super::{
     connect::{Ends, Whereabouts, connect_between},
     content::{ContentError, Facts, Outgoing},
-    conversation::{Broken, Conversation, Secrets},
+    conversation::{Broken, Consent, Conversation, Secrets},
     counted::{About, Way, also},
     courier::{Courier, Health, InForce, Kept, Key, Leases, Said, Sent, Shipment},
     plan::{Plan, Target, Unsuitable, Wish},
@@ -39,6 +45,23 @@ use crate::{
 
 /// Sessions that one shipment may use up beyond one for each host, for recipients that did not fit.
 const SESSIONS: usize = 20;
+/// How long it counts that leases were found to hold. Whoever sends the end of a message later than that asks again: much may have
+/// happened while a slow server took the rest.
+const FRESH: Duration = Duration::from_millis(500);
+
+/// Leases that held when this was made.
+struct Holding<'a> {
+    leases: &'a [&'a Lease],
+    by: &'a dyn Leases,
+    since: Instant,
+}
+
+#[async_trait]
+impl Consent for Holding<'_> {
+    async fn given(&self) -> bool {
+        self.since.elapsed() < FRESH || self.by.lost(self.leases).await.is_empty()
+    }
+}
 
 /// A shipment under way.
 pub(super) struct Delivery<'a> {
@@ -353,6 +376,7 @@ impl<'a> Delivery<'a> {
             if !conversation.is_open() || *messages >= self.plan.messages {
                 return;
             }
+            let since = Instant::now();
             self.lose().await;
             let waiting = self.waiting(target);
             if waiting.is_empty() {
@@ -367,7 +391,8 @@ impl<'a> Delivery<'a> {
                 require_tls: self.require_tls(),
                 ..transaction(&leases, self.shipment.sent_as.as_ref(), &facts, self.plan.protocol)
             };
-            match conversation.deliver(&transaction, &message).await {
+            let holding = Holding { leases: &leases, by: self.leases, since };
+            match conversation.deliver(&transaction, &message, Some(&holding)).await {
                 Ok(outcomes) => {
                     // Nothing but the news that the connection was dead.
                     if kept && outcomes.iter().all(never_begun) {
@@ -490,7 +515,7 @@ fn trouble(target: &Target, rule: Option<Rule>, error: &Broken) -> Trouble {
         Broken::Failed(failure) => {
             failure.reply.as_ref().and_then(|reply| reply.status.as_ref()).map_or((4, 2), |s| (s.subject, s.detail))
         }
-        Broken::Content(_) | Broken::Engine(_) => (3, 0),
+        Broken::Content(_) | Broken::Withheld | Broken::Engine(_) => (3, 0),
     };
     let text = match (error, rule) {
         (Broken::Handshake(_), Some(rule)) => format!("{host}: {rule}: {error}"),
@@ -503,7 +528,9 @@ fn trouble(target: &Target, rule: Option<Rule>, error: &Broken) -> Trouble {
         Broken::Failed(failure) => Some(Said::by(host, failure.reply.as_ref())),
         Broken::Login(login) => Some(Said::by(host, Some(&login.reply))),
         Broken::Handshake(_) => Some(Said::by(host, None)),
-        Broken::Unreachable(_) | Broken::Password(_) | Broken::Content(_) | Broken::Engine(_) => None,
+        Broken::Unreachable(_) | Broken::Password(_) | Broken::Content(_) | Broken::Withheld | Broken::Engine(_) => {
+            None
+        }
     };
     Trouble::Later(status, text, said)
 }

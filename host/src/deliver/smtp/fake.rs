@@ -8,6 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -39,12 +40,17 @@ pub(crate) struct Asked {
 /// All of them, in their order.
 pub(crate) type Log = Arc<Mutex<Vec<Asked>>>;
 
+/// What the server `d` says after a while, for the content to be sent.
+const GO_ON: &[u8] = b"go on";
+/// That while.
+const SLOW: Duration = Duration::from_millis(700);
+
 /// The engine.
 pub(crate) struct Fake(pub(crate) Log);
 
 impl ClientEngine for Fake {
     fn client(&self, _: &Options) -> Result<Box<dyn Client>, EngineError> {
-        Ok(Box::new(Session { server: '?', log: self.0.clone() }))
+        Ok(Box::new(Session { server: '?', recipients: 0, log: self.0.clone() }))
     }
 
     fn thaw_client(&self, _: &Options, _: &[u8]) -> Result<Box<dyn Client>, EngineError> {
@@ -58,6 +64,8 @@ fn never() -> EngineError {
 
 struct Session {
     server: char,
+    /// Of the message under way.
+    recipients: usize,
     log: Log,
 }
 
@@ -97,6 +105,9 @@ impl Client for Session {
     }
 
     fn receive(&mut self, _: u64, input: &[u8]) -> Result<Step, EngineError> {
+        if input == GO_ON {
+            return Ok(Step { consumed: u32::try_from(input.len()).unwrap(), ..step(Need::Content) });
+        }
         self.server = input.first().copied().map_or('?', char::from);
         Ok(Step { consumed: 1, ..step(self.ready()) })
     }
@@ -104,6 +115,10 @@ impl Client for Session {
     fn deliver(&mut self, _: u64, transaction: &Transaction) -> Result<Step, EngineError> {
         let sender = transaction.sender.as_ref().map(|sender| sender.local.clone());
         self.log.lock().push(Asked { server: self.server, size: transaction.content.size, sender });
+        if self.server == 'd' {
+            self.recipients = transaction.recipients.len();
+            return Ok(step(Need::Input));
+        }
         let permanent = |cause, detail| (Fate::Permanent, cause, (7, detail));
         let eight = transaction.content.eight_bit;
         let outcomes = transaction.recipients.iter().zip(0..).map(|(_, recipient)| {
@@ -153,13 +168,21 @@ impl Client for Session {
         Err(never())
     }
 
-    fn content(&mut self, _: u64, _: &[u8], _: bool) -> Result<Step, EngineError> {
-        Err(never())
+    fn content(&mut self, _: u64, _: &[u8], last: bool) -> Result<Step, EngineError> {
+        assert!(last, "the content is short");
+        let outcomes = (0..).take(self.recipients).map(accepts).collect();
+        Ok(Step { outcomes, ..step(self.ready()) })
     }
 
     fn freeze(self: Box<Self>) -> Result<Vec<u8>, EngineError> {
         Err(never())
     }
+}
+
+fn accepts(recipient: u32) -> Outcome {
+    let status = Status { class: 2, subject: 0, detail: 0 };
+    let (fate, cause, stage) = (Fate::Accepted, Cause::Reply, Stage::Message);
+    Outcome { recipient, fate, cause, stage, status, reply: None, dsn: false, deliver_by: false }
 }
 
 fn accepted() -> Login {
@@ -194,6 +217,10 @@ impl Server {
                 }
                 count.fetch_add(1, Ordering::SeqCst);
                 let _ = stream.write_all(&[letter as u8]).await;
+                if letter == 'd' {
+                    tokio::time::sleep(SLOW).await;
+                    let _ = stream.write_all(GO_ON).await;
+                }
                 open.push(stream);
             }
         });

@@ -37,6 +37,18 @@ impl Leases for Held {
     }
 }
 
+/// The first one's lease holds when it is asked for the first time only.
+#[derive(Default)]
+struct Lapsing(std::sync::atomic::AtomicUsize);
+
+#[async_trait::async_trait]
+impl Leases for Lapsing {
+    async fn lost(&self, leases: &[&Lease]) -> Vec<EntryId> {
+        let before = self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        leases.iter().map(|lease| lease.entry).filter(|entry| before > 0 && entry.index == 0).collect()
+    }
+}
+
 /// The servers of `far.test`, in order, and somebody who sends there.
 struct Rig {
     servers: Vec<Server>,
@@ -63,6 +75,10 @@ impl Rig {
 
     /// What became of each, in short.
     async fn send(&self, content: &str, recipients: usize) -> Vec<String> {
+        self.send_while(content, recipients, &Held).await
+    }
+
+    async fn send_while(&self, content: &str, recipients: usize, held: &dyn Leases) -> Vec<String> {
         let size = content.len() as u64;
         let envelope = Arc::new(Envelope { size, ..Envelope::default() });
         let lease = |index| Lease {
@@ -78,7 +94,7 @@ impl Rig {
         let leases = (0..).take(recipients).map(lease).collect();
         let body = Body { prefix: Vec::new(), content: Content::Inline(content.as_bytes().to_vec()) };
         let shipment = Shipment { leases, body: Arc::new(body), sent_as: None };
-        let sending = self.courier.send(&self.config, &shipment, &Held);
+        let sending = self.courier.send(&self.config, &shipment, held);
         let (sent, _) = timeout(Duration::from_secs(20), sending).await.expect("an end");
         let short = |sent: &Sent| match sent {
             Sent::Taken { .. } => "taken".to_owned(),
@@ -130,6 +146,17 @@ async fn a_host_that_lacks_something_is_followed_by_the_next() {
         let log: String = rig.log.lock().iter().map(|one| one.server).collect();
         assert!(log.len() <= asked.len() + 1, "{letters}, again: {log}");
     }
+}
+
+#[tokio::test]
+async fn the_end_of_a_message_is_withheld_when_a_lease_ended_on_the_way() {
+    assert_eq!(Rig::new("d").await.send(PLAIN, 2).await, ["taken", "taken"]);
+    let lapsing = Lapsing::default();
+    assert_eq!(Rig::new("d").await.send_while(PLAIN, 2, &lapsing).await, ["later 3.0", "later 3.0"]);
+    assert_eq!(lapsing.0.into_inner(), 2, "once before the transaction, once before its end");
+    // Where nothing takes long it is asked once.
+    let lapsing = Lapsing::default();
+    assert_eq!(Rig::new("t").await.send_while(PLAIN, 2, &lapsing).await, ["taken", "taken"]);
 }
 
 #[tokio::test]

@@ -59,12 +59,12 @@ pub(super) struct Owed {
     pub(super) received: Vec<Received>,
     /// A server has refused it for good.
     pub(super) refused: bool,
+    /// The store would not renew a lease of its message.
+    pub(super) unrenewed: bool,
     /// The number of the event by which an operator dropped it.
     pub(super) dropped: Option<u64>,
     /// An operator wants its sender told.
     pub(super) bounced: bool,
-    /// The store would not renew a lease of its message.
-    pub(super) unrenewed: bool,
     /// Numbers of the plugin's attempts.
     pub(super) numbers: Vec<u32>,
     /// What the content says.
@@ -82,6 +82,8 @@ impl Owed {
 #[derive(Debug)]
 pub(super) struct Received {
     life: u32,
+    /// The number of the event.
+    at: u64,
     /// The reply got through.
     heard: bool,
     /// The task died with it.
@@ -329,7 +331,10 @@ impl World {
 
     /// A server receives it, in an attempt that began with this event.
     fn received(&self, address: &str, began: u64, heard: bool, died: bool) {
-        let life = self.inner.lock().life;
+        let (life, at) = {
+            let inner = self.inner.lock();
+            (inner.life, inner.events)
+        };
         let wrong = self.with(address, |owed| {
             let before = owed.received.last();
             let excuse = match before {
@@ -341,11 +346,14 @@ impl World {
                 }
                 Some(before) if before.died => Ok(Some("received twice: the task died before it was recorded")),
                 Some(before) if before.refusals >= 30 => Ok(Some("received twice: the store would not record it")),
-                Some(_) if owed.unrenewed => Ok(Some("received twice: the store would not renew its lease")),
+                // While the reply to the final dot was awaited: whoever had begun before that would have had to withhold it.
+                Some(before) if owed.unrenewed && began > before.at => {
+                    Ok(Some("received twice: the store would not renew its lease"))
+                }
                 Some(before) if before.stale => Err("because its lease was over"),
                 Some(_) => Err("for no reason"),
             };
-            owed.received.push(Received { life, heard, died, recorded: false, refusals: 0, stale: false });
+            owed.received.push(Received { life, at, heard, died, recorded: false, refusals: 0, stale: false });
             match (excuse, owed.dropped) {
                 (_, Some(dropped)) if began > dropped => Err("received after it was dropped".to_owned()),
                 _ if owed.only_told => Err("received, although it was to be told of only".to_owned()),
@@ -439,6 +447,13 @@ impl Carrier for World {
             self.say(format!("{to:?}: the task dies"));
             self.count("a delivery task died");
             std::panic::resume_unwind(Box::new("a task dies"));
+        }
+        // Before the end of the content they are asked for again; if one is lost, it is not sent.
+        let holding: Vec<&Lease> = asked.into_iter().filter(|lease| !lost.contains(&lease.entry)).collect();
+        if !leases.lost(&holding).await.is_empty() {
+            self.say(format!("{to:?}: withheld"));
+            self.count("the end was withheld, for a lease was lost");
+            return (all(later("a lease was lost")), Health::Unwell);
         }
         // The final dot: from here on they have it, whatever we hear of it.
         let heard = !(mood == Mood::Mute || mood == Mood::Moody && self.percent(20));
