@@ -205,7 +205,9 @@ impl Link {
             first.headers.insert("Nats-Msg-Id", name);
         }
         loop {
-            let fault = match self.once(&records).await {
+            // While there is no connection, what is to be sent waits for one, and when much waits so does whoever sends.
+            let once = tokio::time::timeout(2 * self.answer, self.once(&records)).await;
+            let fault = match once.unwrap_or_else(|_| Err(Fault::Unavailable("it can not be sent".into()))) {
                 Err(fault @ Fault::Unavailable(_)) => fault,
                 done => return done,
             };
@@ -279,7 +281,9 @@ impl Link {
         loop {
             let question = serde_json::json!({ "subjects_filter": filter, "offset": all.len() }).to_string();
             let request = Request::new().payload(question.into()).timeout(Some(self.answer));
-            let answer = self.client.send_request(format!("$JS.API.STREAM.INFO.{}", self.names.0), request).await;
+            let asked = self.client.send_request(format!("$JS.API.STREAM.INFO.{}", self.names.0), request);
+            let answer = tokio::time::timeout(2 * self.answer, asked).await;
+            let answer = answer.map_err(|_| Fault::Unavailable("it can not be asked".into()))?;
             let answer = answer.map_err(|error| Fault::Unavailable(error.to_string()))?;
             let info: Info =
                 serde_json::from_slice(&answer.payload).map_err(|error| Fault::Unavailable(error.to_string()))?;

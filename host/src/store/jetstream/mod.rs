@@ -103,6 +103,8 @@ use super::{
 
 /// A large content is given up, and asked for anew, when nothing of it has come for so long.
 const OBJECT_PIECE: Duration = Duration::from_secs(5);
+/// A large content may take so long to be kept, and a second more for each MiB.
+const OBJECT_PUT: Duration = Duration::from_secs(30);
 /// Times that it is asked for.
 const OBJECT_TRIES: usize = 3;
 
@@ -138,8 +140,13 @@ impl Core {
         size: u64,
     ) -> Result<(), StoreError> {
         let name = id.to_string();
-        let put = self.objects.put(name.as_str(), octets).await;
-        let info = put.map_err(|error| StoreError::Failed(format!("a large content can not be kept: {error}")))?;
+        let put =
+            tokio::time::timeout(OBJECT_PUT + Duration::from_secs(size >> 20), self.objects.put(name.as_str(), octets));
+        let late = |_| StoreError::Failed("a large content can not be kept: it takes too long".into());
+        let info = put
+            .await
+            .map_err(late)?
+            .map_err(|error| StoreError::Failed(format!("a large content can not be kept: {error}")))?;
         if info.size as u64 != size {
             return Err(StoreError::Failed(format!("{} of {size} octets were kept", info.size)));
         }

@@ -588,6 +588,10 @@ impl Work {
 
     /// What waits here for somebody to claim it is not forgotten.
     pub(super) async fn speak_for(&self) {
+        // Without a connection it would only fill what waits for one.
+        if self.link.client.connection_state() != async_nats::connection::State::Connected {
+            return;
+        }
         let waiting: Vec<_> = {
             let desk = self.desk.lock();
             desk.ready.values().flatten().filter_map(|one| one.reply.clone()).collect()
