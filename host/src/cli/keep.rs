@@ -2,7 +2,10 @@
 //!
 //! Owns the choice and how keys become a store's settings. Refuses to know what is kept. Fails as the store does.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use arc_swap::ArcSwap;
 
@@ -13,10 +16,15 @@ use crate::{
     plugin::{Elsewhere, Kept},
     store::{
         NewEntry, Pending, Store,
-        jetstream::{self, Durability, Keys, Settings},
+        jetstream::{self, Durability, Keys, Placement, Settings},
         sqlite::SqliteStore,
     },
 };
+
+/// How long a start waits for NATS servers that come up together with it, or choose who leads.
+const READY: Duration = Duration::from_secs(45);
+/// Between two tries.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Opens it. Where entries belong is looked up in what counts when they are accepted.
 pub(super) async fn open(config: &Arc<ArcSwap<Config>>, metrics: &Arc<Metrics>) -> Result<Arc<dyn Store>, ServeError> {
@@ -30,13 +38,32 @@ pub(super) async fn open(config: &Arc<ArcSwap<Config>>, metrics: &Arc<Metrics>) 
         (Pending::Nothing, Some(mailbox)) => config.load().node_of(mailbox),
         _ => None,
     };
-    Ok(jetstream::open(&settings, &current.data, Arc::new(placement)).await?)
+    let placement: Placement = Arc::new(placement);
+    let began = Instant::now();
+    loop {
+        match jetstream::open(&settings, &current.data, placement.clone()).await {
+            Err(error) if error.may_pass() && began.elapsed() < READY => {
+                tracing::warn!(%error, "the NATS servers are not ready; trying again");
+                tokio::time::sleep(AGAIN).await;
+            }
+            done => return Ok(done?),
+        }
+    }
 }
 
 /// Where plugins keep what all nodes are to know; None: each in its own folder.
 pub(super) fn keys(config: &Config) -> Result<Option<Arc<dyn Elsewhere>>, ServeError> {
     let Some(settings) = settings(config) else { return Ok(None) };
-    Ok(Some(Arc::new(Shared(Keys::open(&settings)?))))
+    let began = Instant::now();
+    loop {
+        match Keys::open(&settings) {
+            Err(error) if error.may_pass() && began.elapsed() < READY => {
+                tracing::warn!(%error, "the NATS servers are not ready; trying again");
+                std::thread::sleep(AGAIN);
+            }
+            done => return Ok(Some(Arc::new(Shared(done?)))),
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -63,15 +63,26 @@ pub enum OpenError {
     /// 250 would not mean what it says.
     #[error("{0}")]
     Weak(String),
-    /// What is on the servers is not what this version needs.
+    /// They do not answer as they should, which may pass.
     #[error("the NATS servers: {0}")]
     Servers(String),
+    /// What is on the servers is not what this node needs.
+    #[error("the NATS servers: {0}")]
+    Unfit(String),
     /// The data folder.
     #[error("{0}")]
     Folder(String),
     /// While it was read for the first time.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl OpenError {
+    /// Is it worth a wait? Servers that have just come up, or lost one of them, choose who leads.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::Servers(_) | Self::Store(_))
+    }
 }
 
 /// Who says that servers sync before they acknowledge.
@@ -257,7 +268,10 @@ pub(super) async fn stream(context: &jetstream::Context, config: Config) -> Resu
     if info.config.allow_atomic_publish != config.allow_atomic_publish
         || info.config.max_messages_per_subject.max(0) != config.max_messages_per_subject.max(0)
     {
-        return Err(servers(&"it is not one of ours; choose another store.name"));
+        return Err(OpenError::Unfit(format!(
+            "stream {}: it is not one of ours; choose another store.stream",
+            config.name
+        )));
     }
     Ok(keepers(&info))
 }
@@ -276,7 +290,7 @@ pub async fn open(settings: &Settings, data: &Path, placement: Placement) -> Res
     let lock = Lock::take(data, &folder).map_err(|error| OpenError::Folder(error.to_string()))?;
     let client = connect(settings).await?;
     if !client.is_server_compatible(2, 12, 0) {
-        return Err(OpenError::Servers(format!(
+        return Err(OpenError::Unfit(format!(
             "{} is of version {}; atomic writes and schedules need 2.12 or later",
             client.server_info().server_name,
             client.server_info().version

@@ -31,6 +31,7 @@ use parking_lot::Mutex;
 
 use super::{
     link::{Fault, Link, Record},
+    open::OpenError,
     record::{Node, VERSION, decode, encode},
 };
 use crate::store::{StoreError, sqlite::now};
@@ -106,10 +107,10 @@ impl Presence {
         node: &str,
         lease: Duration,
         before: Option<&str>,
-    ) -> Result<Arc<Self>, StoreError> {
+    ) -> Result<Arc<Self>, OpenError> {
         let patient = link.clone();
         let presence = Self::new(link, node, lease);
-        let found = patient.last(&patient.names.node(node)).await?;
+        let found = patient.last(&patient.names.node(node)).await.map_err(StoreError::from)?;
         if let Some(found) = &found
             && let Ok((record, _)) = decode::<Node>(&found.payload)
             && !record.fenced
@@ -118,15 +119,15 @@ impl Presence {
             // Of another data folder: it may be alive.
             tracing::info!(node, "another data folder had this node's name; waiting whether it is still in use");
             tokio::time::sleep(Duration::from_millis(record.lease).max(lease)).await;
-            let again = patient.last(&patient.names.node(node)).await?;
+            let again = patient.last(&patient.names.node(node)).await.map_err(StoreError::from)?;
             if again.is_some_and(|again| again.sequence != found.sequence) {
-                return Err(StoreError::Failed(format!(
+                return Err(OpenError::Unfit(format!(
                     "another hermetic is running as node {node:?}; give each its own store.node"
                 )));
             }
         }
         presence.own.lock().sequence = found.map_or(0, |found| found.sequence);
-        presence.write(lease * 2).await?;
+        presence.write(lease * 2).await.map_err(StoreError::from)?;
         Ok(Arc::new(presence))
     }
 
