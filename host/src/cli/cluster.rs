@@ -104,6 +104,10 @@ fn shown(status: &Status) -> String {
     }
     text.push_str("\nStreams\n");
     for stream in &status.streams {
+        if let Some(trouble) = &stream.trouble {
+            let _ = writeln!(text, "  {}  not seen: {trouble}", stream.name);
+            continue;
+        }
         let leader = stream.leader.as_deref().unwrap_or("nobody");
         let _ =
             writeln!(text, "  {}  {} records, {} octets, led by {leader}", stream.name, stream.records, stream.octets);

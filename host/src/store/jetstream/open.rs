@@ -454,10 +454,18 @@ pub struct StreamStatus {
     pub records: u64,
     /// See `records`.
     pub octets: u64,
+    /// Why nothing is known of it.
+    pub trouble: Option<String>,
     /// The server that leads.
     pub leader: Option<String>,
     /// The others: name, whether it is up to date, how many records it lacks.
     pub replicas: Vec<(String, bool, u64)>,
+}
+
+impl StreamStatus {
+    fn unseen(name: String, trouble: String) -> Self {
+        Self { name, records: 0, octets: 0, trouble: Some(trouble), leader: None, replicas: Vec::new() }
+    }
 }
 
 /// Looks at nodes and servers for as long as a node may be silent; changes nothing.
@@ -465,18 +473,24 @@ pub async fn status(settings: &Settings) -> Result<Status, OpenError> {
     let client = connect(settings).await?;
     let context = jetstream::new(client.clone());
     let link = Link::open(client, &settings.name).await.map_err(StoreError::from)?;
-    let servers = |error: &dyn std::fmt::Display| OpenError::Servers(error.to_string());
     let mut streams = Vec::new();
     let mut waiting = HashMap::new();
     let mut keep = Vec::new();
     for name in [settings.name.clone(), format!("{}-WHY", settings.name), format!("OBJ_{}-BODIES", settings.name)] {
-        let mut stream = context.get_stream(&name).await.map_err(|error| servers(&error))?;
-        let info = stream.info().await.map_err(|error| servers(&error))?.clone();
+        // What can not be seen is when it is looked at most.
+        let stream = match context.get_stream(&name).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                streams.push(StreamStatus::unseen(name, error.to_string()));
+                continue;
+            }
+        };
+        let info = stream.cached_info().clone();
         if name == settings.name {
             keep = keepers(&info);
             let mut consumers = stream.consumers();
             while let Some(consumer) = futures_util::StreamExt::next(&mut consumers).await {
-                let consumer = consumer.map_err(|error| servers(&error))?;
+                let Ok(consumer) = consumer else { break };
                 if consumer.config.durable_name.is_some() {
                     waiting.insert(consumer.name.clone(), consumer.num_pending + consumer.num_ack_pending as u64);
                 }
@@ -485,6 +499,7 @@ pub async fn status(settings: &Settings) -> Result<Status, OpenError> {
         let cluster = info.cluster.as_ref();
         streams.push(StreamStatus {
             name,
+            trouble: None,
             records: info.state.messages,
             octets: info.state.bytes,
             leader: cluster.and_then(|cluster| cluster.leader.clone()),
@@ -494,11 +509,11 @@ pub async fn status(settings: &Settings) -> Result<Status, OpenError> {
             }),
         });
     }
-    let first = Presence::nodes(&link).await.map_err(StoreError::from)?;
+    let first = Presence::nodes(&link).await.unwrap_or_default();
     let wait = first.iter().filter(|(node, _)| !node.fenced).map(|(node, _)| node.lease).max().unwrap_or(0);
     // A beat comes in each fifth of a lease.
     tokio::time::sleep(Duration::from_millis((wait / 2).min(30_000))).await;
-    let second = Presence::nodes(&link).await.map_err(StoreError::from)?;
+    let second = Presence::nodes(&link).await.unwrap_or_default();
     let alive = |node: &Node, sequence: u64| !node.fenced && !first.iter().any(|(_, before)| *before == sequence);
     let nodes = second.into_iter().map(|(node, sequence)| Seen { alive: alive(&node, sequence), node }).collect();
     let sync = match &settings.durability {
