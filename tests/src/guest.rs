@@ -1,4 +1,4 @@
-//! The plugins of the fixtures, built by the recipe that builds the engine.
+//! The components of `guest-plugins` and of the fixtures, built by the recipe that builds the engine.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a rig for tests: a panic is how a test fails")]
 
 use std::{
@@ -16,20 +16,30 @@ mod component;
 /// `fixtures/hostile-plugin`, which says what it can do.
 pub fn hostile() -> &'static Path {
     static COMPONENT: OnceLock<PathBuf> = OnceLock::new();
-    COMPONENT.get_or_init(|| build("hostile-plugin"))
+    COMPONENT.get_or_init(|| fixture("hostile-plugin", "engine"))
 }
 
 /// `fixtures/drafts-plugin`, the same.
 pub fn drafts() -> &'static Path {
     static COMPONENT: OnceLock<PathBuf> = OnceLock::new();
-    COMPONENT.get_or_init(|| build("drafts-plugin"))
+    COMPONENT.get_or_init(|| fixture("drafts-plugin", "engine"))
 }
 
-fn build(package: &str) -> PathBuf {
+/// A plugin of `guest-plugins`, as it is shipped.
+pub fn shipped(package: &str) -> PathBuf {
+    build("../guest-plugins/Cargo.toml", package, "plugin")
+}
+
+/// `fixtures/PACKAGE`, in one of the profiles for guests.
+pub fn fixture(package: &str, profile: &'static str) -> PathBuf {
+    build(&format!("fixtures/{package}/Cargo.toml"), package, profile)
+}
+
+fn build(manifest: &str, package: &str, profile: &'static str) -> PathBuf {
     let recipe = component::Recipe {
-        manifest: &Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(package).join("Cargo.toml"),
+        manifest: &Path::new(env!("CARGO_MANIFEST_DIR")).join(manifest),
         package,
-        profile: "engine",
+        profile,
         folder: &profile_folder().with_file_name("sealed"),
     };
     recipe.build().unwrap_or_else(|why| panic!("{why}"))

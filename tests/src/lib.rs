@@ -6,6 +6,7 @@ pub mod columns;
 pub mod guest;
 pub mod lmtp;
 pub mod load;
+pub mod logins;
 pub mod maildir;
 pub mod message;
 pub mod native;

@@ -35,6 +35,7 @@ struct Server {
 #[derive(Debug)]
 pub struct Nats {
     binary: PathBuf,
+    scheme: &'static str,
     servers: Vec<Server>,
     _folder: TempDir,
 }
@@ -54,6 +55,11 @@ fn ports() -> Vec<u16> {
 impl Nats {
     /// None: there is no `nats-server`, which is said (and is an error with `CI=true`).
     pub fn start() -> Option<Self> {
+        Self::start_with("", "nats")
+    }
+
+    /// The same with more in the configuration of each; clients use this scheme.
+    pub fn start_with(more: &str, scheme: &'static str) -> Option<Self> {
         let Some(binary) = binary() else {
             programs::missing("nats-server (tests/clients/nats.sh)");
             return None;
@@ -66,7 +72,7 @@ impl Nats {
             let text = format!(
                 "server_name: n{n}\nlisten: \"127.0.0.1:{}\"\nhttp: \"127.0.0.1:{}\"\n\
                  jetstream {{ store_dir: {:?}, sync_interval: always, max_mem: 64M, max_file: 8G }}\n\
-                 cluster {{ name: tests, no_advertise: true, listen: \"127.0.0.1:{}\", routes: [{}] }}\n",
+                 cluster {{ name: tests, no_advertise: true, listen: \"127.0.0.1:{}\", routes: [{}] }}\n{more}",
                 ports[n],
                 ports[3 + n],
                 folder.path().join(n.to_string()),
@@ -76,7 +82,7 @@ impl Nats {
             fs::write(&config, text).expect("ours");
             Server { client: ports[n], monitor: ports[3 + n], config, process: None }
         });
-        let mut nats = Self { binary, servers: servers.collect(), _folder: folder };
+        let mut nats = Self { binary, scheme, servers: servers.collect(), _folder: folder };
         (0..3).for_each(|n| nats.run(n));
         nats.wait();
         Some(nats)
@@ -143,7 +149,7 @@ impl Nats {
             let all: Vec<_> = ports.map(|port| format!("\"{scheme}://127.0.0.1:{port}\"")).collect();
             all.join(", ")
         };
-        let servers = list("nats", &mut ports.iter().copied());
+        let servers = list(self.scheme, &mut ports.iter().copied());
         let monitor = list("http", &mut self.servers.iter().map(|server| server.monitor));
         format!(
             "[store]\nkind = \"jetstream\"\nservers = [{servers}]\nmonitor = [{monitor}]\nnode = {node:?}\n{more}\n"

@@ -6,18 +6,17 @@
 //! The argument for each step is in `host/src/store/jetstream/mod.rs`.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
-#[path = "../../host/build/component.rs"]
-mod component;
-
 use std::{
     os::unix::fs::symlink,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
 use hermetic_tests::{
+    guest::shipped,
     lmtp::Sink,
     load::{ELSEWHERE, Ledger},
+    logins,
     message::{Message, token},
     nats::Nats,
     proxy::Proxy,
@@ -170,15 +169,19 @@ fn every_promise_survives_any_of_them() {
             })
         });
         heal(fault, &mut nats, &mut nodes);
-        ledger.fault(broken, Instant::now() + AFTER);
-        Ledger::drained(&nodes[0])
-            .and_then(|()| ledger.judge(&nodes[0]))
-            .unwrap_or_else(|why| panic!("round {round}, {fault:?}: {why}"));
+        let healed = Instant::now();
+        ledger.fault(broken, healed + AFTER);
+        Ledger::drained(&nodes[0]).unwrap_or_else(|why| panic!("round {round}, {fault:?}: {why}"));
+        let drained = Instant::now();
+        ledger.judge(&nodes[0]).unwrap_or_else(|why| panic!("round {round}, {fault:?}: {why}"));
         let (promised, again) = (ledger.promised() - before.0, ledger.duplicates() - before.1);
         twice[round % faults.len()] += again;
         println!(
-            "round {round}, {fault:?}: {promised} messages answered 250, {again} sent on twice, {:.1} s",
-            round_began.elapsed().as_secs_f64()
+            "round {round}, {fault:?}: {promised} messages answered 250, {again} sent on twice; \
+             healed after {:.1} s, drained {:.1} s later, judged in {:.1} s",
+            (healed - round_began).as_secs_f64(),
+            (drained - healed).as_secs_f64(),
+            drained.elapsed().as_secs_f64()
         );
     }
     println!(
@@ -258,15 +261,34 @@ fn a_queue_is_read_without_a_node() {
     }
 }
 
-fn plugin(package: &str) -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let recipe = component::Recipe {
-        manifest: &here.join("../guest-plugins/Cargo.toml"),
-        package,
-        profile: "plugin",
-        folder: &Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("sealed"),
-    };
-    recipe.build().unwrap_or_else(|why| panic!("{why}"))
+/// With what its operator was given a node is let in, with the like of it that somebody else was given it is not, and no
+/// secret is told.
+#[test]
+fn every_login_is_asked_for() {
+    let (ours, theirs) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    for (login, other) in logins::all(ours.path()).into_iter().zip(logins::all(theirs.path())) {
+        let name = login.name;
+        let Some(nats) = Nats::start_with(&login.server, login.scheme) else { return };
+        let store =
+            |login: &logins::Login| nats.store("a", &nats.ports(), &format!("maildirs = \"shared\"\n{}", login.client));
+        let server = Rig::new().listener("mx", "").tables(&store(&login)).start();
+        let mut session = Session::open(server.port("mx")).expect("it answers");
+        session.command("EHLO client.example.org").expect("it answers");
+        let to = [format!("anna@{DOMAIN}")];
+        let reply = session.send("sender@example.org", &to, &Message::sealed(&token(), 500)).expect("it answers");
+        assert_eq!(reply.code, 250, "{name}: {}", server.log());
+        Ledger::drained(&server).unwrap_or_else(|why| panic!("{name}: {why}"));
+        assert_eq!(server.maildir("anna").messages().len(), 1, "{name}");
+        let status = server.run(&["cluster", "status"], "");
+        assert!(status.contains("a  alive") && status.contains("up to date"), "{name}: {status}");
+
+        let config = std::fs::read_to_string(server.config()).expect("ours");
+        std::fs::write(server.config(), config.replace(&login.client, &other.client)).expect("ours");
+        let refused = server.try_run(&["cluster", "status"], "").expect_err(name);
+        assert!(refused.contains("store.servers") && refused.trim().lines().count() == 2, "{name}: {refused}");
+        let told = server.log() + &status + &refused;
+        assert!([login.secret, other.secret].iter().all(|secret| !told.contains(secret)), "{name}: {told}");
+    }
 }
 
 /// Somebody whom one node has asked to come back, and who comes to the other; and somebody who has had enough of both.
@@ -278,8 +300,8 @@ fn what_one_node_remembers_the_other_knows() {
         "[[plugin]]\nname = \"greylist\"\nfile = {:?}\ngrants = {{ keyvalue = 1000000 }}\nsettings = {{ delay = 2, trust-after = 0 }}\n\n\
          [[plugin]]\nname = \"rate-limit\"\nfile = {:?}\ngrants = {{ keyvalue = 1000000 }}\nsettings = {{ limits = [{{ by = \"client\", count = 4, seconds = 3600 }}] }}\n\n\
          [[route]]\nrecipients = [\"*\"]\nplugins = [\"RULE\"]\n",
-        plugin("greylist"),
-        plugin("rate-limit")
+        shipped("greylist"),
+        shipped("rate-limit")
     );
     let node = |name: &str, rule: &str| {
         let store = nats.store(name, &nats.ports(), "maildirs = \"shared\"");

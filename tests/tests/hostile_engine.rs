@@ -3,10 +3,6 @@
 //! The engine is `fixtures/broken-engine`, built here by the recipe that builds the real one.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
-#[path = "../../host/build/component.rs"]
-mod component;
-
-use std::path::Path;
 use std::sync::{Barrier, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,6 +11,7 @@ use hermetic::engine::client::{self, Client, ClientEngine, ContentFacts, Recipie
 use hermetic::engine::pool::{EngineSettings, SetupError, WasmEngine};
 use hermetic::engine::types::{ForwardPath, Options, Refusal};
 use hermetic::engine::{Engine, EngineError, Session};
+use hermetic_tests::guest::fixture;
 use hermetic_tests::transcript;
 
 const DEADLINE: Duration = Duration::from_millis(100);
@@ -25,16 +22,7 @@ const NEIGHBOURS: usize = 50;
 
 fn broken(sessions: u32) -> WasmEngine {
     static COMPONENT: OnceLock<Vec<u8>> = OnceLock::new();
-    let bytes = COMPONENT.get_or_init(|| {
-        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let built = component::Recipe {
-            manifest: &here.join("fixtures/broken-engine/Cargo.toml"),
-            package: "broken-engine",
-            profile: "engine",
-            folder: &Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("sealed"),
-        };
-        std::fs::read(built.build().unwrap_or_else(|why| panic!("{why}"))).expect("the component")
-    });
+    let bytes = COMPONENT.get_or_init(|| std::fs::read(fixture("broken-engine", "engine")).expect("the component"));
     let settings = EngineSettings { sessions, deadline: DEADLINE, memory: MEMORY, cache: None };
     WasmEngine::from_component(bytes, &settings).expect("an engine")
 }

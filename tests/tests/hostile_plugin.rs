@@ -3,13 +3,10 @@
 //! The plugin is `fixtures/hostile-plugin`, built here by the recipe that builds the engine.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
-#[path = "../../host/build/component.rs"]
-mod component;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hermetic::config::plugins::{Grants, OnFailure, Plugin as Configured, PluginLimits};
@@ -17,25 +14,12 @@ use hermetic::plugin::hook::{Edit, Facts, Forward, Hook, Message, Phase, Plugin,
 use hermetic::plugin::render::render;
 use hermetic::plugin::run::{Level, Note, Wasm, Watching};
 use hermetic::plugin::{LoadError, Loader};
+use hermetic_tests::guest::hostile;
 
 const DEADLINE: Duration = Duration::from_millis(100);
 /// What a call may take beyond its deadline on a machine that is busy with other tests.
 const SLACK: Duration = Duration::from_secs(30);
 const CONTENT: &[u8] = b"Received: from a\r\nSubject: =?utf-8?q?Hall=C3=B6?=\r\nTo: x\r\n\r\nBody\r\n";
-
-fn built() -> &'static Path {
-    static COMPONENT: OnceLock<PathBuf> = OnceLock::new();
-    COMPONENT.get_or_init(|| {
-        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let recipe = component::Recipe {
-            manifest: &here.join("fixtures/hostile-plugin/Cargo.toml"),
-            package: "hostile-plugin",
-            profile: "engine",
-            folder: &Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("sealed"),
-        };
-        recipe.build().unwrap_or_else(|why| panic!("{why}"))
-    })
-}
 
 /// A loader and the folder that it works in.
 struct House {
@@ -57,7 +41,7 @@ impl House {
     }
 
     fn load(&self, change: impl FnOnce(&mut Configured)) -> Arc<Wasm> {
-        let mut configured = configured(built());
+        let mut configured = configured(hostile());
         change(&mut configured);
         self.loader.load_wasm(&configured).unwrap_or_else(|error| panic!("{error}"))
     }
@@ -353,7 +337,7 @@ async fn who_fails_again_and_again_rests() {
 #[test]
 fn what_can_not_be_loaded_says_why() {
     let house = House::new();
-    let good = fs::read(built()).unwrap();
+    let good = fs::read(hostile()).unwrap();
     let error = |octets: &[u8], change: &dyn Fn(&mut Configured)| {
         let mut configured = configured(&house.file(octets));
         change(&mut configured);
@@ -386,8 +370,8 @@ fn what_can_not_be_loaded_says_why() {
 
     let pinned = error(&good, &|configured| configured.sha256 = Some("00".repeat(32)));
     assert!(matches!(pinned, LoadError::Pinned { .. }), "{pinned}");
-    let hash = house.loader.describe(built()).unwrap().hash.to_uppercase();
-    let mut pinned = configured(built());
+    let hash = house.loader.describe(hostile()).unwrap().hash.to_uppercase();
+    let mut pinned = configured(hostile());
     pinned.sha256 = Some(hash);
     house.loader.load(&pinned).expect("the right digest");
 }
@@ -402,7 +386,7 @@ fn the_command_line_shows_and_tries_a_plugin() {
         let text = [output.stdout, output.stderr].map(|octets| String::from_utf8(octets).expect("UTF-8"));
         (output.status.code(), text.concat())
     };
-    let file = built().to_str().expect("UTF-8");
+    let file = hostile().to_str().expect("UTF-8");
     let has = |(code, text): (Option<i32>, String), expected: i32, parts: &[&str]| {
         assert_eq!(code, Some(expected), "{text}");
         parts.iter().for_each(|part| assert!(text.contains(part), "{part:?} is not in:\n{text}"));

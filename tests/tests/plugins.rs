@@ -5,12 +5,9 @@
 //! engine.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
-#[path = "../../host/build/component.rs"]
-mod component;
-
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use hermetic_tests::guest::shipped;
 use hermetic_tests::server::{Rig, Server};
 use hermetic_tests::session::Session;
 
@@ -23,24 +20,13 @@ const RULES: [(&str, &str); 5] = [
     ("eva", r#""nonsense""#),
 ];
 
-fn plugin(package: &str) -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let recipe = component::Recipe {
-        manifest: &here.join("../guest-plugins/Cargo.toml"),
-        package,
-        profile: "plugin",
-        folder: &Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("sealed"),
-    };
-    recipe.build().unwrap_or_else(|why| panic!("{why}"))
-}
-
 fn server() -> Server {
     Rig::full().tables(&judges("")).start()
 }
 
 /// A plugin and a route for each; `more`: keys of the routes.
 fn judges(more: &str) -> String {
-    let file = plugin("header-rules");
+    let file = shipped("header-rules");
     let mut tables = String::new();
     for (name, rules) in RULES {
         tables += &format!(
@@ -148,7 +134,7 @@ fn an_alias_is_no_way_around_plugins() {
         "[[plugin]]\nname = \"aliases\"\nfile = {:?}\ngrants = {{ forwarding = [\"*\"] }}\n\
          [plugin.settings.aliases]\n\"team@example.test\" = [{everybody}]\n\"dori@example.test\" = [\"dora@example.test\"]\n\
          [[route]]\nrecipients = [\"team@example.test\", \"dori@example.test\"]\nplugins = [\"aliases\"]\n",
-        plugin("aliases")
+        shipped("aliases")
     );
     let server = Rig::full().tables(&aliases).tables(&judges("")).start();
     let said = send_to(server.port("lmtp"), &["LHLO me.test", "MAIL FROM:<me@far.test>"], &["team", "dori"], 2);

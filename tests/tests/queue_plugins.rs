@@ -3,25 +3,11 @@
 //! The plugin is `fixtures/delivery-plugin`, built here by the recipe that builds the engine.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
-#[path = "../../host/build/component.rs"]
-mod component;
-
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use hermetic_tests::guest::fixture;
 use hermetic_tests::server::{Rig, Server};
 use hermetic_tests::session::Session;
-
-fn courier() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let recipe = component::Recipe {
-        manifest: &here.join("fixtures/delivery-plugin/Cargo.toml"),
-        package: "delivery-plugin",
-        profile: "plugin",
-        folder: &Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("sealed"),
-    };
-    recipe.build().unwrap_or_else(|why| panic!("{why}"))
-}
 
 /// The courier has everybody but `anna`. A call may take `deadline` milliseconds.
 fn server(deadline: u32) -> Server {
@@ -31,7 +17,7 @@ fn server(deadline: u32) -> Server {
          limits = {{ deadline = {deadline}, timeout = 60000 }}\n\
          [[route]]\nrecipients = [\"anna@example.test\"]\nplugins = []\n\
          [[route]]\nrecipients = [\"*\"]\nplugins = [\"courier\"]\n",
-        courier()
+        fixture("delivery-plugin", "plugin")
     );
     Rig::full().tables(&tables).start()
 }

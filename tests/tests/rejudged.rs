@@ -2,27 +2,14 @@
 //! answered from the file, and what is not there is told of.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
-#[path = "../../host/build/component.rs"]
-mod component;
-
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use hermetic::record::file;
+use hermetic_tests::guest::shipped;
 use hermetic_tests::server::{Rig, Server, binary};
 use hermetic_tests::session::Session;
-
-fn plugin(package: &str) -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let recipe = component::Recipe {
-        manifest: &here.join("../guest-plugins/Cargo.toml"),
-        package,
-        profile: "plugin",
-        folder: &Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("sealed"),
-    };
-    recipe.build().unwrap_or_else(|why| panic!("{why}"))
-}
 
 /// For header-rules: nothing that is sent here.
 const RULES: &str = "settings = { rules = [{ header = \"Subject\", contains = \"lottery\", verdict = \"reject\" }] }";
@@ -73,7 +60,7 @@ fn rejudge(server: &Server, plugin: &Path, arguments: &[&str]) -> (Option<i32>, 
 
 #[test]
 fn a_new_version_is_asked_what_the_old_one_was() {
-    let (greylist, rules) = (plugin("greylist"), plugin("header-rules"));
+    let (greylist, rules) = (shipped("greylist"), shipped("header-rules"));
     let mut server = server(&greylist, "bodies = true", "");
     assert_eq!(send(&server, "Hello"), [250, 250, 451, 503]);
     assert!(server.stop().success());
@@ -110,7 +97,7 @@ fn a_new_version_is_asked_what_the_old_one_was() {
 
 #[test]
 fn a_call_that_is_not_in_the_record_is_told_of_and_not_made() {
-    let greylist = plugin("greylist");
+    let greylist = shipped("greylist");
     let mut server = server(&greylist, "bodies = true", "");
     assert_eq!(send(&server, "Hello"), [250, 250, 451, 503]);
     assert!(server.stop().success());
@@ -142,7 +129,7 @@ fn a_call_that_is_not_in_the_record_is_told_of_and_not_made() {
 
 #[test]
 fn with_the_content_the_message_is_judged() {
-    let rules = plugin("header-rules");
+    let rules = shipped("header-rules");
     let mut server = server(&rules, "bodies = true", RULES);
     assert_eq!(send(&server, "Hello"), [250, 250, 250, 354, 250]);
     assert!(server.stop().success());
@@ -164,7 +151,7 @@ fn with_the_content_the_message_is_judged() {
 
 #[test]
 fn without_the_content_only_the_envelope_is_judged() {
-    let rules = plugin("header-rules");
+    let rules = shipped("header-rules");
     let mut server = server(&rules, "", RULES);
     assert_eq!(send(&server, "Something-Secret"), [250, 250, 250, 354, 250]);
     assert!(server.stop().success());

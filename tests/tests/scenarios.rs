@@ -1,27 +1,15 @@
 //! The scenarios of shipped plugins, played by `hermetic plugin test`; and that it notices what it should.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
-#[path = "../../host/build/component.rs"]
-mod component;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use hermetic_tests::guest::shipped;
 use hermetic_tests::server::binary;
 
 fn guests() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../guest-plugins")
-}
-
-fn built(package: &str) -> PathBuf {
-    let recipe = component::Recipe {
-        manifest: &guests().join("Cargo.toml"),
-        package,
-        profile: "plugin",
-        folder: &Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("sealed"),
-    };
-    recipe.build().unwrap_or_else(|why| panic!("{why}"))
 }
 
 /// Exit code and everything that was said.
@@ -36,7 +24,7 @@ fn plugin_test(component: &Path, scenarios: &Path, more: &[&str]) -> (i32, Strin
 #[test]
 fn shipped_plugins_do_as_their_scenarios_say() {
     for package in ["allow-list", "dnsbl", "greylist", "header-rules", "webhook"] {
-        let (code, text) = plugin_test(&built(package), &guests().join(package).join("scenarios"), &[]);
+        let (code, text) = plugin_test(&shipped(package), &guests().join(package).join("scenarios"), &[]);
         assert_eq!(code, 0, "{package}:\n{text}");
         assert!(text.contains("ok ") && text.contains(" 0 failed"), "{package}:\n{text}");
     }
@@ -50,7 +38,7 @@ fn what_is_otherwise_is_found_and_told() {
         fs::write(&file, text).expect("written");
         file
     };
-    let greylist = built("greylist");
+    let greylist = shipped("greylist");
     let head = "plugin.grants = { keyvalue = 1048576 }\n[[step]]\nto = [\"anna@example.org\"]\n";
     let wrong = write("wrong.toml", &format!("{head}expect = [{{ verdict = \"accept\" }}]\n"));
     let (code, text) = plugin_test(&greylist, &wrong, &[]);

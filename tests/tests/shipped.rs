@@ -1,29 +1,13 @@
 //! Shipped plugins behind a real server: what autoreply sends and what it does not, and where aliases end.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
-#[path = "../../host/build/component.rs"]
-mod component;
-
-use std::{
-    path::{Path, PathBuf},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use hermetic_tests::{
+    guest::shipped,
     server::{Rig, Server},
     session::Session,
 };
-
-fn plugin(package: &str) -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let recipe = component::Recipe {
-        manifest: &here.join("../guest-plugins/Cargo.toml"),
-        package,
-        profile: "plugin",
-        folder: &Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("sealed"),
-    };
-    recipe.build().unwrap_or_else(|why| panic!("{why}"))
-}
 
 /// Sends a message and returns the code and the text of the last reply.
 fn send(server: &Server, from: &str, to: &str, header: &str) -> (u16, String) {
@@ -57,7 +41,7 @@ fn texts(server: &Server, mailbox: &str) -> Vec<String> {
 
 #[test]
 fn a_sender_is_answered_once_and_a_machine_never() {
-    let file = plugin("autoreply");
+    let file = shipped("autoreply");
     let server = Rig::full()
         .tables(&format!(
             "[[plugin]]\nname = \"away\"\nfile = {file:?}\ngrants = {{ reply = true, keyvalue = 65536 }}\n\
@@ -65,7 +49,7 @@ fn a_sender_is_answered_once_and_a_machine_never() {
              [[plugin]]\nname = \"no\"\nfile = {:?}\ngrants = {{ edit = true }}\n\
              settings = {{ rules = [{{ header = \"X-Bad\", verdict = \"reject\" }}] }}\n\
              [[route]]\nrecipients = [\"anna@example.test\", \"berta@example.test\"]\nplugins = [\"away\", \"no\"]\n",
-            plugin("header-rules")
+            shipped("header-rules")
         ))
         .start();
     let to = "From: dora@example.test\r\nTo: anna@example.test\r\n";
@@ -112,7 +96,7 @@ fn a_sender_is_answered_once_and_a_machine_never() {
 /// Two machines that are away write to each other: one answer, and silence.
 #[test]
 fn two_who_are_away_do_not_answer_each_other() {
-    let file = plugin("autoreply");
+    let file = shipped("autoreply");
     let mut tables = String::new();
     for name in ["anna", "berta"] {
         tables += &format!(
@@ -146,7 +130,7 @@ fn senders_are_rewritten_and_bounces_find_them() {
              [plugin.settings.aliases]\n\"away@example.test\" = \"berta@far.test\"\n\
              [[route]]\nrecipients = [\"*\"]\nplugins = [\"aliases\"]\n",
             far.port("mx"),
-            plugin("aliases")
+            shipped("aliases")
         ))
         .start();
     let there = |mailbox: &str| -> Vec<String> {
@@ -189,7 +173,7 @@ fn senders_are_rewritten_and_bounces_find_them() {
 /// Aliases of aliases name nobody twice, and what went round between servers is refused.
 #[test]
 fn aliases_end() {
-    let file = plugin("aliases");
+    let file = shipped("aliases");
     let server = Rig::full()
         .tables(&format!(
             "[[plugin]]\nname = \"aliases\"\nfile = {file:?}\ngrants = {{ forwarding = [\"example.test\"] }}\n\

@@ -2,13 +2,10 @@
 //! against an HTTP server, all on loopback.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
-#[path = "../../host/build/component.rs"]
-mod component;
-
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -16,19 +13,9 @@ use hermetic::config::Dns;
 use hermetic::config::plugins::{Grants, OnFailure, Plugin as Configured, PluginLimits};
 use hermetic::plugin::hook::{Attempt, Facts, Forward, Hook, Message, Plugin, Ran, Scratch, Verdict, Wishes};
 use hermetic::plugin::{Loader, Network};
+use hermetic_tests::guest::shipped;
 
 const TIMEOUT: Duration = Duration::from_secs(4);
-
-fn component(package: &str) -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let recipe = component::Recipe {
-        manifest: &here.join("../guest-plugins/Cargo.toml"),
-        package,
-        profile: "plugin",
-        folder: &Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("sealed"),
-    };
-    recipe.build().unwrap_or_else(|why| panic!("{why}"))
-}
 
 /// A name server that knows these: type and name, and the record's data. Everything else does not exist.
 fn name_server(records: &[(u16, &str, Vec<u8>)]) -> SocketAddr {
@@ -72,7 +59,7 @@ fn load(loader: &Loader, name: &str, grants: Grants, settings: &str) -> Arc<dyn 
     let timeout = u64::try_from(TIMEOUT.as_millis()).expect("small");
     let configured = Configured {
         name: name.into(),
-        file: component(name),
+        file: shipped(name),
         sha256: None,
         grants,
         limits: PluginLimits { timeout, ..PluginLimits::default() },
