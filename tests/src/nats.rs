@@ -15,7 +15,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::programs;
+use crate::{programs, proxy::Proxy};
 
 /// Its whole life is that of its standard input, so that it never outlives a test that was killed.
 const RUN: &str = r#"log=$1; shift; "$@" >>"$log" 2>&1 & pid=$!; echo $pid; cat >/dev/null; kill -9 $pid; wait $pid"#;
@@ -37,6 +37,8 @@ pub struct Nats {
     binary: PathBuf,
     scheme: &'static str,
     servers: Vec<Server>,
+    /// The way from each to each other; they tell nobody of another.
+    between: Vec<(usize, usize, Proxy)>,
     _folder: TempDir,
 }
 
@@ -66,23 +68,32 @@ impl Nats {
         };
         let folder = tempfile::Builder::new().prefix("hermetic-nats-").tempdir().expect("a folder");
         let ports = ports();
-        let routes: Vec<_> = ports[6..].iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
+        let between =
+            [0, 1, 2].into_iter().flat_map(|from| [0, 1, 2].map(|to| (from, to))).filter(|(from, to)| from != to);
+        let between: Vec<_> = between.map(|(from, to)| (from, to, Proxy::start(&[ports[6 + to]]))).collect();
+        let routes = |n| {
+            let of_this = between.iter().filter(|(from, ..)| *from == n);
+            let routes: Vec<_> =
+                of_this.map(|(.., network)| format!("\"nats://127.0.0.1:{}\"", network.ports[0])).collect();
+            routes.join(", ")
+        };
         let servers = (0..3).map(|n| {
             let config = folder.path().join(format!("{n}.conf"));
             let text = format!(
                 "server_name: n{n}\nlisten: \"127.0.0.1:{}\"\nhttp: \"127.0.0.1:{}\"\n\
                  jetstream {{ store_dir: {:?}, sync_interval: always, max_mem: 64M, max_file: 8G }}\n\
-                 cluster {{ name: tests, no_advertise: true, listen: \"127.0.0.1:{}\", routes: [{}] }}\n{more}",
+                 cluster {{ name: tests, no_advertise: true, listen: \"127.0.0.1:{}\", advertise: \"127.0.0.1:9\", routes: [{}] }}\n{more}",
                 ports[n],
                 ports[3 + n],
                 folder.path().join(n.to_string()),
                 ports[6 + n],
-                routes.join(", ")
+                routes(n)
             );
             fs::write(&config, text).expect("ours");
             Server { client: ports[n], monitor: ports[3 + n], config, process: None }
         });
-        let mut nats = Self { binary, scheme, servers: servers.collect(), _folder: folder };
+        let servers = servers.collect();
+        let mut nats = Self { binary, scheme, servers, between, _folder: folder };
         (0..3).for_each(|n| nats.run(n));
         nats.wait();
         Some(nats)
@@ -121,6 +132,12 @@ impl Nats {
             let pid = Pid::from_raw(i32::try_from(*pid).expect("a pid")).expect("a pid");
             kill_process(pid, signal).expect("a child of ours");
         }
+    }
+
+    /// Cuts one off from the other two, or joins it to them again. Clients reach it all the same.
+    pub fn cut(&self, n: usize, cut: bool) {
+        let ways = self.between.iter().filter(|(from, to, _)| n == *from || n == *to);
+        ways.for_each(|(.., network)| network.cut(cut));
     }
 
     /// Until all that run have a leader.

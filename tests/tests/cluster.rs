@@ -30,6 +30,8 @@ use rustix::process::Signal;
 const LEASE: u64 = 3;
 /// How long another server thinks about each message, so that there always is one on its way.
 const THINKS: Duration = Duration::from_millis(30);
+/// Until the servers take one that they do not hear for gone, and choose another leader.
+const ELECTIONS: Duration = Duration::from_secs(10);
 /// After a fault: until nobody acts any more on what he knew before.
 const AFTER: Duration = Duration::from_secs(LEASE + 2);
 
@@ -58,15 +60,18 @@ enum Fault {
     NodeAndServerKilled,
     /// The first one alone.
     NodeCutOff,
+    /// From the other servers, not from the nodes.
+    ServerCutOff,
 }
 
-const FAULTS: [Fault; 7] = [
+const FAULTS: [Fault; 8] = [
     Fault::NodeKilled,
     Fault::ServerKilled,
     Fault::AllServersKilled,
     Fault::NodeStopped,
     Fault::NodeCutOff,
     Fault::ServerStopped,
+    Fault::ServerCutOff,
     Fault::NodeAndServerKilled,
 ];
 
@@ -109,6 +114,11 @@ fn happen(fault: Fault, nats: &mut Nats, nodes: &mut [Server; 2], network: &Prox
             network.cut(true);
             std::thread::sleep(Duration::from_secs(LEASE + 2));
             network.cut(false);
+        }
+        Fault::ServerCutOff => {
+            nats.cut(server, true);
+            std::thread::sleep(ELECTIONS);
+            nats.cut(server, false);
         }
         Fault::ServerStopped => {
             nats.signal(server, Signal::STOP);

@@ -16,7 +16,6 @@ use tokio::task::spawn_blocking;
 use super::{
     Core,
     letter::{self, INLINE, Octets},
-    link::Fault,
     settle::PATIENCE,
 };
 use crate::store::{Envelope, Incoming, MessageId, NewEntry, Pressure, StoreError, Verdicts};
@@ -158,26 +157,20 @@ impl Incoming for Arriving {
             if !self.buffer.is_empty() {
                 self.spill().await?;
             }
-            self.with_file(|file| file.rewind()).await?;
             let file = self.file.take().ok_or_else(|| StoreError::Failed("the body's file is gone".into()))?;
             let mut file = tokio::fs::File::from_std(file);
-            self.core.put_object(self.id, &mut file, self.size).await?;
+            self.core.objects.put(self.id, &mut file, self.size).await?;
             Octets::Object(self.size)
         } else {
             Octets::Inline(mem::take(&mut self.buffer))
         };
         let Core { link, placement, .. } = &*self.core;
         let records = letter::records(link, placement, self.id, envelope.into(), &prefix, &octets, entries)?;
-        let written = link.commit(records, &format!("m.{}", self.id), PATIENCE).await;
-        if let Err(fault) = written {
-            // What may have been written after all needs its object; otherwise it is swept.
-            if large && !matches!(fault, Fault::Unavailable(_)) {
-                self.core.remove_objects(vec![self.id]);
-            }
-            return Err(fault.into());
-        }
-        if many && let Err(error) = letter::finish(link, placement, self.id).await {
-            tracing::warn!(message = %self.id, %error, "not all entries are written yet; a later look does it");
+        // If it fails its object stays, and is swept: whatever the servers say, an earlier try may have been written.
+        link.commit(records, &format!("m.{}", self.id), PATIENCE).await?;
+        if many && let Err(fault) = letter::finish(link, placement, self.id).await {
+            tracing::warn!(message = %self.id, ?fault, "not all entries are written yet; a later look does it");
+            self.core.unfinished.store(true, std::sync::atomic::Ordering::Release);
         }
         if let Some(verdicts) = self.verdicts.take() {
             self.core.why.record(&verdicts);

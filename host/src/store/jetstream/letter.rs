@@ -42,7 +42,7 @@ pub(super) fn entry(
     octets: &[&[u8]],
 ) -> Result<Record, StoreError> {
     let record = Record::new(link.names.entry(place, id), encode(entry, octets)?);
-    Ok(if entry.held { record.held() } else { record })
+    Ok(if entry.held { record.held() } else { record.due(entry.next) })
 }
 
 /// The records of an entry that is to be looked at at its time, or as soon as it is written.
@@ -124,13 +124,14 @@ pub(super) fn apart(
 
 /// Writes the entries that were too many for the write that accepted a message. Whoever finds some unwritten does it: an index is written
 /// once, together with the count that says so.
-pub(super) async fn finish(link: &Link, placement: &Placement, id: MessageId) -> Result<(), StoreError> {
+pub(super) async fn finish(link: &Link, placement: &Placement, id: MessageId) -> Result<(), Fault> {
     while let Some((count, sequence)) = self::count(link, id).await?
         && let Some(from) = count.rest
     {
         let found = link.last(&link.names.message(id)).await?.filter(|found| !found.payload.is_empty());
         let Some(found) = found else { return Ok(()) };
-        let (message, _) = super::record::decode::<Message>(&found.payload)?;
+        let unreadable = |error: StoreError| Fault::Unreadable(error.to_string());
+        let (message, _) = super::record::decode::<Message>(&found.payload).map_err(unreadable)?;
         let Some(More { envelope, entries: more }) = message.more else { return Ok(()) };
         let done = (from as usize).saturating_sub(FIRST);
         let mut records = Vec::new();
@@ -138,15 +139,16 @@ pub(super) async fn finish(link: &Link, placement: &Placement, id: MessageId) ->
             let place = placement(one).unwrap_or_else(|| super::record::ANY.into());
             let recipients = u32::try_from(FIRST + more.len()).unwrap_or(u32::MAX);
             let new = Entry::new(envelope.clone(), one.clone(), recipients, At::Message);
-            planned(link, &place, EntryId { message: id, index }, new, &[], &mut records)?;
+            planned(link, &place, EntryId { message: id, index }, new, &[], &mut records).map_err(unreadable)?;
         }
         let left = more.len().saturating_sub(done + FIRST);
         let rest = (left > 0).then(|| from + FIRST as u32);
-        records.push(Record::new(link.names.count(id), encode(&Count { rest, ..count }, &[])?).after(sequence));
+        let count = encode(&Count { rest, ..count }, &[]).map_err(unreadable)?;
+        records.push(Record::new(link.names.count(id), count).after(sequence));
         match link.commit(records, &format!("m.{id}.{from}.{sequence}"), super::settle::PATIENCE).await {
             // Some of the others ended meanwhile.
             Ok(_) | Err(Fault::Conflict) => {}
-            Err(fault) => return Err(fault.into()),
+            Err(fault) => return Err(fault),
         }
     }
     Ok(())
@@ -156,7 +158,7 @@ pub(super) async fn finish(link: &Link, placement: &Placement, id: MessageId) ->
 pub(super) async fn count(link: &Link, id: MessageId) -> Result<Option<(Count, u64)>, Fault> {
     let found = link.last(&link.names.count(id)).await?.filter(|found| !found.payload.is_empty());
     let Some(found) = found else { return Ok(None) };
-    let (count, _) = super::record::decode(&found.payload).map_err(|error| Fault::Refused(error.to_string()))?;
+    let (count, _) = super::record::decode(&found.payload).map_err(|error| Fault::Unreadable(error.to_string()))?;
     Ok(Some((count, found.sequence)))
 }
 

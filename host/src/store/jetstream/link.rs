@@ -10,7 +10,7 @@
 use std::time::{Duration, Instant};
 
 use async_nats::{
-    Client, HeaderMap, Request,
+    Client, HeaderMap, PublishErrorKind, Request, RequestErrorKind,
     jetstream::{
         self,
         consumer::{AckPolicy, DeliverPolicy, pull},
@@ -30,11 +30,15 @@ const WINDOW: Duration = Duration::from_secs(120);
 pub(super) const ANSWER: Duration = Duration::from_secs(3);
 /// Before a refused write is tried again.
 const AGAIN: Duration = Duration::from_millis(100);
+/// Times that a list is begun.
+const LISTS: u32 = 3;
 /// Records that are written at once: the servers take a thousand.
 pub(super) const TOGETHER: usize = 900;
 
 /// The header of an entry that is held.
 const HELD: &str = "Hermetic-Held";
+/// The header of one that is not: when it is to be looked at, milliseconds since 1970.
+const NEXT: &str = "Hermetic-Next";
 
 /// Why something was not written or read.
 #[derive(Clone, Debug)]
@@ -47,6 +51,8 @@ pub(super) enum Fault {
     Full(String),
     /// Anything else that the servers say.
     Refused(String),
+    /// What is there is damaged, or of a later version.
+    Unreadable(String),
 }
 
 impl From<Fault> for StoreError {
@@ -56,6 +62,7 @@ impl From<Fault> for StoreError {
             Fault::Unavailable(text) => Self::Failed(format!("no majority of the NATS servers answers: {text}")),
             Fault::Full(text) => Self::Full(text),
             Fault::Refused(text) => Self::Failed(format!("the NATS servers refuse: {text}")),
+            Fault::Unreadable(text) => Self::Failed(text),
         }
     }
 }
@@ -101,6 +108,12 @@ impl Record {
         self
     }
 
+    /// An entry that is to be looked at then: whoever sweeps need not read it.
+    pub(super) fn due(mut self, next: Timestamp) -> Self {
+        self.headers.insert(NEXT, next.to_string().as_str());
+        self
+    }
+
     /// Only if the last record of this subject is this one; 0: there is none.
     pub(super) fn after(mut self, sequence: u64) -> Self {
         self.headers.insert("Nats-Expected-Last-Subject-Sequence", sequence.to_string().as_str());
@@ -115,6 +128,29 @@ pub(super) struct Found {
     pub(super) sequence: u64,
     /// Empty: it is gone.
     pub(super) payload: Bytes,
+}
+
+/// A record of a list.
+#[derive(Clone, Debug)]
+pub(super) struct Listed {
+    pub(super) subject: String,
+    pub(super) sequence: u64,
+    /// When the servers got it, milliseconds since 1970.
+    pub(super) written: Timestamp,
+    /// The mark of something that is gone.
+    pub(super) gone: bool,
+    pub(super) held: bool,
+    /// See [`Record::due`].
+    pub(super) next: Option<Timestamp>,
+    /// Empty if it was not asked for.
+    pub(super) payload: Bytes,
+}
+
+/// Whether a list has what the records say, or only which there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum With {
+    Payload,
+    Headers,
 }
 
 /// What a server says to a write.
@@ -139,12 +175,30 @@ impl From<Refusal> for Fault {
         match err_code {
             10_071 | 10_164 => Self::Conflict,
             10_023 | 10_047 | 10_077 => Self::Full(description),
-            // No leader, a batch that a new leader does not know or too many of them, a name that is on its way.
-            10_008 | 10_009 | 10_118 | 10_158 | 10_175 | 10_176 | 10_199..=10_211 => Self::Unavailable(description),
+            // No leader, too much at once, a batch that a new leader does not know or too many of them, a name that is on its way.
+            10_008 | 10_009 | 10_118 | 10_158 | 10_167 | 10_175 | 10_176 | 10_199..=10_211 => {
+                Self::Unavailable(description)
+            }
             _ if code == 503 => Self::Unavailable(description),
             _ => Self::Refused(description),
         }
     }
+}
+
+/// What a server says of a stream.
+#[derive(Deserialize)]
+struct Info {
+    error: Option<Refusal>,
+    #[serde(default)]
+    total: usize,
+    #[serde(default)]
+    ts: String,
+    state: Option<State>,
+}
+
+#[derive(Deserialize)]
+struct State {
+    subjects: Option<std::collections::HashMap<String, u64>>,
 }
 
 /// See the module.
@@ -220,6 +274,16 @@ impl Link {
 
     async fn once(&self, records: &[Record]) -> Result<u64, Fault> {
         let lost = |error: &dyn std::fmt::Display| Fault::Unavailable(error.to_string());
+        let sent_not = |error: &async_nats::PublishError| match error.kind() {
+            PublishErrorKind::Send => lost(error),
+            PublishErrorKind::MaxPayloadExceeded | PublishErrorKind::InvalidSubject => {
+                Fault::Refused(error.to_string())
+            }
+        };
+        let asked_not = |error: &async_nats::RequestError| match error.kind() {
+            RequestErrorKind::MaxPayloadExceeded => Fault::Refused(error.to_string()),
+            _ => lost(error),
+        };
         let Some((last, before)) = records.split_last() else { return Ok(0) };
         let mut last = last.clone();
         if !before.is_empty() {
@@ -230,14 +294,14 @@ impl Link {
                 headers.insert("Nats-Batch-Id", batch.as_str());
                 headers.insert("Nats-Batch-Sequence", number.to_string().as_str());
                 let sent = self.client.publish_with_headers(subject, headers, payload);
-                sent.await.map_err(|error| lost(&error))?;
+                sent.await.map_err(|error| sent_not(&error))?;
             }
             last.headers.insert("Nats-Batch-Id", batch.as_str());
             last.headers.insert("Nats-Batch-Sequence", records.len().to_string().as_str());
             last.headers.insert("Nats-Batch-Commit", "1");
         }
         let request = Request::new().payload(last.payload).headers(last.headers).timeout(Some(self.answer));
-        let answer = self.client.send_request(last.subject, request).await.map_err(|error| lost(&error))?;
+        let answer = self.client.send_request(last.subject, request).await.map_err(|error| asked_not(&error))?;
         let answer: Answer = serde_json::from_slice(&answer.payload).map_err(|error| lost(&error))?;
         match answer.error {
             None => Ok(answer.seq),
@@ -264,32 +328,11 @@ impl Link {
         }
     }
 
-    /// The subjects that there are, marks of what is gone included.
+    /// The subjects that there are, marks of what is gone included, as the stream's leader knows them.
     pub(super) async fn subjects(&self, filter: &str) -> Result<Vec<String>, Fault> {
-        #[derive(Deserialize)]
-        struct State {
-            subjects: Option<std::collections::HashMap<String, u64>>,
-        }
-        #[derive(Deserialize)]
-        struct Info {
-            error: Option<Refusal>,
-            #[serde(default)]
-            total: usize,
-            state: Option<State>,
-        }
         let mut all = Vec::new();
         loop {
-            let question = serde_json::json!({ "subjects_filter": filter, "offset": all.len() }).to_string();
-            let request = Request::new().payload(question.into()).timeout(Some(self.answer));
-            let asked = self.client.send_request(format!("$JS.API.STREAM.INFO.{}", self.names.0), request);
-            let answer = tokio::time::timeout(2 * self.answer, asked).await;
-            let answer = answer.map_err(|_| Fault::Unavailable("it can not be asked".into()))?;
-            let answer = answer.map_err(|error| Fault::Unavailable(error.to_string()))?;
-            let info: Info =
-                serde_json::from_slice(&answer.payload).map_err(|error| Fault::Unavailable(error.to_string()))?;
-            if let Some(refusal) = info.error {
-                return Err(refusal.into());
-            }
+            let info = self.info(serde_json::json!({ "subjects_filter": filter, "offset": all.len() })).await?;
             let some = info.state.and_then(|state| state.subjects).unwrap_or_default();
             let none = some.is_empty();
             all.extend(some.into_keys());
@@ -299,21 +342,61 @@ impl Link {
         }
     }
 
-    /// The records of these subjects without their octets: subject, and whether it is of an entry that is held. Marks of what is gone are
-    /// left out. They are those of one server, which may be a moment behind.
-    pub(super) async fn scan(&self, filter: String) -> Result<Vec<(String, bool)>, Fault> {
+    /// What time it is there, milliseconds since 1970.
+    pub(super) async fn time(&self) -> Result<Timestamp, Fault> {
+        let info = self.info(serde_json::json!({})).await?;
+        let read = info.ts.parse::<jiff::Timestamp>().map_err(|error| Fault::Refused(error.to_string()))?;
+        Ok(Timestamp::try_from(read.as_millisecond()).unwrap_or_default())
+    }
+
+    async fn info(&self, question: serde_json::Value) -> Result<Info, Fault> {
+        let lost = |error: &dyn std::fmt::Display| Fault::Unavailable(error.to_string());
+        let request = Request::new().payload(question.to_string().into()).timeout(Some(self.answer));
+        let asked = self.client.send_request(format!("$JS.API.STREAM.INFO.{}", self.names.0), request);
+        let answer = tokio::time::timeout(2 * self.answer, asked).await;
+        let answer = answer.map_err(|_| Fault::Unavailable("it can not be asked".into()))?;
+        let answer = answer.map_err(|error| lost(&error))?;
+        let info: Info = serde_json::from_slice(&answer.payload).map_err(|error| lost(&error))?;
+        match info.error {
+            Some(refusal) => Err(refusal.into()),
+            None => Ok(info),
+        }
+    }
+
+    /// The records of these subjects that are there.
+    pub(super) async fn scan(&self, filter: String, with: With) -> Result<Vec<Listed>, Fault> {
+        let mut found = self.scan_all(filter, with).await?;
+        found.retain(|listed| !listed.gone);
+        Ok(found)
+    }
+
+    /// The same, marks of what is gone included. They are those of one server, which may be a moment behind, or more if it
+    /// has just come back.
+    pub(super) async fn scan_all(&self, filter: String, with: With) -> Result<Vec<Listed>, Fault> {
+        let mut tries = 1;
+        loop {
+            match self.try_scan(filter.clone(), with).await {
+                // Whoever was to list them may not be ready, or is gone.
+                Err(Fault::Unavailable(_)) if tries < LISTS => tokio::time::sleep(AGAIN * tries).await,
+                done => return done,
+            }
+            tries += 1;
+        }
+    }
+
+    async fn try_scan(&self, filter: String, with: With) -> Result<Vec<Listed>, Fault> {
         let lost = |error: &dyn std::fmt::Display| Fault::Unavailable(error.to_string());
         let consumer = self.stream.create_consumer(pull::Config {
             deliver_policy: DeliverPolicy::LastPerSubject,
             ack_policy: AckPolicy::None,
             filter_subject: filter,
-            headers_only: true,
+            headers_only: with == With::Headers,
             memory_storage: true,
             num_replicas: 1,
             inactive_threshold: Duration::from_secs(30),
             ..pull::Config::default()
         });
-        let consumer = consumer.await.map_err(|error| lost(&error))?;
+        let mut consumer = consumer.await.map_err(|error| lost(&error))?;
         let mut left = consumer.cached_info().num_pending;
         let mut found = Vec::new();
         if left == 0 {
@@ -321,13 +404,32 @@ impl Link {
         }
         let mut messages = consumer.messages().await.map_err(|error| lost(&error))?;
         while left > 0 {
-            let Some(message) = messages.next().await else { break };
+            let Ok(next) = tokio::time::timeout(self.answer, messages.next()).await else {
+                // The last ones may have vanished meanwhile, as marks do.
+                left = consumer.info().await.map_err(|error| lost(&error))?.num_pending;
+                if left > 0 {
+                    return Err(Fault::Unavailable("a list does not go on".into()));
+                }
+                break;
+            };
+            let Some(message) = next else { break };
             let message = message.map_err(|error| lost(&error))?;
-            left = message.info().map_err(|error| lost(&error))?.pending;
+            let info = message.info().map_err(|error| lost(&error))?;
+            left = info.pending;
             let header = |name| message.headers.as_ref().and_then(|headers| headers.get(name));
-            if header("Nats-Msg-Size").is_none_or(|size| size.as_str() != "0") {
-                found.push((message.subject.to_string(), header(HELD).is_some()));
-            }
+            let gone = match with {
+                With::Headers => header("Nats-Msg-Size").is_some_and(|size| size.as_str() == "0"),
+                With::Payload => message.payload.is_empty(),
+            };
+            found.push(Listed {
+                sequence: info.stream_sequence,
+                written: Timestamp::try_from(info.published.unix_timestamp_nanos() / 1_000_000).unwrap_or_default(),
+                gone,
+                held: header(HELD).is_some(),
+                next: header(NEXT).and_then(|next| next.as_str().parse().ok()),
+                subject: message.subject.to_string(),
+                payload: message.message.payload,
+            });
         }
         Ok(found)
     }

@@ -6,14 +6,19 @@
 //! A change writes the mark of a lease's end after whatever the lease's last record is, or after none. So nobody claims the
 //! entry between the look and the change: one of the two comes too late, and looks again.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
+use parking_lot::Mutex;
 
 use super::{
     Core, letter,
-    link::{Fault, Record, TOGETHER},
+    link::{Fault, Record, TOGETHER, With},
     record::{At, Claimed, Due, Entry, VERSION, decode, encode, parse},
     settle::{Counts, PATIENCE},
     work::unique,
@@ -28,6 +33,28 @@ const LOOKED_AT: usize = 5_000;
 const ASKED: usize = 64;
 /// Times that a change is made anew since somebody else was quicker.
 const ANEW: usize = 10;
+
+/// Lists that are kept for their next pages, and for how long.
+const LISTS: usize = 4;
+const KEPT: Duration = Duration::from_secs(60);
+
+/// Which entries there were.
+struct List {
+    names: String,
+    begun: Instant,
+    ids: Vec<EntryId>,
+    leases: HashSet<EntryId>,
+}
+
+impl List {
+    fn is_good(&self) -> bool {
+        self.begun.elapsed() < KEPT
+    }
+}
+
+/// Those that operators go through: to list a million entries for each page of them would take for ever.
+#[derive(Default)]
+pub(super) struct Lists(Mutex<Vec<Arc<List>>>);
 
 /// What is known of an entry.
 struct Seen {
@@ -67,12 +94,43 @@ impl Core {
         let Some(found) = self.link.last(&self.link.names.lease(place, id)).await? else {
             return Ok((0, false, false));
         };
-        let Ok((claimed, _)) = decode::<Claimed>(&found.payload) else { return Ok((found.sequence, false, false)) };
+        if found.payload.is_empty() {
+            return Ok((found.sequence, false, false));
+        }
+        // Of a later version: its node may well work on it.
+        let Ok((claimed, _)) = decode::<Claimed>(&found.payload) else { return Ok((found.sequence, true, true)) };
         let leased = match claimed.epoch == self.presence.epoch() {
             true => self.work.is_held(id, now()).unwrap_or(false),
             false => !self.presence.is_over(&claimed.node, &claimed.epoch).await?,
         };
         Ok((found.sequence, true, leased))
+    }
+
+    /// The entries of these names, as they were when the list was begun.
+    async fn list(&self, names: String, goes_on: bool) -> Result<Arc<List>, Fault> {
+        let known = self.lists.0.lock().iter().find(|list| list.names == names && list.is_good()).cloned();
+        if let Some(list) = known.filter(|_| goes_on) {
+            return Ok(list);
+        }
+        let ids = |subjects: Vec<String>| subjects.into_iter().filter_map(|subject| Some(parse(&subject)?.2));
+        // The marks of what was there a moment ago can be many; those that are not seen here are asked for one by one.
+        let marks = self.link.scan_all(names.clone(), With::Headers).await.unwrap_or_default();
+        let marks = marks.into_iter().filter(|listed| listed.gone);
+        let marks: HashSet<String> = marks.map(|listed| listed.subject).collect();
+        let mut subjects = self.link.subjects(&names).await?;
+        subjects.retain(|subject| !marks.contains(subject));
+        let mut list: Vec<_> = ids(subjects).collect();
+        list.sort_unstable();
+        list.dedup();
+        let leases = ids(self.link.subjects(&self.link.names.all('l')).await?).collect();
+        let list = Arc::new(List { names, begun: Instant::now(), ids: list, leases });
+        let mut lists = self.lists.0.lock();
+        lists.retain(|other| other.is_good() && other.names != list.names);
+        if lists.len() >= LISTS {
+            lists.remove(0);
+        }
+        lists.push(list.clone());
+        Ok(list)
     }
 
     /// See [`crate::store::Store::find`].
@@ -86,26 +144,17 @@ impl Core {
             Some(message) => self.link.names.entries_of(message),
             None => self.link.names.all('e'),
         };
+        let list = self.list(names, after.is_some()).await?;
         let times = filter.times();
-        let subjects = self.link.subjects(&names).await?;
-        let mut ids: Vec<EntryId> = subjects.iter().filter_map(|subject| parse(subject)).map(|(_, _, id)| id).collect();
-        ids.retain(|id| times.contains(&id.message.timestamp_ms()) && after.is_none_or(|after| *id > after));
-        ids.sort_unstable();
-        ids.dedup();
-        let leases: HashSet<EntryId> = self
-            .link
-            .subjects(&self.link.names.all('l'))
-            .await?
-            .iter()
-            .filter_map(|subject| parse(subject))
-            .map(|(_, _, id)| id)
-            .collect();
+        let first = list.ids.partition_point(|id| Some(*id) <= after);
+        let mut ids = list.ids[first..].to_vec();
+        ids.retain(|id| times.contains(&id.message.timestamp_ms()));
         for some in ids.chunks(ASKED) {
             let seen: Vec<_> = some.iter().map(|id| self.seen(*id)).collect();
             let seen: Vec<_> = stream::iter(seen).buffered(ASKED).collect().await;
             for (id, seen) in some.iter().zip(seen) {
                 if let Some(seen) = seen?
-                    && let Some(listed) = self.meant(filter, &seen, leases.contains(id)).await?
+                    && let Some(listed) = self.meant(filter, &seen, list.leases.contains(id)).await?
                 {
                     page.entries.push(listed);
                 }
@@ -181,9 +230,9 @@ impl Core {
     /// See [`crate::store::Store::release`].
     pub(super) async fn release(&self, reason: &str) -> Result<(), StoreError> {
         // Whoever answers may be a moment behind.
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-        for (subject, held) in self.link.scan(self.link.names.all('e')).await? {
-            let Some((_, _, id)) = parse(&subject).filter(|_| held) else { continue };
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        for listed in self.link.scan(self.link.names.all('e'), With::Headers).await? {
+            let Some((_, _, id)) = parse(&listed.subject).filter(|_| listed.held) else { continue };
             for _ in 0..ANEW {
                 let Some(seen) = self.seen(id).await? else { break };
                 if !seen.entry.held || seen.entry.reason.as_deref() != Some(reason) {
@@ -286,7 +335,7 @@ impl Core {
             self.link.commit(records, &format!("o.{}", unique()), PATIENCE).await?;
         }
         self.work.ended(&ended);
-        self.remove_objects(needless);
+        self.objects.remove(needless);
         reports.into_iter().for_each(|(subject, due)| self.reports.add(subject, due));
         verdicts.into_iter().for_each(|record| self.why.record(record));
         Ok(said)

@@ -49,6 +49,7 @@ mod keys;
 mod letter;
 mod link;
 mod manage;
+mod objects;
 mod onlooker;
 mod open;
 mod presence;
@@ -65,25 +66,24 @@ pub(crate) mod cluster;
 mod tests;
 
 use std::{
-    io::{Seek as _, SeekFrom},
     path::PathBuf,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use async_nats::jetstream::object_store::{GetErrorKind, ObjectStore};
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
-    task::JoinHandle,
-};
+use tokio::task::JoinHandle;
 
 use self::{
     incoming::Arriving,
-    link::{Fault, Link},
+    link::{Fault, Link, With},
+    objects::Objects,
     presence::Presence,
-    record::{At, Message, decode, parse},
+    record::{At, Count, Message, decode, parse},
     reports::Reports,
     why::Why,
     work::Work,
@@ -101,25 +101,22 @@ use super::{
     sqlite::{Ids, Lock},
 };
 
-/// A large content is given up, and asked for anew, when nothing of it has come for so long.
-const OBJECT_PIECE: Duration = Duration::from_secs(5);
-/// A large content may take so long to be kept, and a second more for each MiB.
-const OBJECT_PUT: Duration = Duration::from_secs(30);
-/// Times that it is asked for.
-const OBJECT_TRIES: usize = 3;
-
 /// What all of the store's parts share.
 pub(super) struct Core {
     link: Link,
     presence: Arc<Presence>,
     work: Arc<Work>,
     placement: Placement,
-    objects: ObjectStore,
+    objects: Objects,
     why: Why,
     reports: Reports,
     ids: Ids,
     /// Whoever changes how many entries of a message are left.
     counting: tokio::sync::Mutex<()>,
+    /// There may be messages of which not all entries are written yet.
+    unfinished: AtomicBool,
+    /// Operators' lists, a page at a time.
+    lists: manage::Lists,
     /// For files of messages on their way.
     data: PathBuf,
 }
@@ -132,45 +129,14 @@ pub struct JetStreamStore {
 }
 
 impl Core {
-    /// A large content becomes an object.
-    async fn put_object(
-        &self,
-        id: MessageId,
-        octets: &mut (impl AsyncRead + Unpin + Send),
-        size: u64,
-    ) -> Result<(), StoreError> {
-        let name = id.to_string();
-        let put =
-            tokio::time::timeout(OBJECT_PUT + Duration::from_secs(size >> 20), self.objects.put(name.as_str(), octets));
-        let late = |_| StoreError::Failed("a large content can not be kept: it takes too long".into());
-        let info = put
-            .await
-            .map_err(late)?
-            .map_err(|error| StoreError::Failed(format!("a large content can not be kept: {error}")))?;
-        if info.size as u64 != size {
-            return Err(StoreError::Failed(format!("{} of {size} octets were kept", info.size)));
-        }
-        Ok(())
-    }
-
     /// A content where it belongs.
     async fn keep(&self, id: MessageId, content: Vec<u8>) -> Result<letter::Octets, StoreError> {
         if content.len() <= letter::INLINE {
             return Ok(letter::Octets::Inline(content));
         }
         let size = content.len() as u64;
-        self.put_object(id, &mut content.as_slice(), size).await?;
+        self.objects.put(id, &mut std::io::Cursor::new(content), size).await?;
         Ok(letter::Octets::Object(size))
-    }
-
-    /// Nobody needs them any more. What fails is swept.
-    fn remove_objects(&self, ids: Vec<MessageId>) {
-        for id in ids {
-            let objects = self.objects.clone();
-            tokio::spawn(async move {
-                let _ = objects.delete(id.to_string()).await;
-            });
-        }
     }
 
     async fn body(&self, id: MessageId) -> Result<Body, StoreError> {
@@ -187,7 +153,7 @@ impl Core {
             let (prefix, content) = letter::split(&octets, message.prefix);
             let content = match message.object {
                 None => Content::Inline(content),
-                Some(size) => Content::File(self.object(id, size).await?),
+                Some(size) => Content::File(self.objects.get(id, size, &self.data).await?),
             };
             return Ok(Body { prefix, content });
         }
@@ -199,61 +165,27 @@ impl Core {
         Ok(Body { prefix, content: Content::Inline(content) })
     }
 
-    /// A large content, in a file without a name. A server that dies while it sends one says nothing: then another is asked.
-    async fn object(&self, id: MessageId, size: u64) -> Result<std::fs::File, StoreError> {
-        let mut tries = 1;
-        loop {
-            match self.try_object(id, size).await {
-                Err(StoreError::Failed(_)) if tries < OBJECT_TRIES => tries += 1,
-                done => return done,
+    /// Writes the entries that somebody had no time to write. One message that can not be finished is no hindrance to the others.
+    async fn finish_all(&self) -> Result<(), Fault> {
+        let mut last = Ok(());
+        for listed in self.link.scan(self.link.names.all('c'), With::Payload).await? {
+            let Ok((Count { rest: Some(_), .. }, _)) = decode::<Count>(&listed.payload) else { continue };
+            let id = listed.subject.rsplit('.').next().and_then(|id| MessageId::from_string(id).ok());
+            if let Some(id) = id
+                && let Err(fault) = letter::finish(&self.link, &self.placement, id).await
+            {
+                tracing::warn!(message = %id, ?fault, "not all entries of a message are written; this is tried again");
+                last = Err(fault);
             }
         }
-    }
-
-    async fn try_object(&self, id: MessageId, size: u64) -> Result<std::fs::File, StoreError> {
-        let failed = |error: &dyn std::fmt::Display| StoreError::Failed(format!("the content of {id}: {error}"));
-        let late = |_| failed(&"nothing comes");
-        let asked = tokio::time::timeout(OBJECT_PIECE, self.objects.get(id.to_string()));
-        let mut object = match asked.await.map_err(late)? {
-            Ok(object) => object,
-            Err(error) if error.kind() == GetErrorKind::NotFound => return Err(StoreError::Unknown(id.to_string())),
-            Err(error) => return Err(failed(&error)),
-        };
-        let file = incoming::nameless(&self.data).map_err(|error| failed(&error))?;
-        let mut file = tokio::fs::File::from_std(file);
-        let (mut copied, mut piece) = (0, vec![0; 64 * 1024]);
-        loop {
-            let read = tokio::time::timeout(OBJECT_PIECE, object.read(&mut piece)).await;
-            let n = read.map_err(late)?.map_err(|error| failed(&error))?;
-            let Some(octets) = piece.get(..n).filter(|octets| !octets.is_empty()) else { break };
-            file.write_all(octets).await.map_err(|error| failed(&error))?;
-            copied += n as u64;
-        }
-        file.flush().await.map_err(|error| failed(&error))?;
-        if copied != size {
-            return Err(failed(&format!("{copied} of {size} octets are there")));
-        }
-        let mut file = file.into_std().await;
-        file.seek(SeekFrom::Start(0)).map_err(|error| failed(&error))?;
-        Ok(file)
-    }
-
-    /// Entries that somebody had no time to write.
-    async fn finish_all(&self) -> Result<(), StoreError> {
-        for subject in self.link.subjects(&self.link.names.all('c')).await? {
-            let id = subject.rsplit('.').next().and_then(|id| MessageId::from_string(id).ok());
-            if let Some(id) = id {
-                letter::finish(&self.link, &self.placement, id).await?;
-            }
-        }
-        Ok(())
+        last
     }
 
     async fn counts(&self) -> Result<Counts, Fault> {
         let mut counts = Counts::default();
-        for (subject, held) in self.link.scan(self.link.names.all('e')).await? {
-            if parse(&subject).is_some() {
-                *if held { &mut counts.held } else { &mut counts.queued } += 1;
+        for listed in self.link.scan(self.link.names.all('e'), With::Headers).await? {
+            if parse(&listed.subject).is_some() {
+                *if listed.held { &mut counts.held } else { &mut counts.queued } += 1;
             }
         }
         Ok(counts)

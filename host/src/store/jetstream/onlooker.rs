@@ -5,12 +5,17 @@
 
 use std::{
     path::Path,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use super::{
     Core,
     link::Link,
+    manage::Lists,
+    objects::Objects,
     open::{OpenError, Settings, connect},
     presence::Presence,
     reports::Reports,
@@ -27,9 +32,7 @@ impl Onlooker {
     pub async fn open(settings: &Settings, data: &Path) -> Result<Self, OpenError> {
         let client = connect(settings).await?;
         let link = Link::open(client.clone(), &settings.name).await.map_err(StoreError::from)?;
-        let context = async_nats::jetstream::new(client.clone());
-        let objects = context.get_object_store(format!("{}-BODIES", settings.name)).await;
-        let objects = objects.map_err(|error| OpenError::Servers(error.to_string()))?;
+        let objects = Objects::open(client.clone(), &settings.name).await.map_err(StoreError::from)?;
         let presence = Presence::onlooker(link.clone(), &settings.node, settings.lease);
         let work = Work::new(link.clone(), presence.clone());
         work.closing.store(true, Ordering::Release);
@@ -42,6 +45,8 @@ impl Onlooker {
             presence,
             placement: Arc::new(|_| None),
             objects,
+            unfinished: AtomicBool::new(false),
+            lists: Lists::default(),
             reports: Reports::default(),
             data: data.join("store"),
         }))

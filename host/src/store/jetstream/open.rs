@@ -10,7 +10,10 @@ use std::{
     collections::HashMap,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -25,6 +28,8 @@ use serde::Deserialize;
 use super::{
     Core, JetStreamStore,
     link::{self, Link},
+    manage::Lists,
+    objects::Objects,
     presence::Presence,
     record::{ANY, Node},
     reports::Reports,
@@ -41,6 +46,10 @@ use crate::{
 
 /// How often it is looked at whether servers still sync as they promised.
 const ASK_AGAIN: Duration = Duration::from_secs(600);
+/// All leases are looked at once in so many, though nothing seems to be wrong.
+const ROUTINE: u32 = 20;
+/// The largest record is a message of as many recipients as one may have: the default of nats-server.
+const PAYLOAD: usize = 1024 * 1024;
 /// An answer of a monitoring port.
 const MONITOR: Duration = Duration::from_secs(3);
 
@@ -296,6 +305,12 @@ pub async fn open(settings: &Settings, data: &Path, placement: Placement) -> Res
             client.server_info().version
         )));
     }
+    if client.server_info().max_payload < PAYLOAD {
+        return Err(OpenError::Unfit(format!(
+            "max_payload is {}; set it to 1MB, which is its default, or more",
+            client.server_info().max_payload
+        )));
+    }
     let mut context = jetstream::new(client.clone());
     // To make a stream takes an election.
     context.set_timeout(Duration::from_secs(20));
@@ -311,15 +326,13 @@ pub async fn open(settings: &Settings, data: &Path, placement: Placement) -> Res
         ),
     }
     stream(&context, why::config(&settings.name, settings.replicas)).await?;
-    let bucket = format!("{}-BODIES", settings.name);
-    let objects = match context.get_object_store(&bucket).await {
-        Ok(objects) => objects,
-        Err(_) => {
-            let config =
-                object_store::Config { bucket, num_replicas: settings.replicas, max_bytes: -1, ..Default::default() };
-            context.create_object_store(config).await.map_err(|error| OpenError::Servers(error.to_string()))?
-        }
-    };
+    let bucket = Objects::bucket(&settings.name);
+    if context.get_object_store(&bucket).await.is_err() {
+        let config =
+            object_store::Config { bucket, num_replicas: settings.replicas, max_bytes: -1, ..Default::default() };
+        context.create_object_store(config).await.map_err(|error| OpenError::Servers(error.to_string()))?;
+    }
+    let objects = Objects::open(client.clone(), &settings.name).await.map_err(StoreError::from)?;
     let link = Link::open(client.clone(), &settings.name).await.map_err(StoreError::from)?;
     let remembered = folder.join("epoch");
     let before = std::fs::read_to_string(&remembered).ok();
@@ -332,6 +345,8 @@ pub async fn open(settings: &Settings, data: &Path, placement: Placement) -> Res
         why: Why::new(client, &settings.name),
         ids: Ids::after(0),
         counting: tokio::sync::Mutex::default(),
+        unfinished: AtomicBool::new(true),
+        lists: Lists::default(),
         link,
         presence,
         placement,
@@ -344,6 +359,7 @@ pub async fn open(settings: &Settings, data: &Path, placement: Placement) -> Res
         tokio::spawn(core.work.clone().pull(settings.node.clone())),
         tokio::spawn(beat(core.clone())),
         tokio::spawn(live(core.clone(), remembered)),
+        tokio::spawn(take_over(core.clone())),
     ];
     let sweeper = core.clone();
     tasks.push(tokio::spawn(async move { sweeper.sweep_now_and_then().await }));
@@ -375,22 +391,18 @@ async fn beat(core: Arc<Core>) {
     }
 }
 
-/// Listens to the others, and takes over what they leave.
+/// Listens to the others, and speaks for what waits here.
 async fn live(core: Arc<Core>, remembered: PathBuf) {
-    let lease = core.presence.lease;
-    let step = step(lease);
     let mut epoch = core.presence.epoch();
-    // What an earlier run of this node had, and what nobody took over.
-    let mut look = true;
-    let mut looked = tokio::time::Instant::now();
-    let mut spoken = looked;
+    let mut spoken = tokio::time::Instant::now();
     loop {
         match core.presence.watch().await {
-            Ok(fenced) => look |= fenced,
+            Ok(true) => core.work.look_at_all(),
+            Ok(false) => {}
             Err(error) => tracing::debug!(?error, "the other nodes are not seen"),
         }
         if let Ok(true) = core.presence.heed().await {
-            core.work.give_back();
+            core.work.give_back(|_| true);
             core.work.wake();
         }
         if spoken.elapsed() > core.work.speaks_every() {
@@ -399,26 +411,37 @@ async fn live(core: Arc<Core>, remembered: PathBuf) {
         }
         if core.presence.epoch() != epoch {
             epoch = core.presence.epoch();
-            look = true;
+            core.work.look_at_all();
             let _ = std::fs::write(&remembered, &epoch);
         }
-        if look || looked.elapsed() > lease * 4 {
-            let all = look;
-            match core.work.recover().await {
-                Ok(n) => {
-                    if look && n > 0 {
-                        tracing::info!(entries = n, "entries of a node that is gone are free");
-                    }
-                    look = false;
-                    looked = tokio::time::Instant::now();
+        tokio::time::sleep(step(core.presence.lease)).await;
+    }
+}
+
+/// Takes over what others leave, and finishes what they or this node began. It may take long, so nothing waits for it.
+async fn take_over(core: Arc<Core>) {
+    let (lease, work) = (core.presence.lease, &core.work);
+    let mut looked = tokio::time::Instant::now();
+    loop {
+        let all = work.look.swap(false, Ordering::AcqRel);
+        let doubt = looked.elapsed() > lease && work.doubt.swap(false, Ordering::AcqRel);
+        if all || doubt || looked.elapsed() > lease * ROUTINE {
+            match work.recover(all).await {
+                Ok(0) => {}
+                Ok(n) => tracing::info!(entries = n, "entries of a node that is gone are free"),
+                Err(error) => {
+                    tracing::debug!(?error, "leases can not be read");
+                    work.look.fetch_or(all, Ordering::AcqRel);
+                    work.doubt.store(true, Ordering::Release);
                 }
-                Err(error) => tracing::debug!(?error, "leases can not be read"),
             }
-            if all && let Err(error) = core.finish_all().await {
-                tracing::debug!(%error, "entries that were too many for one write are not looked for");
-            }
+            looked = tokio::time::Instant::now();
         }
-        tokio::time::sleep(step).await;
+        // Whoever died may have had no time for it.
+        if (core.unfinished.swap(false, Ordering::AcqRel) || all) && core.finish_all().await.is_err() {
+            core.unfinished.store(true, Ordering::Release);
+        }
+        let _ = tokio::time::timeout(step(lease), work.looking.notified()).await;
     }
 }
 

@@ -30,7 +30,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{
-    link::{Fault, Link, Record},
+    link::{Fault, Found, Link, Record},
     open::OpenError,
     record::{Node, VERSION, decode, encode},
 };
@@ -53,8 +53,22 @@ struct Own {
     epoch: String,
     since: u64,
     sequence: u64,
-    /// When the last beat that was acknowledged was sent.
-    beaten: Instant,
+    /// When the last beat that was acknowledged was sent, by [`on`].
+    beaten: Duration,
+}
+
+impl Own {
+    fn silent(&self) -> Duration {
+        on().saturating_sub(self.beaten)
+    }
+}
+
+/// How long this machine has been on, sleep included: a clock that stands while it sleeps would take an old beat for a
+/// fresh one when it wakes.
+fn on() -> Duration {
+    let clock = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let part = |n: i64| u64::try_from(n).unwrap_or_default();
+    Duration::new(part(clock.tv_sec), u32::try_from(clock.tv_nsec).unwrap_or_default())
 }
 
 /// Another node, and since when it was not heard of.
@@ -89,7 +103,7 @@ impl Presence {
 
     fn new(link: Link, node: &str, lease: Duration) -> Self {
         Self {
-            own: Mutex::new(Own { epoch: epoch(), since: now(), sequence: 0, beaten: Instant::now() }),
+            own: Mutex::new(Own { epoch: epoch(), since: now(), sequence: 0, beaten: on() }),
             link: link.impatient(lease / ANSWERS),
             node: node.into(),
             lease,
@@ -110,9 +124,9 @@ impl Presence {
     ) -> Result<Arc<Self>, OpenError> {
         let patient = link.clone();
         let presence = Self::new(link, node, lease);
-        let found = patient.last(&patient.names.node(node)).await.map_err(StoreError::from)?;
-        if let Some(found) = &found
-            && let Ok((record, _)) = decode::<Node>(&found.payload)
+        let mut found = patient.last(&patient.names.node(node)).await.map_err(StoreError::from)?;
+        if let Some(before_this) = &found
+            && let Ok((record, _)) = decode::<Node>(&before_this.payload)
             && !record.fenced
             && Some(record.epoch.as_str()) != before
         {
@@ -120,11 +134,17 @@ impl Presence {
             tracing::info!(node, "another data folder had this node's name; waiting whether it is still in use");
             tokio::time::sleep(Duration::from_millis(record.lease).max(lease)).await;
             let again = patient.last(&patient.names.node(node)).await.map_err(StoreError::from)?;
-            if again.is_some_and(|again| again.sequence != found.sequence) {
+            // Whoever fences it says that it is silent.
+            let beats = |again: &Found| match decode::<Node>(&again.payload) {
+                Ok((record, _)) => again.sequence != before_this.sequence && !record.fenced,
+                Err(_) => true,
+            };
+            if again.as_ref().is_some_and(beats) {
                 return Err(OpenError::Unfit(format!(
                     "another hermetic is running as node {node:?}; give each its own store.node"
                 )));
             }
+            found = again;
         }
         presence.own.lock().sequence = found.map_or(0, |found| found.sequence);
         presence.write(lease * 2).await.map_err(StoreError::from)?;
@@ -137,12 +157,12 @@ impl Presence {
 
     /// How long this node may still send; none: no longer.
     pub(super) fn margin(&self) -> Option<Duration> {
-        self.lease.checked_sub(self.own.lock().beaten.elapsed()).filter(|left| !left.is_zero())
+        self.lease.checked_sub(self.own.lock().silent()).filter(|left| !left.is_zero())
     }
 
     /// It has beaten a moment ago, or does so now.
     pub(super) async fn confirmed(&self) -> Result<(), Fault> {
-        let fresh = |own: &Own| own.beaten.elapsed() < self.lease / FRESH;
+        let fresh = |own: &Own| own.silent() < self.lease / FRESH;
         if fresh(&self.own.lock()) {
             return Ok(());
         }
@@ -153,7 +173,7 @@ impl Presence {
 
     /// If it is time for one.
     pub(super) async fn keep(&self) -> Result<(), Fault> {
-        if self.own.lock().beaten.elapsed() < self.lease / BEATS {
+        if self.own.lock().silent() < self.lease / BEATS {
             return Ok(());
         }
         self.beat().await
@@ -161,7 +181,7 @@ impl Presence {
 
     async fn beat(&self) -> Result<(), Fault> {
         let _turn = self.turn.lock().await;
-        if self.own.lock().beaten.elapsed() < self.lease / (2 * BEATS) {
+        if self.own.lock().silent() < self.lease / (2 * BEATS) {
             return Ok(());
         }
         for round in 0..TRIES {
@@ -207,7 +227,7 @@ impl Presence {
         let record = encode(&self.record(), &[]).map_err(|error| Fault::Refused(error.to_string()))?;
         let sequence = self.own.lock().sequence;
         let record = Record::new(self.link.names.node(&self.node), record).after(sequence);
-        let sent = Instant::now();
+        let sent = on();
         let sequence = self.link.put(record, &format!("n.{}", epoch()), patience).await?;
         let mut own = self.own.lock();
         // Repeated until it was answered: which one was is not known, and the first counts.
@@ -241,7 +261,7 @@ impl Presence {
         Ok(nodes)
     }
 
-    /// Looks at the others, and declares dead who was silent for its lease. True: somebody is.
+    /// Looks at the others, and declares dead who was silent for its lease. True: what somebody had is free now.
     pub(super) async fn watch(&self) -> Result<bool, Fault> {
         let asked = Instant::now();
         let nodes = match Self::nodes(&self.link).await {
@@ -252,7 +272,7 @@ impl Presence {
                 return done.map(|_| false);
             }
         };
-        let mut silent = Vec::new();
+        let (mut silent, mut freed) = (Vec::new(), false);
         {
             let mut others = self.others.lock();
             for (record, sequence) in nodes.into_iter().filter(|(record, _)| record.node != self.node) {
@@ -264,11 +284,14 @@ impl Presence {
                             silent.push((known.record.clone(), sequence));
                         }
                     }
-                    _ => drop(others.insert(record.node.clone(), Other { record, sequence, heard })),
+                    known => {
+                        // It has ended, or another one has fenced it.
+                        freed |= record.fenced && known.is_some_and(|known| !known.record.fenced);
+                        others.insert(record.node.clone(), Other { record, sequence, heard });
+                    }
                 }
             }
         }
-        let mut fenced = false;
         for (record, sequence) in silent {
             let subject = self.link.names.node(&record.node);
             let name = format!("f.{}.{sequence}", record.epoch);
@@ -281,14 +304,14 @@ impl Presence {
                     if let Some(other) = self.others.lock().get_mut(&node) {
                         other.record.fenced = true;
                     }
-                    fenced = true;
+                    freed = true;
                 }
                 // It was quicker, or somebody else was.
                 Err(Fault::Conflict) => {}
                 Err(fault) => return Err(fault),
             }
         }
-        Ok(fenced)
+        Ok(freed)
     }
 
     /// How many nodes share the work, this one included, as far as it knows: those that it has not seen dead.
@@ -317,7 +340,9 @@ impl Presence {
             return Ok(epoch != self.own.lock().epoch);
         }
         let found = self.link.last(&self.link.names.node(node)).await?;
-        let record = found.and_then(|found| decode::<Node>(&found.payload).ok());
-        Ok(record.is_none_or(|(record, _)| record.fenced || record.epoch != epoch))
+        let Some(found) = found else { return Ok(true) };
+        // Of a later version, it may well be alive.
+        let Ok((record, _)) = decode::<Node>(&found.payload) else { return Ok(false) };
+        Ok(record.fenced || record.epoch != epoch)
     }
 }

@@ -22,8 +22,15 @@ pub(super) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(
 /// Times that outcomes are put together anew since other entries of their messages changed.
 const ANEW: usize = 20;
 
+/// An outcome, what it is of, and the message that tells of it, if there is one.
+struct Ending {
+    outcome: Outcome,
+    held: Held,
+    notice: Option<(MessageId, letter::Octets)>,
+}
+
 /// Outcomes that are written together or not at all.
-type Group = Vec<(Outcome, Held)>;
+type Group = Vec<Ending>;
 
 /// The counts of messages, as they were and as they are to be.
 #[derive(Default)]
@@ -101,13 +108,21 @@ impl Core {
             let teller = outcome.told_with.unwrap_or(id);
             match held {
                 Some(held) if !spoilt.contains(&teller) => {
+                    let notice = match &outcome.notice {
+                        Some(notice) => {
+                            let id = self.ids.next();
+                            Some((id, self.keep(id, notice.content.clone()).await?))
+                        }
+                        None => None,
+                    };
+                    let ending = Ending { outcome, held, notice };
                     if !shared.contains(&teller) {
-                        groups.push(vec![(outcome, held)]);
+                        groups.push(vec![ending]);
                     } else if let Some(place) = by_notice.get(&teller) {
-                        groups[*place].push((outcome, held));
+                        groups[*place].push(ending);
                     } else {
                         by_notice.insert(teller, groups.len());
-                        groups.push(vec![(outcome, held)]);
+                        groups.push(vec![ending]);
                     }
                 }
                 _ => refused.push(id),
@@ -116,7 +131,7 @@ impl Core {
         // About four records for each outcome, and more for a notice.
         let (mut some, mut weight) = (Vec::new(), 0);
         for group in groups {
-            let more = group.iter().map(|(outcome, _)| weigh(outcome)).sum::<usize>();
+            let more = group.iter().map(|one| weigh(&one.outcome)).sum::<usize>();
             if weight + more > TOGETHER && !some.is_empty() {
                 refused.extend(self.settle_some(std::mem::take(&mut some)).await?);
                 weight = 0;
@@ -138,47 +153,83 @@ impl Core {
             match self.try_settle(&groups).await {
                 Ok(()) => return Ok(refused),
                 Err(Fault::Conflict) => tokio::time::sleep(std::time::Duration::from_millis(5 * round)).await,
+                // One of them, perhaps.
+                Err(Fault::Refused(_) | Fault::Unreadable(_)) => break,
                 Err(fault) => return Err(fault.into()),
             }
         }
+        let mut last = None;
         for group in groups {
-            refused.extend(self.settle_group(group).await?);
+            match self.settle_group(group).await {
+                Ok(more) => refused.extend(more),
+                Err(fault @ Fault::Refused(_)) => last = Some(fault),
+                Err(fault) => return Err(fault.into()),
+            }
         }
-        Ok(refused)
+        last.map_or(Ok(refused), |fault| Err(fault.into()))
     }
 
-    async fn settle_group(&self, group: Group) -> Result<Vec<EntryId>, StoreError> {
+    async fn settle_group(&self, group: Group) -> Result<Vec<EntryId>, Fault> {
         let group = vec![group];
         for round in 0..ANEW {
             match self.try_settle(&group).await {
                 Ok(()) => return Ok(Vec::new()),
                 Err(Fault::Conflict) => {}
-                Err(fault) => return Err(fault.into()),
+                Err(Fault::Unreadable(why)) => return self.hold(&group[0], &why).await.map(|()| Vec::new()),
+                Err(fault) => return Err(fault),
             }
             let mut stale = Vec::new();
-            for (outcome, held) in &group[0] {
+            for Ending { outcome, held, .. } in &group[0] {
                 let found = self.link.last(&self.link.names.lease(&held.place, outcome.lease.entry)).await?;
                 if found.is_none_or(|found| found.sequence != held.sequence) {
                     stale.push(outcome.lease.entry);
                 }
             }
             if !stale.is_empty() {
+                self.work.doubt.store(true, std::sync::atomic::Ordering::Release);
                 self.work.ended(&stale);
-                return Ok(group[0].iter().map(|(outcome, _)| outcome.lease.entry).collect());
+                return Ok(group[0].iter().map(|one| one.outcome.lease.entry).collect());
             }
             tokio::time::sleep(std::time::Duration::from_millis(5 * (round as u64 + rand::random::<u64>() % 8))).await;
         }
-        Err(StoreError::Failed("other recipients of the message change all the time".into()))
+        Err(Fault::Refused("other recipients of the message change all the time".into()))
+    }
+
+    /// What is not known to be right is nobody's to go on with: an operator is told, and no other mail is hindered.
+    async fn hold(&self, group: &Group, why: &str) -> Result<(), Fault> {
+        let mut records = Vec::new();
+        for Ending { outcome, held, .. } in group {
+            let id = outcome.lease.entry;
+            let done = match outcome.settlement {
+                Settlement::Delivered => "it is delivered",
+                Settlement::Becomes(_) => "other recipients take its place",
+                Settlement::Failed { .. } => "it failed for good",
+                _ => "it is not delivered",
+            };
+            let reason = Some(format!("{done}, but {why}"));
+            tracing::error!(entry = %id, reason, "what became of an entry can not be written; it is held");
+            let entry = Entry { held: true, unsure: true, reason, ..held.entry.clone() };
+            records.push(Record::gone(self.link.names.lease(&held.place, id)).after(held.sequence));
+            let unreadable = |error: StoreError| Fault::Refused(error.to_string());
+            letter::planned(&self.link, &held.place, id, entry, &[&held.octets], &mut records).map_err(unreadable)?;
+        }
+        match self.link.commit(records, &format!("h.{}", unique()), PATIENCE).await {
+            // Somebody else has it.
+            Ok(_) | Err(Fault::Conflict) => {}
+            Err(fault) => return Err(fault),
+        }
+        self.work.ended(&group.iter().map(|one| one.outcome.lease.entry).collect::<Vec<_>>());
+        Ok(())
     }
 
     async fn try_settle(&self, groups: &[Group]) -> Result<(), Fault> {
         let refused = |error: StoreError| Fault::Refused(error.to_string());
         // On this node one after the other: each changes the number that the others have read.
-        let counted = groups.iter().flatten().any(|(_, held)| held.entry.at == At::Message);
+        let counted = groups.iter().flatten().any(|one| one.held.entry.at == At::Message);
         let _turn = if counted { Some(self.counting.lock().await) } else { None };
         let mut counts = Counts::default();
         let mut others: HashMap<MessageId, Vec<NewEntry>> = HashMap::new();
-        for (outcome, held) in groups.iter().flatten() {
+        for Ending { outcome, held, .. } in groups.iter().flatten() {
             let message = outcome.lease.entry.message;
             if held.entry.at == At::Message {
                 counts.load(self, message).await?;
@@ -189,19 +240,16 @@ impl Core {
                 }
             }
         }
-        let (mut records, mut objects, mut reports) = (Vec::new(), Vec::new(), Vec::new());
-        for (outcome, held) in groups.iter().flatten() {
+        let (mut records, mut reports) = (Vec::new(), Vec::new());
+        for Ending { outcome, held, notice: kept } in groups.iter().flatten() {
             let id = outcome.lease.entry;
             records.push(Record::gone(self.link.names.lease(&held.place, id)).after(held.sequence));
             self.end(outcome, held, &mut counts, &mut others, &mut records).map_err(refused)?;
-            if let Some(notice) = &outcome.notice {
+            if let (Some(notice), Some((id, octets))) = (&outcome.notice, kept) {
                 let mut envelope = notice.envelope.clone();
                 envelope.size = notice.content.len() as u64;
-                let id = self.ids.next();
-                let octets = self.keep(id, notice.content.clone()).await.map_err(refused)?;
-                objects.extend(matches!(octets, letter::Octets::Object(_)).then_some(id));
                 let entries = notice.entries.clone();
-                let new = letter::records(&self.link, &self.placement, id, envelope.into(), &[], &octets, entries);
+                let new = letter::records(&self.link, &self.placement, *id, envelope.into(), &[], octets, entries);
                 records.extend(new.map_err(refused)?);
             }
             if let Some(text) = &outcome.report {
@@ -212,21 +260,12 @@ impl Core {
             }
         }
         let needless = counts.records(self, &mut records).map_err(refused)?;
-        if let Err(fault) = self.link.commit(records, &format!("s.{}", unique()), PATIENCE).await {
-            if matches!(fault, Fault::Conflict) {
-                self.remove_objects(objects);
-            }
-            return Err(fault);
-        }
-        let ids: Vec<_> = groups.iter().flatten().map(|(outcome, _)| outcome.lease.entry).collect();
+        self.link.commit(records, &format!("s.{}", unique()), PATIENCE).await?;
+        let ids: Vec<_> = groups.iter().flatten().map(|one| one.outcome.lease.entry).collect();
         self.work.ended(&ids);
-        self.remove_objects(needless);
+        self.objects.remove(needless);
         reports.into_iter().for_each(|(subject, due)| self.reports.add(subject, due));
-        groups
-            .iter()
-            .flatten()
-            .filter_map(|(outcome, _)| outcome.verdicts.as_ref())
-            .for_each(|one| self.why.record(one));
+        groups.iter().flatten().filter_map(|one| one.outcome.verdicts.as_ref()).for_each(|one| self.why.record(one));
         Ok(())
     }
 
@@ -366,6 +405,7 @@ impl Core {
             match self.work.count_attempt(lease.entry, &held, lease.attempts + 1).await {
                 Ok(()) => {}
                 Err(Fault::Conflict) => {
+                    self.work.doubt.store(true, std::sync::atomic::Ordering::Release);
                     self.work.ended(&[lease.entry]);
                     stale.push(lease.entry);
                 }

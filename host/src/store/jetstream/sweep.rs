@@ -7,16 +7,15 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 
 use super::{
     Core,
-    link::{ANSWER, Fault, Record},
+    link::{ANSWER, Fault, Record, With},
     record::{Entry, decode, parse},
 };
-use crate::store::{EntryId, MessageId, sqlite::now};
+use crate::store::{Timestamp, sqlite::now};
 
-/// An object may wait so long for its message, milliseconds.
+/// An object may wait so long for its message, milliseconds by the servers' clock.
 const WRITING: u64 = 3_600_000;
 /// An entry that should have been looked at so long ago has no ticket, milliseconds.
 const OVERDUE: u64 = 900_000;
@@ -29,41 +28,28 @@ pub(super) struct Swept {
 }
 
 impl Core {
-    /// Objects whose messages began to arrive before this long ago, and entries that were due before that long ago.
+    /// Objects that were written before this long ago, and entries that were due before that long ago.
     pub(super) async fn sweep(&self, writing: u64, overdue: u64) -> Result<Swept, Fault> {
-        let mut swept = Swept::default();
-        let lost = |error: &dyn std::fmt::Display| Fault::Unavailable(error.to_string());
-        let mut objects = self.objects.list().await.map_err(|error| lost(&error))?;
-        let mut old = Vec::new();
-        while let Some(object) = objects.next().await {
-            let object = object.map_err(|error| lost(&error))?;
-            if let Ok(id) = MessageId::from_string(&object.name)
-                && id.timestamp_ms() + writing <= now()
-            {
-                old.push(id);
-            }
-        }
-        for id in old {
+        let is_there = async |id| {
             let found = self.link.last(&self.link.names.message(id)).await?;
-            if found.is_none_or(|found| found.payload.is_empty()) {
-                self.objects.delete(id.to_string()).await.map_err(|error| lost(&error))?;
-                swept.objects += 1;
-            }
-        }
-        let ids = |subjects: Vec<String>| -> HashSet<EntryId> {
-            subjects.iter().filter_map(|subject| parse(subject)).map(|(_, _, id)| id).collect()
+            Ok(found.is_some_and(|found| !found.payload.is_empty()))
         };
-        let worked_on = ids(self.link.subjects(&self.link.names.all('l')).await?);
-        for (subject, held) in self.link.scan(self.link.names.all('e')).await? {
-            let Some((_, place, id)) = parse(&subject) else { continue };
-            if held || worked_on.contains(&id) || id.message.timestamp_ms() + overdue > now() {
+        let mut swept = Swept { objects: self.objects.sweep(writing, is_there).await?, tickets: 0 };
+        // Where there is the mark of a lease somebody was at work a moment ago.
+        let leases = self.link.scan_all(self.link.names.all('l'), With::Headers).await?;
+        let worked_on: HashSet<_> =
+            leases.iter().filter_map(|lease| parse(&lease.subject)).map(|(.., id)| id).collect();
+        for listed in self.link.scan(self.link.names.all('e'), With::Headers).await? {
+            let Some((_, place, id)) = parse(&listed.subject) else { continue };
+            let is_late = |next: Timestamp| next.saturating_add(overdue) <= now();
+            if listed.held || worked_on.contains(&id) || !listed.next.is_none_or(is_late) {
                 continue;
             }
-            let Some(found) = self.link.last(&subject).await?.filter(|found| !found.payload.is_empty()) else {
+            let Some(found) = self.link.last(&listed.subject).await?.filter(|found| !found.payload.is_empty()) else {
                 continue;
             };
             let Ok((entry, _)) = decode::<Entry>(&found.payload) else { continue };
-            if entry.held || entry.next + overdue > now() {
+            if entry.held || !is_late(entry.next) {
                 continue;
             }
             let ticket = Record::new(self.link.names.ticket(place, id), Bytes::from_static(b"t"));

@@ -207,7 +207,7 @@ async fn what_nobody_finds_is_swept() {
     let store = cluster.open(&name, "a", folder.path()).await;
     let kept = accept(&store, &[b'x'; 200_000], vec![entry("x")]).await.unwrap();
     let orphan = MessageId::from_parts(now() - 10, 7);
-    store.core.put_object(orphan, &mut &b"orphan"[..], 6).await.unwrap();
+    store.core.objects.put(orphan, &mut std::io::Cursor::new(b"orphan"), 6).await.unwrap();
     // Taken for dead in the same moment in which its ticket was acknowledged.
     let lease = claim(&store, 1, LEASE).await.pop().unwrap();
     assert_eq!(lease.entry.message, kept);
@@ -220,6 +220,113 @@ async fn what_nobody_finds_is_swept() {
     assert_eq!(quick, sweep::Swept { objects: 1, tickets: 0 }, "what has a lease's mark is looked at later");
     let content = store.body(kept).await.unwrap();
     assert!(matches!(content.content, Content::File(_)));
+}
+
+/// Of a large content nothing is left when its message is gone, and pieces without a name go.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_left_of_large_contents() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let (name, folder) = (name(), tempfile::tempdir().unwrap());
+    let store = cluster.open(&name, "a", folder.path()).await;
+    let client = async_nats::connect(cluster.settings("", "").servers).await.unwrap();
+    let objects = Link::open(client.clone(), &format!("OBJ_{name}-BODIES")).await.unwrap();
+    let left = async || objects.subjects("$O.>").await.unwrap();
+    accept(&store, &[b'x'; 300_000], vec![entry("x")]).await.unwrap();
+    assert_eq!(left().await.len(), 2, "its pieces, which are one subject, and its name");
+    let leases = claim(&store, 1, LEASE).await;
+    assert_eq!(store.settle(delivered(leases)).await.unwrap(), []);
+    let until = Instant::now() + LEASE;
+    while !left().await.is_empty() {
+        assert!(Instant::now() < until, "{:?}", left().await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // Whoever kept it died before it had a name.
+    let piece = format!("$O.{name}-BODIES.C.nobody");
+    async_nats::jetstream::new(client).publish(piece, "octets".into()).await.unwrap().await.unwrap();
+    let kept = accept(&store, &[b'x'; 300_000], vec![entry("x")]).await.unwrap();
+    assert_eq!(store.core.sweep(3_600_000, 0).await.unwrap().objects, 0, "it may be getting one");
+    assert_eq!(store.core.sweep(0, u64::MAX >> 1).await.unwrap().objects, 1);
+    assert_eq!(left().await.len(), 2);
+    store.body(kept).await.unwrap();
+}
+
+/// Recipients that were too many for one write, of a node that had no time for them; and a count that a later version wrote.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_begun_is_finished() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let (name, folder) = (name(), tempfile::tempdir().unwrap());
+    let store = cluster.open(&name, "a", folder.path()).await;
+    let Core { link, placement, unfinished, .. } = &*store.core;
+    let damaged = accept(&store, b"x", vec![entry("a"), entry("b")]).await.unwrap();
+    let count = |octets| link::Record::new(link.names.count(damaged), octets);
+    link.put(count(bytes::Bytes::from_static(b"{\"v\":2}\n")), &work::unique(), LEASE).await.unwrap();
+    let id = MessageId::from_parts(now(), 7);
+    let entries = (0..letter::FIRST + 60).map(|n| entry(&n.to_string())).collect();
+    let octets = letter::Octets::Inline(b"x".to_vec());
+    let envelope = Arc::new(Envelope { received_at: now(), ..Envelope::default() });
+    let records = letter::records(link, placement, id, envelope, b"", &octets, entries).unwrap();
+    link.commit(records, &work::unique(), LEASE).await.unwrap();
+    unfinished.store(true, Ordering::Release);
+    let until = Instant::now() + LEASE;
+    while store.counts().await.unwrap().queued != letter::FIRST as u64 + 62 {
+        assert!(Instant::now() < until, "{:?}", store.counts().await);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // What became of the damaged one's can not be written down. The others' can.
+    let leases = claim(&store, letter::FIRST + 62, LEASE).await;
+    assert_eq!(store.settle(delivered(leases)).await.unwrap(), []);
+    let left = store.find(Filter::default(), None, 1000).await.unwrap().entries;
+    assert!(left.iter().all(|listed| listed.entry.starts_with(&damaged.to_string())), "{left:?}");
+    let said: Vec<_> = left.iter().map(|listed| (listed.state.as_str(), listed.reason.clone().unwrap())).collect();
+    assert!(said.len() == 2 && said.iter().all(|(state, _)| *state == "held"), "{said:?}");
+    assert!(
+        said[0]
+            .1
+            .contains("it is delivered, but the store failed: a record of version 2 was written by a later hermetic"),
+        "{said:?}"
+    );
+}
+
+/// A node that claims nothing leaves to others what it was told of; what it was told of before is not claimed again; one that ends
+/// well is taken over from at once; and of one that was taken for dead the name is free.
+#[tokio::test(flavor = "multi_thread")]
+async fn work_goes_to_those_who_do_it() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let name = name();
+    let folders = [(); 4].map(|()| tempfile::tempdir().unwrap());
+    let idle = cluster.open(&name, "idle", folders[0].path()).await;
+    accept(&idle, b"x", vec![entry("x")]).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let busy = cluster.open(&name, "busy", folders[1].path()).await;
+    let began = Instant::now();
+    let leases = claim(&busy, 1, LEASE).await;
+    assert!(leases.len() == 1 && began.elapsed() < Duration::from_secs(3 * 4), "after {:?}", began.elapsed());
+    assert_eq!(busy.settle(delivered(leases)).await.unwrap(), []);
+    assert!(claim(&idle, 1, Duration::from_secs(1)).await.is_empty());
+
+    // It is leased, as far as this version can see.
+    let id = accept(&busy, b"x", vec![entry("x")]).await.unwrap();
+    let lease = claim(&busy, 1, LEASE).await.pop().unwrap();
+    let strange = link::Record::new(busy.core.link.names.lease(record::ANY, lease.entry), "{\"v\":2}\n".into());
+    busy.core.link.put(strange, &work::unique(), LEASE).await.unwrap();
+    let retried = idle.change(vec![(EntryId { message: id, index: 0 }, Change::Retry)]).await.unwrap();
+    assert_eq!(retried, [Changed::Leased]);
+
+    for _ in 0..3 {
+        accept(&busy, b"x", vec![entry("x")]).await.unwrap();
+    }
+    assert_eq!(claim(&busy, 3, LEASE).await.len(), 3);
+    let began = Instant::now();
+    busy.close().await;
+    assert_eq!(claim(&idle, 3, LEASE).await.len(), 3);
+    assert!(began.elapsed() < Duration::from_secs(2), "after {:?}", began.elapsed());
+
+    // Somebody else fences it while its next run waits whether it is alive.
+    let dead = cluster.open(&name, "dead", folders[2].path()).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    dead.tasks.lock().iter().for_each(JoinHandle::abort);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    cluster.open(&name, "dead", folders[3].path()).await.close().await;
 }
 
 /// What one node's plugins put there the other's find, until it expires; of two that count at once none is lost.

@@ -11,19 +11,19 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use async_nats::jetstream::{AckKind, Message, consumer::pull};
 use bytes::Bytes;
-use futures_util::{StreamExt as _, stream};
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{
-    link::{ANSWER, Fault, Link, Record},
+    link::{ANSWER, Fault, Link, Listed, Record, With},
     presence::Presence,
     record::{ANY, Claimed, Entry, MARK, VERSION, decode, encode, parse},
 };
@@ -48,6 +48,10 @@ const RECOVERIES: usize = 64;
 const OUT: i64 = 50_000;
 /// Claims under way at a time.
 const CLAIMS: usize = 256;
+/// Who has had no room for so long leaves to others what he was sent.
+const FULL: Duration = Duration::from_secs(1);
+/// What nobody here has claimed for so many leases is left to others too.
+const UNCLAIMED: u32 = 2;
 
 /// An entry that somebody should look at.
 pub(super) struct Ready {
@@ -56,8 +60,12 @@ pub(super) struct Ready {
     entry: Entry,
     octets: Bytes,
     reply: Option<async_nats::Subject>,
-    /// The ticket's own number, if it is not the entry itself.
+    /// The number of the record that told of it.
+    record: u64,
+    /// The same, if that is not the entry itself.
     ticket: Option<u64>,
+    /// Somebody else may have been told before.
+    again: bool,
     since: Instant,
 }
 
@@ -132,12 +140,56 @@ pub(super) struct Work {
     changed: Notify,
     room: Notify,
     pub(super) closing: AtomicBool,
+    /// Those who wait for something to claim, and when somebody last asked.
+    wanting: AtomicUsize,
+    wanted: Mutex<Instant>,
+    /// All leases are to be looked at.
+    pub(super) look: AtomicBool,
+    /// This node may have a lease without knowing it.
+    pub(super) doubt: AtomicBool,
+    /// For whoever takes over.
+    pub(super) looking: Notify,
+}
+
+/// Counts one who waits.
+struct Wants<'a>(&'a Work);
+
+impl<'a> Wants<'a> {
+    fn new(work: &'a Work) -> Self {
+        work.wanting.fetch_add(1, Ordering::Relaxed);
+        work.room.notify_waiters();
+        Self(work)
+    }
+}
+
+impl Drop for Wants<'_> {
+    fn drop(&mut self) {
+        *self.0.wanted.lock() = Instant::now();
+        self.0.wanting.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Work {
     pub(super) fn new(link: Link, presence: Arc<Presence>) -> Arc<Self> {
-        let (desk, changed, room) = (Mutex::default(), Notify::new(), Notify::new());
-        Arc::new(Self { link, presence, desk, changed, room, closing: AtomicBool::new(false) })
+        Arc::new(Self {
+            link,
+            presence,
+            desk: Mutex::default(),
+            changed: Notify::new(),
+            room: Notify::new(),
+            closing: AtomicBool::new(false),
+            wanting: AtomicUsize::new(0),
+            wanted: Mutex::new(Instant::now()),
+            look: AtomicBool::new(true),
+            doubt: AtomicBool::new(false),
+            looking: Notify::new(),
+        })
+    }
+
+    /// All leases are looked at, at once.
+    pub(super) fn look_at_all(&self) {
+        self.look.store(true, Ordering::Release);
+        self.looking.notify_one();
     }
 
     fn is_closed(&self) -> bool {
@@ -147,7 +199,9 @@ impl Work {
     /// Takes tickets for entries of this place, until the store is closed.
     pub(super) async fn pull(self: Arc<Self>, place: String) {
         while !self.is_closed() {
-            if let Err(error) = self.pull_once(&place).await {
+            if self.has_room()
+                && let Err(error) = self.pull_once(&place).await
+            {
                 tracing::debug!(%error, place, "tickets do not come; trying again");
             }
             tokio::time::sleep(Duration::from_millis(300)).await;
@@ -180,15 +234,16 @@ impl Work {
             .messages()
             .await?;
         while !self.is_closed() {
-            loop {
-                let room = self.room.notified();
-                if self.has_room() {
-                    break;
-                }
-                let _ = tokio::time::timeout(Duration::from_millis(20), room).await;
-                if self.is_closed() {
+            let since = Instant::now();
+            while !self.has_room() {
+                if self.is_closed() || since.elapsed() > FULL {
+                    // What waits unread would be somebody else's by the time that it is read.
+                    while let Some(Some(Ok(ticket))) = tickets.next().now_or_never() {
+                        ticket.ack_with(AckKind::Nak(None)).await?;
+                    }
                     return Ok(());
                 }
+                let _ = tokio::time::timeout(Duration::from_millis(20), self.room.notified()).await;
             }
             let Some(ticket) = tickets.next().await else { return Ok(()) };
             self.look(place, ticket?).await;
@@ -198,7 +253,13 @@ impl Work {
 
     fn has_room(&self) -> bool {
         let desk = self.desk.lock();
-        desk.count() < READY && desk.octets < OCTETS && !self.presence.draining.load(Ordering::Relaxed)
+        desk.count() < READY && desk.octets < OCTETS && self.is_wanted()
+    }
+
+    /// Somebody here would take what comes.
+    fn is_wanted(&self) -> bool {
+        let asked = || self.wanting.load(Ordering::Relaxed) > 0 || self.wanted.lock().elapsed() < self.presence.lease;
+        !self.presence.draining.load(Ordering::Relaxed) && asked()
     }
 
     /// What a ticket means.
@@ -233,6 +294,7 @@ impl Work {
         let wait = entry.next.saturating_sub(now());
         if entry.held || (number.is_none() && entry.scheduled) {
             // Released, or at its time, there is another ticket.
+            number.into_iter().for_each(|number| self.link.erase(number));
             return drop(ticket.ack().await);
         }
         if number.is_some() && wait > 0 {
@@ -240,13 +302,16 @@ impl Work {
             return drop(ticket.ack_with(AckKind::Nak(Some(wait))).await);
         }
         let reply = ticket.reply.clone();
-        let ready = Ready { place: place.into(), id, entry, octets, reply, ticket: number, since: Instant::now() };
+        let (record, again) = ticket.info().map_or((0, true), |info| (info.stream_sequence, info.delivered > 1));
+        let since = Instant::now();
+        let ready = Ready { place: place.into(), id, entry, octets, reply, record, ticket: number, again, since };
         self.put_back(&mut self.desk.lock(), ready);
         self.changed.notify_one();
     }
 
     /// Resolves when there may be something to claim.
     pub(super) async fn due(&self) {
+        let _wants = Wants::new(self);
         loop {
             let changed = self.changed.notified();
             let next = {
@@ -265,6 +330,7 @@ impl Work {
     /// See [`crate::store::Store::claim`].
     pub(super) async fn claim(&self, at: Timestamp, n: usize, lease: Duration) -> Result<Vec<Lease>, StoreError> {
         let epoch = self.presence.epoch();
+        *self.wanted.lock() = Instant::now();
         let (mut again, ready) = {
             let mut desk = self.desk.lock();
             // Of an epoch that is over: whoever has them now, it is not this node.
@@ -280,7 +346,11 @@ impl Work {
                     continue;
                 }
                 desk.octets = desk.octets.saturating_sub(one.octets.len());
-                if let Some(before) = desk.later.insert(one.id, one) {
+                let record = one.record;
+                // The same one, sent again, is acknowledged when it is done with.
+                if let Some(before) = desk.later.insert(one.id, one)
+                    && before.record != record
+                {
                     acknowledge(&self.link, &before);
                 }
             }
@@ -354,6 +424,8 @@ impl Work {
                 Ok(Some(leased(id, held)))
             }
             Err(Fault::Conflict) => {
+                // Perhaps by what this node wrote itself, without an answer.
+                self.doubt.store(true, Ordering::Release);
                 self.forget(&mut self.desk.lock(), id);
                 Ok(None)
             }
@@ -411,7 +483,7 @@ impl Work {
         let (mut entry, mut octets) = (one.entry.clone(), one.octets.clone());
         let (mut expected, mut attempts) = (0, entry.attempts);
         // A ticket that waited here may be of something that is over, and the mark of that may have vanished.
-        let mut stale = one.since.elapsed() > MARK / 4;
+        let mut stale = one.again || one.since.elapsed() > MARK / 4;
         for _ in 0..4 {
             if stale {
                 let found = self.link.last(&self.link.names.entry(&one.place, one.id)).await?;
@@ -510,31 +582,49 @@ impl Work {
         self.room.notify_waiters();
     }
 
-    /// Is it being worked on here?
+    /// Is it being worked on here, or about to be?
     pub(super) fn is_held(&self, id: EntryId, at: Timestamp) -> Option<bool> {
-        self.desk.lock().held.get(&id).map(|held| held.until() > at)
+        let desk = self.desk.lock();
+        let taken = desk.taking.contains(&id).then_some(true);
+        taken.or_else(|| desk.held.get(&id).map(|held| held.until() > at))
+    }
+
+    /// The leases that there are. `all`: those too that the server that lists them does not know yet.
+    async fn leases(&self, all: bool) -> Result<Vec<(String, Bytes, u64)>, Fault> {
+        let listed = self.link.scan_all(self.link.names.all('l'), With::Payload).await?;
+        let mut leases = Vec::new();
+        let mut seen = HashSet::with_capacity(listed.len());
+        for Listed { subject, payload, sequence, gone, .. } in listed {
+            if all {
+                seen.insert(subject.clone());
+            }
+            if !gone {
+                leases.push((subject, payload, sequence));
+            }
+        }
+        if all {
+            let unseen: Vec<_> = self.link.subjects(&self.link.names.all('l')).await?;
+            let unseen = unseen.into_iter().filter(|subject| !seen.contains(subject));
+            let asked =
+                unseen.map(|subject| async move { self.link.last(&subject).await.map(|found| (subject, found)) });
+            let found: Vec<_> = stream::iter(asked.collect::<Vec<_>>()).buffer_unordered(RECOVERIES).collect().await;
+            for one in found {
+                if let (subject, Some(found)) = one?
+                    && !found.payload.is_empty()
+                {
+                    leases.push((subject, found.payload, found.sequence));
+                }
+            }
+        }
+        Ok(leases)
     }
 
     /// Writes tickets for what dead nodes had, and looks at what this one has without knowing it. Repeated, it does nothing new.
-    pub(super) async fn recover(&self) -> Result<usize, Fault> {
-        let subjects = self.link.subjects(&self.link.names.all('l')).await?;
-        let leases = subjects.iter().map(|subject| async move {
-            let found = self.link.last(subject).await?.filter(|found| !found.payload.is_empty());
-            let claimed = found.and_then(|found| Some((decode::<Claimed>(&found.payload).ok()?.0, found.sequence)));
-            Ok::<_, Fault>(claimed.map(|(claimed, sequence)| (subject, claimed, sequence)))
-        });
-        let leases: Vec<_> = stream::iter(leases.collect::<Vec<_>>()).buffer_unordered(RECOVERIES).collect().await;
+    pub(super) async fn recover(&self, all: bool) -> Result<usize, Fault> {
+        let leases = self.leases(all).await?;
         let (mut over, mut free, mut unknown) = (HashMap::new(), Vec::new(), Vec::new());
-        let mut fault = None;
-        for one in leases {
-            let (subject, claimed, sequence) = match one {
-                Ok(Some(found)) => found,
-                Ok(None) => continue,
-                Err(error) => {
-                    fault = Some(error);
-                    continue;
-                }
-            };
+        for (subject, payload, sequence) in &leases {
+            let Ok((claimed, _)) = decode::<Claimed>(payload) else { continue };
             if claimed.epoch == self.presence.epoch() {
                 unknown.extend(parse(subject).map(|(_, place, id)| (place, id)));
                 continue;
@@ -558,7 +648,7 @@ impl Work {
         let written: Vec<_> = stream::iter(tickets.collect::<Vec<_>>()).buffer_unordered(RECOVERIES).collect().await;
         self.remember(unknown).await?;
         let recovered = written.iter().filter(|one| one.is_ok()).count();
-        match written.into_iter().filter_map(Result::err).next().or(fault) {
+        match written.into_iter().filter_map(Result::err).next() {
             Some(fault) => Err(fault),
             None => Ok(recovered),
         }
@@ -579,18 +669,22 @@ impl Work {
                 continue;
             }
             let (place, since) = (place.to_owned(), Instant::now());
-            let one = Ready { place, id, entry, octets, reply: None, ticket: None, since };
+            let one = Ready { place, id, entry, octets, reply: None, record: 0, ticket: None, again: false, since };
             self.put_back(&mut self.desk.lock(), one);
             self.changed.notify_one();
         }
         Ok(())
     }
 
-    /// What waits here for somebody to claim it is not forgotten.
+    /// What waits here for somebody to claim it is not forgotten; what has waited for long is left to others, if there are some.
     pub(super) async fn speak_for(&self) {
         // Without a connection it would only fill what waits for one.
         if self.link.client.connection_state() != async_nats::connection::State::Connected {
             return;
+        }
+        if self.presence.sharing() > 1 {
+            let most = self.presence.lease * UNCLAIMED;
+            self.give_back(|one| one.since.elapsed() > most);
         }
         let waiting: Vec<_> = {
             let desk = self.desk.lock();
@@ -606,15 +700,25 @@ impl Work {
         self.presence.lease / WAITS
     }
 
-    /// Others are to have what nobody here has claimed.
-    pub(super) fn give_back(&self) {
-        let ready = {
+    /// Others are to have what of this nobody here has claimed.
+    pub(super) fn give_back(&self, which: impl Fn(&Ready) -> bool) {
+        let mut given = Vec::new();
+        {
             let mut desk = self.desk.lock();
-            let ready: Vec<_> = std::mem::take(&mut desk.ready).into_values().flatten().collect();
-            desk.octets = desk.octets.saturating_sub(ready.iter().map(|one| one.octets.len()).sum());
-            ready
-        };
-        for reply in ready.into_iter().filter_map(|one| one.reply) {
+            for queue in desk.ready.values_mut() {
+                for one in std::mem::take(queue) {
+                    // Without a ticket nobody else would hear of it.
+                    if one.reply.is_some() && which(&one) { given.push(one) } else { queue.push_back(one) }
+                }
+            }
+            desk.ready.retain(|_, queue| !queue.is_empty());
+            desk.octets = desk.octets.saturating_sub(given.iter().map(|one| one.octets.len()).sum());
+        }
+        if !given.is_empty() {
+            // A claim of one of these may have been written without an answer.
+            self.doubt.store(true, Ordering::Release);
+        }
+        for reply in given.into_iter().filter_map(|one| one.reply) {
             let client = self.link.client.clone();
             tokio::spawn(async move {
                 let _ = client.publish(reply, Bytes::from_static(b"-NAK")).await;
