@@ -17,7 +17,7 @@ use hermetic_tests::{
     lmtp::Sink,
     load::{ELSEWHERE, Ledger},
     logins,
-    message::{Message, token},
+    message::{Message, field, intact, token},
     nats::Nats,
     proxy::Proxy,
     server::{DOMAIN, Rig, Server},
@@ -268,6 +268,68 @@ fn a_queue_is_read_without_a_node() {
         assert!(shown.contains(&format!("anna@{DOMAIN}")) && shown.contains("Subject"), "{shown}");
         let exported = node.run(&["queue", "export", id], "");
         assert!(exported.contains(&message.token), "{id}");
+    }
+}
+
+/// A server that was alone joins a cluster: what it had goes along as it is, once, whatever interrupts that.
+#[test]
+fn mail_of_one_machine_moves_to_the_cluster() {
+    let Some(nats) = Nats::start() else { return };
+    let mut server = Rig::new().listener("mx", "").tables("[queue]\nhold = true\n").start();
+    let messages =
+        [(500, "anna"), (300_000, "berta"), (2000, "carla")].map(|(size, to)| (Message::sealed(&token(), size), to));
+    for (message, to) in &messages {
+        let mut session = Session::open(server.port("mx")).expect("it answers");
+        session.command("EHLO client.example.org").expect("it answers");
+        let to = [format!("{to}@{DOMAIN}"), format!("dora@{DOMAIN}")];
+        assert_eq!(session.send("sender@example.org", &to, message).expect("it answers").code, 250);
+    }
+    let hers = |server: &Server| server.queue().into_iter().find(|one| one["recipient"] == format!("carla@{DOMAIN}"));
+    let held = hers(&server).expect("it waits");
+    let held = held["entry"].as_str().expect("an id");
+    server.run(&["queue", "hold", held, "--reason", "she is away"], "");
+    assert!(server.stop().success());
+
+    let config = std::fs::read_to_string(server.config()).expect("ours");
+    let store = nats.store("a", &nats.ports(), "maildirs = \"shared\"");
+    let clustered = config.replace("[queue]\nhold = true\n", &store);
+    std::fs::write(server.config(), &clustered).expect("ours");
+    server.start_again();
+    assert!(server.log().contains("hermetic cluster import"), "it says what is to be done: {}", server.log());
+    let refused = server.try_run(&["cluster", "import"], "").expect_err("the server runs");
+    assert!(refused.contains("another hermetic"), "{refused}");
+    assert!(server.stop().success());
+
+    // As it is after a run that ended before it had taken out here what is there.
+    let (before, there) = (server.folder().join("before"), server.data().join("store"));
+    let copy = |from: &Path, to: &Path| {
+        let done = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().expect("cp");
+        assert!(done.success());
+    };
+    copy(&there, &before);
+    let said = server.run(&["cluster", "import"], "");
+    assert_eq!(said, "3 messages with 6 recipients moved to the cluster\n");
+    assert_eq!(server.run(&["cluster", "import"], ""), "0 messages with 0 recipients moved to the cluster\n");
+    std::fs::remove_dir_all(&there).expect("ours");
+    copy(&before, &there);
+    let said = server.run(&["cluster", "import"], "");
+    assert_eq!(said, "3 messages with 6 recipients moved to the cluster; 3 were there from an earlier run\n");
+
+    server.start_again();
+    Ledger::drained(&server).unwrap_or_else(|why| panic!("{why}"));
+    let has = |name: &str| server.maildir(name).messages().len();
+    assert_eq!(["anna", "berta", "carla", "dora"].map(has), [1, 1, 0, 3]);
+    let held = hers(&server).expect("it is still held");
+    assert!(
+        held["state"] == "held" && held["reason"].as_str().is_some_and(|why| why.contains("she is away")),
+        "{held}"
+    );
+    server.run(&["queue", "release", held["entry"].as_str().expect("an id")], "");
+    Ledger::drained(&server).unwrap_or_else(|why| panic!("{why}"));
+    for (message, to) in &messages {
+        let copies = server.maildir(to).messages();
+        assert!(copies.len() == 1 && intact(&copies[0]).is_ok(), "{to}: {}", copies.len());
+        assert_eq!(field(&copies[0], "X-Token"), Some(message.token.as_str()), "{to}");
     }
 }
 

@@ -7,7 +7,10 @@ use std::{fmt::Write as _, io};
 
 use clap::Subcommand;
 
-use super::{keep, reach, time};
+use super::{
+    import::{self, ImportError},
+    keep, reach, time,
+};
 use crate::{
     config::Config,
     store::jetstream::{self, OpenError, Status},
@@ -31,6 +34,12 @@ pub(super) enum ClusterCommand {
         /// The node; otherwise that of the configuration.
         node: Option<String>,
     },
+    /// Bring the mail of this machine's SQLite store to the cluster.
+    ///
+    /// For a server whose store.kind was "sqlite" until now, and which does not run. What waits and what is held is moved, with its attempts
+    /// so far; each message is taken out here when it is there. If it is interrupted, run it again before you go back to SQLite: it
+    /// goes on where it was, and moves nothing twice.
+    Import,
     /// Have a node take entries again.
     Resume {
         /// The node; otherwise that of the configuration.
@@ -45,6 +54,8 @@ pub(super) enum ClusterError {
     Alone,
     #[error(transparent)]
     Store(#[from] OpenError),
+    #[error(transparent)]
+    Import(#[from] ImportError),
     #[error(transparent)]
     Thread(#[from] reach::NotReady),
     #[error("can not write: {0}")]
@@ -65,6 +76,7 @@ pub(super) fn run(
             let text = if *json { serde_json::to_string(&status)? + "\n" } else { shown(&status) };
             Ok(print(&text)?)
         }
+        ClusterCommand::Import => Ok(reach::block_on(import::run(config, &settings, print))??),
         ClusterCommand::Drain { node } | ClusterCommand::Resume { node } => {
             let node = node.clone().unwrap_or_else(|| config.node());
             let drain = matches!(command, ClusterCommand::Drain { .. });

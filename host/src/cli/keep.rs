@@ -15,9 +15,9 @@ use crate::{
     observe::Metrics,
     plugin::{Elsewhere, Kept},
     store::{
-        NewEntry, Pending, Store,
+        Filter, NewEntry, Pending, Store,
         jetstream::{self, Durability, Keys, Placement, Settings},
-        sqlite::SqliteStore,
+        sqlite::{Beside, SqliteStore},
     },
 };
 
@@ -26,19 +26,14 @@ const READY: Duration = Duration::from_secs(45);
 /// Between two tries.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Opens it. Where entries belong is looked up in what counts when they are accepted.
+/// Opens it.
 pub(super) async fn open(config: &Arc<ArcSwap<Config>>, metrics: &Arc<Metrics>) -> Result<Arc<dyn Store>, ServeError> {
     let current = config.load_full();
     let Some(settings) = settings(&current) else {
         return Ok(SqliteStore::open(&current.data, current.limits.free_space, metrics.clone())?);
     };
-    let config = config.clone();
-    let placement = move |entry: &NewEntry| match (&entry.pending, entry.route.mailbox()) {
-        // What is judged, told or given back is so anywhere; what it becomes then has its own place.
-        (Pending::Nothing, Some(mailbox)) => config.load().node_of(mailbox),
-        _ => None,
-    };
-    let placement: Placement = Arc::new(placement);
+    warn_of_others(&current);
+    let placement = placement(config.clone());
     let began = Instant::now();
     loop {
         match jetstream::open(&settings, &current.data, placement.clone()).await {
@@ -49,6 +44,31 @@ pub(super) async fn open(config: &Arc<ArcSwap<Config>>, metrics: &Arc<Metrics>) 
             done => return Ok(done?),
         }
     }
+}
+
+/// Mail that was accepted before the cluster was is not forgotten.
+fn warn_of_others(config: &Config) {
+    let left = Beside::open(&config.data).and_then(|store| match store {
+        Some(store) => Ok(!store.find(Filter::default(), None, 1)?.entries.is_empty()),
+        None => Ok(false),
+    });
+    match left {
+        Ok(false) => {}
+        Ok(true) => tracing::error!(
+            data = %config.data.display(),
+            "the SQLite store here still has mail, which nobody delivers; stop this server and run `hermetic cluster import`"
+        ),
+        Err(error) => tracing::warn!(%error, "whether the SQLite store here still has mail can not be seen"),
+    }
+}
+
+/// Where entries belong: looked up in what counts when they are accepted.
+pub(super) fn placement(config: Arc<ArcSwap<Config>>) -> Placement {
+    Arc::new(move |entry: &NewEntry| match (&entry.pending, entry.route.mailbox()) {
+        // What is judged, told or given back is so anywhere; what it becomes then has its own place.
+        (Pending::Nothing, Some(mailbox)) => config.load().node_of(mailbox),
+        _ => None,
+    })
 }
 
 /// Where plugins keep what all nodes are to know; None: each in its own folder.

@@ -7,6 +7,7 @@
 pub mod check;
 mod cluster;
 pub mod dkim;
+mod import;
 mod keep;
 pub mod plugin;
 pub mod probe;

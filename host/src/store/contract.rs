@@ -613,6 +613,7 @@ async fn parameters_survive(rig: Rig) {
     let plain = || NewEntry::to(address("x", "y.test"), Route::Relay);
     let entries = vec![
         NewEntry { sent_on: true, ..plain() },
+        NewEntry { sent_on: true, edits: edits.clone(), ..plain() },
         NewEntry { edits, route: Route::Local("x@y.test".into()), ..plain() },
         NewEntry {
             pending: again,
@@ -622,13 +623,18 @@ async fn parameters_survive(rig: Rig) {
         },
         NewEntry { pending: bounce, notify: Some(Notify { success: true, failure: false, delay: true }), ..plain() },
     ];
-    for envelope in [full.clone(), Envelope { received_at: 1, size: 7, ..Envelope::default() }] {
+    let variants = [
+        full.clone(),
+        Envelope { body: BodyKind::EightBitMime, ret: Some(ReturnContent::Full), ..full },
+        Envelope { received_at: 1, size: 7, ..Envelope::default() },
+    ];
+    for envelope in variants {
         let id = rig.arrive(b"1234567").await.accept(envelope.clone(), vec![], entries.clone()).await.unwrap();
         let mut leases = rig.claim(entries.len(), LEASE).await;
         leases.sort_by_key(|lease| lease.entry);
         for (lease, (place, entry)) in leases.iter().zip((0..).zip(&entries)) {
             assert_eq!(lease.entry, EntryId { message: id, index: place });
-            assert_eq!((&*lease.envelope, lease.recipients), (&envelope, 4));
+            assert_eq!((&*lease.envelope, lease.recipients), (&envelope, 5));
             assert_eq!(&lease.recipient, entry);
         }
         let done = leases.into_iter().map(|lease| (lease, Settlement::Delivered).into()).collect();

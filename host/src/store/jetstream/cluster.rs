@@ -68,7 +68,7 @@ impl Cluster {
             let config = folder.path().join(format!("{n}.conf"));
             let text = format!(
                 "server_name: n{n}\nlisten: \"127.0.0.1:{}\"\nhttp: \"127.0.0.1:{}\"\n\
-                 jetstream {{ store_dir: {:?}, sync_interval: {sync}, max_mem: 64M, max_file: 8G }}\n\
+                 jetstream {{ store_dir: {:?}, sync_interval: {sync}, max_mem: 64M, max_file: 64G }}\n\
                  cluster {{ name: tests, listen: \"127.0.0.1:{}\", routes: [{routes}] }}\n",
                 client[n],
                 monitor[n],

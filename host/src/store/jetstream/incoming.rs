@@ -167,11 +167,16 @@ impl Incoming for Arriving {
         let Core { link, placement, .. } = &*self.core;
         let records = letter::records(link, placement, self.id, envelope.into(), &prefix, &octets, entries)?;
         // If it fails its object stays, and is swept: whatever the servers say, an earlier try may have been written.
-        link.commit(records, &format!("m.{}", self.id), PATIENCE).await?;
-        if many && let Err(fault) = letter::finish(link, placement, self.id).await {
-            tracing::warn!(message = %self.id, ?fault, "not all entries are written yet; a later look does it");
-            self.core.unfinished.store(true, std::sync::atomic::Ordering::Release);
+        let mut done = link.commit(records, &format!("m.{}", self.id), PATIENCE).await.map(drop);
+        let accepted = done.clone();
+        if many && done.is_ok() {
+            done = letter::finish(link, placement, self.id).await;
         }
+        if many && let Err(fault) = done {
+            tracing::warn!(message = %self.id, ?fault, "not all entries are written yet; a later look does it");
+            self.core.is_unfinished(self.id);
+        }
+        accepted?;
         if let Some(verdicts) = self.verdicts.take() {
             self.core.why.record(&verdicts);
         }

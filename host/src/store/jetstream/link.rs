@@ -7,7 +7,10 @@
 //! the servers know the names of the last [`WINDOW`], and say that they have it. So a write is repeated without being done
 //! twice, and who gives up in the end does not know whether it was done.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use async_nats::{
     Client, HeaderMap, PublishErrorKind, Request, RequestErrorKind,
@@ -18,7 +21,7 @@ use async_nats::{
     },
 };
 use bytes::Bytes;
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, stream};
 use serde::Deserialize;
 
 use super::record::{MARK, Names};
@@ -30,6 +33,8 @@ const WINDOW: Duration = Duration::from_secs(120);
 pub(super) const ANSWER: Duration = Duration::from_secs(3);
 /// Before a refused write is tried again.
 const AGAIN: Duration = Duration::from_millis(100);
+/// Questions under way at a time.
+const ASKED: usize = 64;
 /// Times that a list is begun.
 const LISTS: u32 = 3;
 /// Records that are written at once: the servers take a thousand.
@@ -111,6 +116,12 @@ impl Record {
     /// An entry that is to be looked at then: whoever sweeps need not read it.
     pub(super) fn due(mut self, next: Timestamp) -> Self {
         self.headers.insert(NEXT, next.to_string().as_str());
+        self
+    }
+
+    /// It vanishes by itself after so many.
+    pub(super) fn for_days(mut self, days: u64) -> Self {
+        self.headers.insert("Nats-TTL", format!("{}s", days * 24 * 3600).as_str());
         self
     }
 
@@ -370,6 +381,18 @@ impl Link {
         Ok(found)
     }
 
+    /// Of these subjects those that are not among the `seen`, as the stream's leader knows them; each is asked for by itself.
+    pub(super) async fn unseen(&self, filter: &str, seen: &HashSet<String>) -> Result<Vec<Found>, Fault> {
+        let subjects = self.subjects(filter).await?.into_iter().filter(|subject| !seen.contains(subject));
+        let asked: Vec<_> = subjects.map(|subject| async move { self.last(&subject).await }).collect();
+        let asked: Vec<_> = stream::iter(asked).buffer_unordered(ASKED).collect().await;
+        let found = asked.into_iter().filter_map(Result::transpose).filter(|found| match found {
+            Ok(found) => !found.payload.is_empty(),
+            Err(_) => true,
+        });
+        found.collect()
+    }
+
     /// The same, marks of what is gone included. They are those of one server, which may be a moment behind, or more if it
     /// has just come back.
     pub(super) async fn scan_all(&self, filter: String, with: With) -> Result<Vec<Listed>, Fault> {
@@ -406,15 +429,19 @@ impl Link {
         while left > 0 {
             let Ok(next) = tokio::time::timeout(self.answer, messages.next()).await else {
                 // The last ones may have vanished meanwhile, as marks do.
-                left = consumer.info().await.map_err(|error| lost(&error))?.num_pending;
-                if left > 0 {
-                    return Err(Fault::Unavailable("a list does not go on".into()));
+                let info = consumer.info().await.map_err(|error| lost(&error))?;
+                if info.num_pending == 0 && info.delivered.consumer_sequence == found.len() as u64 {
+                    break;
                 }
-                break;
+                return Err(Fault::Unavailable("a list does not go on".into()));
             };
-            let Some(message) = next else { break };
+            let message = next.ok_or_else(|| Fault::Unavailable("a list ends early".into()))?;
             let message = message.map_err(|error| lost(&error))?;
             let info = message.info().map_err(|error| lost(&error))?;
+            if info.consumer_sequence != found.len() as u64 + 1 {
+                // What was on its way when a connection broke does not come again.
+                return Err(Fault::Unavailable("a list has a gap".into()));
+            }
             left = info.pending;
             let header = |name| message.headers.as_ref().and_then(|headers| headers.get(name));
             let gone = match with {

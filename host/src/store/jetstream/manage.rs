@@ -287,7 +287,11 @@ impl Core {
             let (lease, unsettled, leased) = self.lease_of(&seen.place, *id).await?;
             seen.entry.unsure |= unsettled;
             if seen.entry.at == At::Message {
-                counts.load(self, id.message).await?;
+                // Of one that can not be read the entry can go all the same; what is left then is the message's octets.
+                match counts.load(self, id.message).await {
+                    Ok(()) | Err(Fault::Unreadable(_)) => {}
+                    Err(fault) => return Err(fault),
+                }
             }
             known.insert(*id, Some(Changing { seen, lease, leased, gone: false, touched: false }));
         }

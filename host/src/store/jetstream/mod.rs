@@ -44,6 +44,7 @@
 //!
 //! What is not in one write with the rest: judgements for `hermetic why` ([`why`]).
 
+mod adopt;
 mod incoming;
 mod keys;
 mod letter;
@@ -66,18 +67,24 @@ pub(crate) mod cluster;
 mod tests;
 
 use std::{
+    collections::{HashMap, HashSet},
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 use tokio::task::JoinHandle;
 
+pub use self::{
+    adopt::Adopter,
+    keys::{Kept, Keys},
+    letter::Placement,
+    onlooker::Onlooker,
+    open::{Durability, OpenError, Settings, Status, drain, look, open, status, verdicts},
+    record::Node,
+};
 use self::{
     incoming::Arriving,
     link::{Fault, Link, With},
@@ -87,13 +94,6 @@ use self::{
     reports::Reports,
     why::Why,
     work::Work,
-};
-pub use self::{
-    keys::{Kept, Keys},
-    letter::Placement,
-    onlooker::Onlooker,
-    open::{Durability, OpenError, Settings, Status, drain, look, open, status, verdicts},
-    record::Node,
 };
 use super::{
     Body, Change, Changed, Content, Counts, Details, EntryId, Filter, Incoming, Lease, MessageId, Outcome, Page,
@@ -113,8 +113,8 @@ pub(super) struct Core {
     ids: Ids,
     /// Whoever changes how many entries of a message are left.
     counting: tokio::sync::Mutex<()>,
-    /// There may be messages of which not all entries are written yet.
-    unfinished: AtomicBool,
+    /// Messages of which perhaps not all entries are written yet, and when somebody should look.
+    unfinished: parking_lot::Mutex<HashMap<MessageId, Instant>>,
     /// Operators' lists, a page at a time.
     lists: manage::Lists,
     /// For files of messages on their way.
@@ -165,20 +165,46 @@ impl Core {
         Ok(Body { prefix, content: Content::Inline(content) })
     }
 
-    /// Writes the entries that somebody had no time to write. One message that can not be finished is no hindrance to the others.
-    async fn finish_all(&self) -> Result<(), Fault> {
-        let mut last = Ok(());
-        for listed in self.link.scan(self.link.names.all('c'), With::Payload).await? {
-            let Ok((Count { rest: Some(_), .. }, _)) = decode::<Count>(&listed.payload) else { continue };
-            let id = listed.subject.rsplit('.').next().and_then(|id| MessageId::from_string(id).ok());
-            if let Some(id) = id
-                && let Err(fault) = letter::finish(&self.link, &self.placement, id).await
-            {
-                tracing::warn!(message = %id, ?fault, "not all entries of a message are written; this is tried again");
-                last = Err(fault);
+    /// Not all entries of this message may be written. What may still be on its way is waited for.
+    fn is_unfinished(&self, id: MessageId) {
+        self.unfinished.lock().insert(id, Instant::now() + self.presence.lease);
+    }
+
+    /// Writes the entries that somebody had no time to write.
+    async fn finish(&self) {
+        let due: Vec<_> = {
+            let unfinished = self.unfinished.lock();
+            unfinished.iter().filter(|(_, at)| **at <= Instant::now()).map(|(id, _)| *id).collect()
+        };
+        for id in due {
+            self.unfinished.lock().remove(&id);
+            match letter::finish(&self.link, &self.placement, id).await {
+                Ok(()) => {}
+                Err(Fault::Unreadable(why)) => {
+                    tracing::error!(message = %id, why, "not all entries of a message can be written; it is left to a node that can");
+                }
+                Err(fault) => {
+                    tracing::warn!(message = %id, ?fault, "not all entries of a message are written; this is tried again");
+                    self.is_unfinished(id);
+                }
             }
         }
-        last
+    }
+
+    /// Looks for messages that a node had no time to finish.
+    async fn find_unfinished(&self) -> Result<(), Fault> {
+        let names = self.link.names.all('c');
+        let listed = self.link.scan(names.clone(), With::Payload).await?;
+        let seen: HashSet<String> = listed.iter().map(|listed| listed.subject.clone()).collect();
+        let unseen = self.link.unseen(&names, &seen).await?;
+        let found = listed.into_iter().map(|listed| (listed.subject, listed.payload));
+        for (subject, payload) in found.chain(unseen.into_iter().map(|found| (found.subject, found.payload))) {
+            let id = subject.rsplit('.').next().and_then(|id| MessageId::from_string(id).ok());
+            if let (Some(id), Ok((Count { rest: Some(_), .. }, _))) = (id, decode::<Count>(&payload)) {
+                self.unfinished.lock().insert(id, Instant::now());
+            }
+        }
+        Ok(())
     }
 
     async fn counts(&self) -> Result<Counts, Fault> {

@@ -35,6 +35,8 @@ use crate::store::{MessageId, StoreError, Timestamp};
 const PIECE: Duration = Duration::from_secs(5);
 /// A content may take so long to be kept, and a second more for each MiB.
 const PUT: Duration = Duration::from_secs(30);
+/// What servers say that have no room: that does not get better by sending more.
+const NO_ROOM: [&str; 3] = ["insufficient", "maximum bytes", "no space"];
 /// Before it is tried again.
 const AGAIN: Duration = Duration::from_millis(200);
 /// Times that it is asked for.
@@ -106,6 +108,9 @@ impl Objects {
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "it takes too long".to_owned(),
             };
+            if NO_ROOM.iter().any(|words| error.contains(words)) {
+                return Err(StoreError::Full(error));
+            }
             if Instant::now() + AGAIN >= until {
                 return Err(StoreError::Failed(format!("a large content can not be kept: {error}")));
             }
@@ -199,12 +204,23 @@ impl Objects {
         // First the pieces: one of which the object is written meanwhile is younger than that.
         let pieces = self.link.subjects(&self.pieces("*")).await?;
         let metas = self.link.scan(self.meta_of_all(), With::Payload).await?;
+        let seen: HashSet<String> = metas.iter().map(|listed| listed.subject.clone()).collect();
+        // Whoever lists them may lack some; those are new enough to be left alone, but they name pieces.
+        let unseen = self.link.unseen(&self.meta_of_all(), &seen).await?;
         let mut named: HashSet<String> = HashSet::new();
         let mut old: HashMap<String, (Option<MessageId>, Meta)> = HashMap::new();
-        for Listed { subject, payload, written, .. } in metas {
-            let Ok(meta) = serde_json::from_slice::<Meta>(&payload) else { continue };
+        let (mut damaged, mut known) = (None, Vec::new());
+        known.extend(
+            metas.into_iter().map(|Listed { subject, payload, written, .. }| (subject, payload, is_old(written))),
+        );
+        known.extend(unseen.into_iter().map(|found| (found.subject, found.payload, false)));
+        for (subject, payload, is_old) in known {
+            let Ok(meta) = serde_json::from_slice::<Meta>(&payload) else {
+                damaged = Some(subject);
+                continue;
+            };
             let id = self.id(&subject);
-            if meta.deleted || (is_old(written) && id.is_some()) {
+            if meta.deleted || (is_old && id.is_some()) {
                 old.insert(subject, (id.filter(|_| !meta.deleted), meta));
             } else {
                 named.insert(meta.nuid);
@@ -220,6 +236,13 @@ impl Objects {
             }
             gone += usize::from(!meta.deleted);
             self.purge(&subject, Some(meta)).await?;
+        }
+        if let Some(subject) = damaged {
+            tracing::warn!(
+                subject,
+                "the record of a large content can not be read; pieces without a name are left where they are"
+            );
+            return Ok(gone);
         }
         let nameless = pieces.into_iter().filter(|piece| piece.rsplit('.').next().is_some_and(|n| !named.contains(n)));
         let looks: Vec<_> = nameless

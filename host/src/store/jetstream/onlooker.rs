@@ -5,14 +5,11 @@
 
 use std::{
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
 };
 
 use super::{
-    Core,
+    Core, Placement,
     link::Link,
     manage::Lists,
     objects::Objects,
@@ -27,29 +24,36 @@ use crate::store::{Body, Details, EntryId, Filter, MessageId, Page, StoreError, 
 /// See the module.
 pub struct Onlooker(Core);
 
-impl Onlooker {
-    /// `data` is the folder for large contents on their way.
-    pub async fn open(settings: &Settings, data: &Path) -> Result<Self, OpenError> {
+impl Core {
+    /// Of one who is no node. `data` is the folder for large contents on their way.
+    pub(super) async fn beside(settings: &Settings, data: &Path, placement: Placement) -> Result<Self, OpenError> {
         let client = connect(settings).await?;
         let link = Link::open(client.clone(), &settings.name).await.map_err(StoreError::from)?;
         let objects = Objects::open(client.clone(), &settings.name).await.map_err(StoreError::from)?;
         let presence = Presence::onlooker(link.clone(), &settings.node, settings.lease);
         let work = Work::new(link.clone(), presence.clone());
         work.closing.store(true, Ordering::Release);
-        Ok(Self(Core {
+        Ok(Self {
             work,
             why: Why::new(client, &settings.name),
             ids: Ids::after(0),
             counting: tokio::sync::Mutex::default(),
             link,
             presence,
-            placement: Arc::new(|_| None),
+            placement,
             objects,
-            unfinished: AtomicBool::new(false),
+            unfinished: parking_lot::Mutex::default(),
             lists: Lists::default(),
             reports: Reports::default(),
             data: data.join("store"),
-        }))
+        })
+    }
+}
+
+impl Onlooker {
+    /// `data` is the folder for large contents on their way.
+    pub async fn open(settings: &Settings, data: &Path) -> Result<Self, OpenError> {
+        Ok(Self(Core::beside(settings, data, Arc::new(|_| None)).await?))
     }
 
     /// As [`Store::find`](crate::store::Store::find).

@@ -10,10 +10,7 @@ use std::{
     collections::HashMap,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -345,7 +342,7 @@ pub async fn open(settings: &Settings, data: &Path, placement: Placement) -> Res
         why: Why::new(client, &settings.name),
         ids: Ids::after(0),
         counting: tokio::sync::Mutex::default(),
-        unfinished: AtomicBool::new(true),
+        unfinished: parking_lot::Mutex::default(),
         lists: Lists::default(),
         link,
         presence,
@@ -438,9 +435,11 @@ async fn take_over(core: Arc<Core>) {
             looked = tokio::time::Instant::now();
         }
         // Whoever died may have had no time for it.
-        if (core.unfinished.swap(false, Ordering::AcqRel) || all) && core.finish_all().await.is_err() {
-            core.unfinished.store(true, Ordering::Release);
+        if all && let Err(error) = core.find_unfinished().await {
+            tracing::debug!(?error, "unfinished messages are not looked for");
+            work.look.store(true, Ordering::Release);
         }
+        core.finish().await;
         let _ = tokio::time::timeout(step(lease), work.looking.notified()).await;
     }
 }

@@ -65,7 +65,7 @@ impl Own {
 
 /// How long this machine has been on, sleep included: a clock that stands while it sleeps would take an old beat for a
 /// fresh one when it wakes.
-fn on() -> Duration {
+pub(super) fn on() -> Duration {
     let clock = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let part = |n: i64| u64::try_from(n).unwrap_or_default();
     Duration::new(part(clock.tv_sec), u32::try_from(clock.tv_nsec).unwrap_or_default())
@@ -308,7 +308,8 @@ impl Presence {
                 }
                 // It was quicker, or somebody else was.
                 Err(Fault::Conflict) => {}
-                Err(fault) => return Err(fault),
+                // It is tried again, but what is free is not forgotten.
+                Err(fault) => return if freed { Ok(true) } else { Err(fault) },
             }
         }
         Ok(freed)

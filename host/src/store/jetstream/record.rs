@@ -223,6 +223,10 @@ impl Names {
     pub(super) fn report(&self, node: &str, id: &str) -> String {
         format!("{}.r.{node}.{id}", self.0)
     }
+    /// A part of a message was brought here from elsewhere.
+    pub(super) fn adopted(&self, id: MessageId, part: usize) -> String {
+        format!("{}.a.{id}.{part}", self.0)
+    }
     pub(super) fn all(&self, kind: char) -> String {
         format!("{}.{kind}.>", self.0)
     }

@@ -103,18 +103,28 @@ impl Core {
                 spoilt.insert(teller);
             }
         }
+        let (mut notices, mut unkept, mut last) = (HashMap::new(), HashSet::new(), None);
+        for outcome in outcomes.iter().zip(&held).filter(|(_, held)| held.is_some()).map(|(outcome, _)| outcome) {
+            let Some(notice) = &outcome.notice else { continue };
+            let id = self.ids.next();
+            match self.keep(id, notice.content.clone()).await {
+                Ok(octets) => drop(notices.insert(outcome.lease.entry, (id, octets))),
+                // Those whom it tells of are settled another time.
+                Err(error) => {
+                    unkept.insert(outcome.lease.entry);
+                    last = Some(error);
+                }
+            }
+        }
         for (outcome, held) in outcomes.into_iter().zip(held) {
             let id = outcome.lease.entry;
+            if unkept.contains(&outcome.told_with.unwrap_or(id)) {
+                continue;
+            }
             let teller = outcome.told_with.unwrap_or(id);
             match held {
                 Some(held) if !spoilt.contains(&teller) => {
-                    let notice = match &outcome.notice {
-                        Some(notice) => {
-                            let id = self.ids.next();
-                            Some((id, self.keep(id, notice.content.clone()).await?))
-                        }
-                        None => None,
-                    };
+                    let notice = notices.remove(&id);
                     let ending = Ending { outcome, held, notice };
                     if !shared.contains(&teller) {
                         groups.push(vec![ending]);
@@ -142,7 +152,7 @@ impl Core {
         if !some.is_empty() {
             refused.extend(self.settle_some(some).await?);
         }
-        Ok(refused)
+        last.map_or(Ok(refused), Err)
     }
 
     /// Together if possible; if not, each group by itself.

@@ -256,7 +256,7 @@ async fn what_was_begun_is_finished() {
     let Some(cluster) = Cluster::shared() else { return };
     let (name, folder) = (name(), tempfile::tempdir().unwrap());
     let store = cluster.open(&name, "a", folder.path()).await;
-    let Core { link, placement, unfinished, .. } = &*store.core;
+    let Core { link, placement, .. } = &*store.core;
     let damaged = accept(&store, b"x", vec![entry("a"), entry("b")]).await.unwrap();
     let count = |octets| link::Record::new(link.names.count(damaged), octets);
     link.put(count(bytes::Bytes::from_static(b"{\"v\":2}\n")), &work::unique(), LEASE).await.unwrap();
@@ -266,7 +266,7 @@ async fn what_was_begun_is_finished() {
     let envelope = Arc::new(Envelope { received_at: now(), ..Envelope::default() });
     let records = letter::records(link, placement, id, envelope, b"", &octets, entries).unwrap();
     link.commit(records, &work::unique(), LEASE).await.unwrap();
-    unfinished.store(true, Ordering::Release);
+    store.core.work.look_at_all();
     let until = Instant::now() + LEASE;
     while store.counts().await.unwrap().queued != letter::FIRST as u64 + 62 {
         assert!(Instant::now() < until, "{:?}", store.counts().await);

@@ -18,13 +18,13 @@ use std::{
 
 use async_nats::jetstream::{AckKind, Message, consumer::pull};
 use bytes::Bytes;
-use futures_util::{FutureExt as _, StreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{
-    link::{ANSWER, Fault, Link, Listed, Record, With},
-    presence::Presence,
+    link::{ANSWER, Fault, Found, Link, Listed, Record, With},
+    presence::{Presence, on},
     record::{ANY, Claimed, Entry, MARK, VERSION, decode, encode, parse},
 };
 use crate::store::{
@@ -48,8 +48,12 @@ const RECOVERIES: usize = 64;
 const OUT: i64 = 50_000;
 /// Claims under way at a time.
 const CLAIMS: usize = 256;
-/// Who has had no room for so long leaves to others what he was sent.
-const FULL: Duration = Duration::from_secs(1);
+/// Tickets that are asked for at a time.
+const BATCH: usize = 256;
+/// Beyond the time for them.
+const LATE: Duration = Duration::from_millis(500);
+/// How soon it is seen that there is room.
+const ROOM: Duration = Duration::from_millis(50);
 /// What nobody here has claimed for so many leases is left to others too.
 const UNCLAIMED: u32 = 2;
 
@@ -66,7 +70,16 @@ pub(super) struct Ready {
     ticket: Option<u64>,
     /// Somebody else may have been told before.
     again: bool,
-    since: Instant,
+    /// In which this node asked for it.
+    epoch: String,
+    /// By [`on`].
+    since: Duration,
+}
+
+impl Ready {
+    fn age(&self) -> Duration {
+        on().saturating_sub(self.since)
+    }
 }
 
 /// An entry that this node has.
@@ -199,7 +212,7 @@ impl Work {
     /// Takes tickets for entries of this place, until the store is closed.
     pub(super) async fn pull(self: Arc<Self>, place: String) {
         while !self.is_closed() {
-            if self.has_room()
+            if self.room_for() > 0
                 && let Err(error) = self.pull_once(&place).await
             {
                 tracing::debug!(%error, place, "tickets do not come; trying again");
@@ -225,35 +238,34 @@ impl Work {
         let config = self.consumer(place);
         // Made, or as it should be now: the lease may be another one than when it was made.
         let consumer = self.link.stream.create_consumer(config).await?;
-        let mut tickets = consumer
-            .stream()
-            .max_messages_per_batch(256)
-            // A node that stands still is still sent what it asked for: until this is over, and no longer.
-            .expires(self.presence.lease)
-            .heartbeat(self.presence.lease / WAITS)
-            .messages()
-            .await?;
+        // A server that dies says nothing, so nobody waits for long; and one that stands still is sent no more than this.
+        let expires = self.presence.lease / WAITS;
         while !self.is_closed() {
-            let since = Instant::now();
-            while !self.has_room() {
-                if self.is_closed() || since.elapsed() > FULL {
-                    // What waits unread would be somebody else's by the time that it is read.
-                    while let Some(Some(Ok(ticket))) = tickets.next().now_or_never() {
-                        ticket.ack_with(AckKind::Nak(None)).await?;
-                    }
-                    return Ok(());
-                }
-                let _ = tokio::time::timeout(Duration::from_millis(20), self.room.notified()).await;
+            let room = self.room_for();
+            if room == 0 {
+                let _ = tokio::time::timeout(ROOM, self.room.notified()).await;
+                continue;
             }
-            let Some(ticket) = tickets.next().await else { return Ok(()) };
-            self.look(place, ticket?).await;
+            let (epoch, began) = (self.presence.epoch(), on());
+            let mut tickets = consumer.batch().max_messages(room.min(BATCH)).expires(expires).messages().await?;
+            while let Ok(Some(ticket)) = tokio::time::timeout(expires + LATE, tickets.next()).await {
+                let ticket = ticket?;
+                if !self.is_wanted() {
+                    ticket.ack_with(AckKind::Nak(None)).await?;
+                    continue;
+                }
+                // It may have waited here, unread.
+                let waited = on().saturating_sub(began) > MARK / 4;
+                self.look(place, &epoch, waited, ticket).await;
+            }
         }
         Ok(())
     }
 
-    fn has_room(&self) -> bool {
+    /// Tickets that may come.
+    fn room_for(&self) -> usize {
         let desk = self.desk.lock();
-        desk.count() < READY && desk.octets < OCTETS && self.is_wanted()
+        if desk.octets < OCTETS && self.is_wanted() { READY.saturating_sub(desk.count()) } else { 0 }
     }
 
     /// Somebody here would take what comes.
@@ -263,13 +275,13 @@ impl Work {
     }
 
     /// What a ticket means.
-    async fn look(&self, place: &str, ticket: Message) {
+    async fn look(&self, place: &str, epoch: &str, waited: bool, ticket: Message) {
         let Some((kind, _, id)) = parse(&ticket.subject) else { return drop(ticket.ack().await) };
         if kind == 'd' {
             let number = ticket.info().map(|info| info.stream_sequence).ok();
             let Ok(found) = self.link.last(&self.link.names.entry(place, id)).await else { return };
             match found.filter(|found| !found.payload.is_empty()) {
-                Some(found) => self.ready(place, id, &found.payload, ticket, number).await,
+                Some(found) => self.ready(place, id, &found.payload, (epoch, waited), ticket, number).await,
                 None => {
                     let _ = ticket.ack().await;
                     number.into_iter().for_each(|number| self.link.erase(number));
@@ -279,11 +291,19 @@ impl Work {
             let _ = ticket.ack().await;
         } else {
             let payload = ticket.payload.clone();
-            self.ready(place, id, &payload, ticket, None).await;
+            self.ready(place, id, &payload, (epoch, waited), ticket, None).await;
         }
     }
 
-    async fn ready(&self, place: &str, id: EntryId, payload: &Bytes, ticket: Message, number: Option<u64>) {
+    async fn ready(
+        &self,
+        place: &str,
+        id: EntryId,
+        payload: &Bytes,
+        (epoch, waited): (&str, bool),
+        ticket: Message,
+        number: Option<u64>,
+    ) {
         let (entry, octets) = match decode::<Entry>(payload) {
             Ok(read) => read,
             Err(error) => {
@@ -302,9 +322,11 @@ impl Work {
             return drop(ticket.ack_with(AckKind::Nak(Some(wait))).await);
         }
         let reply = ticket.reply.clone();
-        let (record, again) = ticket.info().map_or((0, true), |info| (info.stream_sequence, info.delivered > 1));
-        let since = Instant::now();
-        let ready = Ready { place: place.into(), id, entry, octets, reply, record, ticket: number, again, since };
+        let (record, again) =
+            ticket.info().map_or((0, true), |info| (info.stream_sequence, waited || info.delivered > 1));
+        let (epoch, since) = (epoch.to_owned(), on());
+        let ready =
+            Ready { place: place.into(), id, entry, octets, reply, record, ticket: number, again, epoch, since };
         self.put_back(&mut self.desk.lock(), ready);
         self.changed.notify_one();
     }
@@ -316,7 +338,9 @@ impl Work {
             let changed = self.changed.notified();
             let next = {
                 let desk = self.desk.lock();
-                if desk.count() > 0 && !self.presence.draining.load(Ordering::Relaxed) {
+                // What nobody else can have is worked on even when the node drains.
+                let takes = |one: &Ready| one.reply.is_none() || !self.presence.draining.load(Ordering::Relaxed);
+                if desk.ready.values().flatten().any(takes) {
                     return;
                 }
                 desk.held.values().map(Held::until).min().unwrap_or(u64::MAX)
@@ -346,12 +370,18 @@ impl Work {
                     continue;
                 }
                 desk.octets = desk.octets.saturating_sub(one.octets.len());
-                let record = one.record;
-                // The same one, sent again, is acknowledged when it is done with.
-                if let Some(before) = desk.later.insert(one.id, one)
-                    && before.record != record
-                {
-                    acknowledge(&self.link, &before);
+                // Of two the newer one counts; the same one, sent again, is acknowledged when it is done with.
+                match desk.later.remove(&one.id) {
+                    Some(before) if before.record > one.record => {
+                        acknowledge(&self.link, &one);
+                        desk.later.insert(before.id, before);
+                    }
+                    before => {
+                        if let Some(before) = before.filter(|before| before.record != one.record) {
+                            acknowledge(&self.link, &before);
+                        }
+                        desk.later.insert(one.id, one);
+                    }
                 }
             }
             (again, free)
@@ -483,7 +513,7 @@ impl Work {
         let (mut entry, mut octets) = (one.entry.clone(), one.octets.clone());
         let (mut expected, mut attempts) = (0, entry.attempts);
         // A ticket that waited here may be of something that is over, and the mark of that may have vanished.
-        let mut stale = one.again || one.since.elapsed() > MARK / 4;
+        let mut stale = one.again || one.epoch != epoch || one.age() > MARK / 4;
         for _ in 0..4 {
             if stale {
                 let found = self.link.last(&self.link.names.entry(&one.place, one.id)).await?;
@@ -497,12 +527,12 @@ impl Work {
                 entry.unsure |= unsure;
                 attempts = attempts.max(entry.attempts);
             }
-            let began = Instant::now();
+            let began = on();
             let record = Record::new(subject.clone(), self.claimed(epoch, attempts)?).after(expected);
             match self.link.put(record, &format!("l.{}.{}", one.id, unique()), 2 * ANSWER).await {
                 Ok(sequence) => {
-                    let age = if stale { began } else { one.since };
-                    if age.elapsed() > MARK / 2 {
+                    let age = if stale { on().saturating_sub(began) } else { one.age() };
+                    if age > MARK / 2 {
                         let gone = Record::gone(subject).after(sequence);
                         self.link.put(gone, &format!("l.{}.{}", one.id, unique()), ANSWER).await?;
                         return Err(Fault::Unavailable("it took too long".into()));
@@ -589,41 +619,24 @@ impl Work {
         taken.or_else(|| desk.held.get(&id).map(|held| held.until() > at))
     }
 
-    /// The leases that there are. `all`: those too that the server that lists them does not know yet.
-    async fn leases(&self, all: bool) -> Result<Vec<(String, Bytes, u64)>, Fault> {
-        let listed = self.link.scan_all(self.link.names.all('l'), With::Payload).await?;
-        let mut leases = Vec::new();
-        let mut seen = HashSet::with_capacity(listed.len());
-        for Listed { subject, payload, sequence, gone, .. } in listed {
-            if all {
-                seen.insert(subject.clone());
-            }
-            if !gone {
-                leases.push((subject, payload, sequence));
-            }
-        }
+    /// Writes tickets for what dead nodes had, and looks at what this one has without knowing it. Repeated, it does nothing new. `all`:
+    /// those leases too that the server that lists them does not know yet, or knows as ended.
+    pub(super) async fn recover(&self, all: bool) -> Result<usize, Fault> {
+        let names = self.link.names.all('l');
+        let listed = self.link.scan(names.clone(), With::Payload).await?;
+        let seen: HashSet<String> = listed.iter().map(|listed| listed.subject.clone()).collect();
+        let found =
+            listed.into_iter().map(|Listed { subject, payload, sequence, .. }| Found { subject, sequence, payload });
+        let mut recovered = self.recover_some(found.collect()).await?;
         if all {
-            let unseen: Vec<_> = self.link.subjects(&self.link.names.all('l')).await?;
-            let unseen = unseen.into_iter().filter(|subject| !seen.contains(subject));
-            let asked =
-                unseen.map(|subject| async move { self.link.last(&subject).await.map(|found| (subject, found)) });
-            let found: Vec<_> = stream::iter(asked.collect::<Vec<_>>()).buffer_unordered(RECOVERIES).collect().await;
-            for one in found {
-                if let (subject, Some(found)) = one?
-                    && !found.payload.is_empty()
-                {
-                    leases.push((subject, found.payload, found.sequence));
-                }
-            }
+            recovered += self.recover_some(self.link.unseen(&names, &seen).await?).await?;
         }
-        Ok(leases)
+        Ok(recovered)
     }
 
-    /// Writes tickets for what dead nodes had, and looks at what this one has without knowing it. Repeated, it does nothing new.
-    pub(super) async fn recover(&self, all: bool) -> Result<usize, Fault> {
-        let leases = self.leases(all).await?;
+    async fn recover_some(&self, leases: Vec<Found>) -> Result<usize, Fault> {
         let (mut over, mut free, mut unknown) = (HashMap::new(), Vec::new(), Vec::new());
-        for (subject, payload, sequence) in &leases {
+        for Found { subject, payload, sequence } in &leases {
             let Ok((claimed, _)) = decode::<Claimed>(payload) else { continue };
             if claimed.epoch == self.presence.epoch() {
                 unknown.extend(parse(subject).map(|(_, place, id)| (place, id)));
@@ -648,7 +661,7 @@ impl Work {
         let written: Vec<_> = stream::iter(tickets.collect::<Vec<_>>()).buffer_unordered(RECOVERIES).collect().await;
         self.remember(unknown).await?;
         let recovered = written.iter().filter(|one| one.is_ok()).count();
-        match written.into_iter().filter_map(Result::err).next() {
+        match written.into_iter().find_map(Result::err) {
             Some(fault) => Err(fault),
             None => Ok(recovered),
         }
@@ -668,8 +681,9 @@ impl Work {
             if entry.held || entry.next > now() || !unknown(&id) {
                 continue;
             }
-            let (place, since) = (place.to_owned(), Instant::now());
-            let one = Ready { place, id, entry, octets, reply: None, record: 0, ticket: None, again: false, since };
+            let (place, epoch, since) = (place.to_owned(), self.presence.epoch(), on());
+            let one =
+                Ready { place, id, entry, octets, reply: None, record: 0, ticket: None, again: false, epoch, since };
             self.put_back(&mut self.desk.lock(), one);
             self.changed.notify_one();
         }
@@ -684,7 +698,7 @@ impl Work {
         }
         if self.presence.sharing() > 1 {
             let most = self.presence.lease * UNCLAIMED;
-            self.give_back(|one| one.since.elapsed() > most);
+            self.give_back(|one| one.age() > most);
         }
         let waiting: Vec<_> = {
             let desk = self.desk.lock();
