@@ -40,7 +40,8 @@
 //!    notice, a report, the message's end with its last entry. If the lease is not the last one nothing is written.
 //! 7. *A node that stood still* finds its epoch fenced when it next beats. It may send nothing before it has beaten; what it had
 //!    claimed it can not settle.
-//! 8. *An object whose message is gone* is removed after that, or swept.
+//! 8. *An object whose message is gone* is removed after that, or swept ([`objects`]).
+//! 9. *Brought from a machine's own store.* Each write has a mark that outlives the mail ([`adopt`]); it is taken out there afterwards.
 //!
 //! What is not in one write with the rest: judgements for `hermetic why` ([`why`]).
 
@@ -57,6 +58,7 @@ mod presence;
 mod record;
 mod reports;
 mod settle;
+mod status;
 mod sweep;
 mod why;
 mod work;
@@ -82,8 +84,9 @@ pub use self::{
     keys::{Kept, Keys},
     letter::Placement,
     onlooker::Onlooker,
-    open::{Durability, OpenError, Settings, Status, drain, look, open, status, verdicts},
+    open::{Durability, OpenError, Settings, open},
     record::Node,
+    status::{Status, drain, look, status, verdicts},
 };
 use self::{
     incoming::Arriving,

@@ -1,11 +1,14 @@
-//! What this node works on: tickets come in, entries are claimed, and leases are kept.
+//! What this node works on: tickets come in ([`tickets`]), entries are claimed, and leases are kept.
 //!
-//! Owns the consumers, what is ready to be claimed, and the leases that this node holds. Refuses to know what is done with an
+//! Owns what is ready to be claimed, and the leases that this node holds. Refuses to know what is done with an
 //! entry. Fails with a [`Fault`]; a ticket that was not made use of comes again, here or elsewhere.
 //!
 //! A ticket is only a hint that somebody should look. An entry is had by whoever writes its lease after nothing, after the mark
 //! of one that has ended, or after one whose node is dead; and is settled by whoever writes after that lease. A lease may be written
-//! though nobody said so: others leave its entry alone then, so this node goes on until it knows ([`Work::take`], [`Work::recover`]).
+//! though nobody said so: others leave its entry alone then, so this node goes on until it knows ([`Work::take`], [`recovery`]).
+
+mod recovery;
+mod tickets;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -16,46 +19,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_nats::jetstream::{AckKind, Message, consumer::pull};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{
-    link::{ANSWER, Fault, Found, Link, Listed, Record, With},
+    link::{ANSWER, Fault, Link, Record},
     presence::{Presence, on},
-    record::{ANY, Claimed, Entry, MARK, VERSION, decode, encode, parse},
+    record::{Claimed, Entry, MARK, VERSION, decode, encode},
 };
 use crate::store::{
     EntryId, Lease, StoreError, Timestamp,
     sqlite::{clock_set, now},
 };
 
-/// Tickets that are ready here; more are left to others.
-const READY: usize = 1024;
-/// Octets of what is held and ready; beyond, nothing more is claimed.
-const OCTETS: usize = 256 * 1024 * 1024;
-/// A ticket of which nobody has been heard for a lease and this is given to somebody else.
-const TICKET: Duration = Duration::from_secs(1);
-/// An entry that this program can not read is left to others for so long.
-const UNREADABLE: Duration = Duration::from_secs(30);
-/// A ticket that waits here is spoken for once in this part of a lease.
-const WAITS: u32 = 3;
-/// Questions and writes under way at a time while a dead node is taken over from.
-const RECOVERIES: usize = 64;
-/// Tickets that are out at a time, for all nodes.
-const OUT: i64 = 50_000;
 /// Claims under way at a time.
 const CLAIMS: usize = 256;
-/// Tickets that are asked for at a time.
-const BATCH: usize = 256;
-/// Beyond the time for them.
-const LATE: Duration = Duration::from_millis(500);
-/// How soon it is seen that there is room.
-const ROOM: Duration = Duration::from_millis(50);
-/// What nobody here has claimed for so many leases is left to others too.
-const UNCLAIMED: u32 = 2;
 
 /// An entry that somebody should look at.
 pub(super) struct Ready {
@@ -207,128 +187,6 @@ impl Work {
 
     fn is_closed(&self) -> bool {
         self.closing.load(Ordering::Acquire)
-    }
-
-    /// Takes tickets for entries of this place, until the store is closed.
-    pub(super) async fn pull(self: Arc<Self>, place: String) {
-        while !self.is_closed() {
-            if self.room_for() > 0
-                && let Err(error) = self.pull_once(&place).await
-            {
-                tracing::debug!(%error, place, "tickets do not come; trying again");
-            }
-            tokio::time::sleep(Duration::from_millis(300)).await;
-        }
-    }
-
-    /// The consumer of a place.
-    fn consumer(&self, place: &str) -> pull::Config {
-        let name = if place == ANY { ANY.to_owned() } else { format!("node-{place}") };
-        pull::Config {
-            durable_name: Some(name),
-            filter_subjects: self.link.names.work(place),
-            ack_policy: async_nats::jetstream::consumer::AckPolicy::Explicit,
-            ack_wait: self.presence.lease + TICKET,
-            max_ack_pending: OUT,
-            ..pull::Config::default()
-        }
-    }
-
-    async fn pull_once(&self, place: &str) -> Result<(), async_nats::Error> {
-        let config = self.consumer(place);
-        // Made, or as it should be now: the lease may be another one than when it was made.
-        let consumer = self.link.stream.create_consumer(config).await?;
-        // A server that dies says nothing, so nobody waits for long; and one that stands still is sent no more than this.
-        let expires = self.presence.lease / WAITS;
-        while !self.is_closed() {
-            let room = self.room_for();
-            if room == 0 {
-                let _ = tokio::time::timeout(ROOM, self.room.notified()).await;
-                continue;
-            }
-            let (epoch, began) = (self.presence.epoch(), on());
-            let mut tickets = consumer.batch().max_messages(room.min(BATCH)).expires(expires).messages().await?;
-            while let Ok(Some(ticket)) = tokio::time::timeout(expires + LATE, tickets.next()).await {
-                let ticket = ticket?;
-                if !self.is_wanted() {
-                    ticket.ack_with(AckKind::Nak(None)).await?;
-                    continue;
-                }
-                // It may have waited here, unread.
-                let waited = on().saturating_sub(began) > MARK / 4;
-                self.look(place, &epoch, waited, ticket).await;
-            }
-        }
-        Ok(())
-    }
-
-    /// Tickets that may come.
-    fn room_for(&self) -> usize {
-        let desk = self.desk.lock();
-        if desk.octets < OCTETS && self.is_wanted() { READY.saturating_sub(desk.count()) } else { 0 }
-    }
-
-    /// Somebody here would take what comes.
-    fn is_wanted(&self) -> bool {
-        let asked = || self.wanting.load(Ordering::Relaxed) > 0 || self.wanted.lock().elapsed() < self.presence.lease;
-        !self.presence.draining.load(Ordering::Relaxed) && asked()
-    }
-
-    /// What a ticket means.
-    async fn look(&self, place: &str, epoch: &str, waited: bool, ticket: Message) {
-        let Some((kind, _, id)) = parse(&ticket.subject) else { return drop(ticket.ack().await) };
-        if kind == 'd' {
-            let number = ticket.info().map(|info| info.stream_sequence).ok();
-            let Ok(found) = self.link.last(&self.link.names.entry(place, id)).await else { return };
-            match found.filter(|found| !found.payload.is_empty()) {
-                Some(found) => self.ready(place, id, &found.payload, (epoch, waited), ticket, number).await,
-                None => {
-                    let _ = ticket.ack().await;
-                    number.into_iter().for_each(|number| self.link.erase(number));
-                }
-            }
-        } else if ticket.payload.is_empty() {
-            let _ = ticket.ack().await;
-        } else {
-            let payload = ticket.payload.clone();
-            self.ready(place, id, &payload, (epoch, waited), ticket, None).await;
-        }
-    }
-
-    async fn ready(
-        &self,
-        place: &str,
-        id: EntryId,
-        payload: &Bytes,
-        (epoch, waited): (&str, bool),
-        ticket: Message,
-        number: Option<u64>,
-    ) {
-        let (entry, octets) = match decode::<Entry>(payload) {
-            Ok(read) => read,
-            Err(error) => {
-                tracing::error!(entry = %id, %error, "an entry can not be read; it is left to a node that can");
-                return drop(ticket.ack_with(AckKind::Nak(Some(UNREADABLE))).await);
-            }
-        };
-        let wait = entry.next.saturating_sub(now());
-        if entry.held || (number.is_none() && entry.scheduled) {
-            // Released, or at its time, there is another ticket.
-            number.into_iter().for_each(|number| self.link.erase(number));
-            return drop(ticket.ack().await);
-        }
-        if number.is_some() && wait > 0 {
-            let wait = Duration::from_millis(wait).min(MARK);
-            return drop(ticket.ack_with(AckKind::Nak(Some(wait))).await);
-        }
-        let reply = ticket.reply.clone();
-        let (record, again) =
-            ticket.info().map_or((0, true), |info| (info.stream_sequence, waited || info.delivered > 1));
-        let (epoch, since) = (epoch.to_owned(), on());
-        let ready =
-            Ready { place: place.into(), id, entry, octets, reply, record, ticket: number, again, epoch, since };
-        self.put_back(&mut self.desk.lock(), ready);
-        self.changed.notify_one();
     }
 
     /// Resolves when there may be something to claim.
@@ -617,127 +475,6 @@ impl Work {
         let desk = self.desk.lock();
         let taken = desk.taking.contains(&id).then_some(true);
         taken.or_else(|| desk.held.get(&id).map(|held| held.until() > at))
-    }
-
-    /// Writes tickets for what dead nodes had, and looks at what this one has without knowing it. Repeated, it does nothing new. `all`:
-    /// those leases too that the server that lists them does not know yet, or knows as ended.
-    pub(super) async fn recover(&self, all: bool) -> Result<usize, Fault> {
-        let names = self.link.names.all('l');
-        let listed = self.link.scan(names.clone(), With::Payload).await?;
-        let seen: HashSet<String> = listed.iter().map(|listed| listed.subject.clone()).collect();
-        let found =
-            listed.into_iter().map(|Listed { subject, payload, sequence, .. }| Found { subject, sequence, payload });
-        let mut recovered = self.recover_some(found.collect()).await?;
-        if all {
-            recovered += self.recover_some(self.link.unseen(&names, &seen).await?).await?;
-        }
-        Ok(recovered)
-    }
-
-    async fn recover_some(&self, leases: Vec<Found>) -> Result<usize, Fault> {
-        let (mut over, mut free, mut unknown) = (HashMap::new(), Vec::new(), Vec::new());
-        for Found { subject, payload, sequence } in &leases {
-            let Ok((claimed, _)) = decode::<Claimed>(payload) else { continue };
-            if claimed.epoch == self.presence.epoch() {
-                unknown.extend(parse(subject).map(|(_, place, id)| (place, id)));
-                continue;
-            }
-            let key = (claimed.node, claimed.epoch);
-            let dead = match over.get(&key) {
-                Some(dead) => *dead,
-                None => {
-                    let dead = self.presence.is_over(&key.0, &key.1).await?;
-                    over.insert(key, dead);
-                    dead
-                }
-            };
-            if dead && let Some((_, place, id)) = parse(subject) {
-                free.push((self.link.names.ticket(place, id), format!("t.{id}.{sequence}")));
-            }
-        }
-        let tickets = free
-            .iter()
-            .map(|(ticket, name)| self.link.put(Record::new(ticket.clone(), Bytes::from_static(b"t")), name, ANSWER));
-        let written: Vec<_> = stream::iter(tickets.collect::<Vec<_>>()).buffer_unordered(RECOVERIES).collect().await;
-        self.remember(unknown).await?;
-        let recovered = written.iter().filter(|one| one.is_ok()).count();
-        match written.into_iter().find_map(Result::err) {
-            Some(fault) => Err(fault),
-            None => Ok(recovered),
-        }
-    }
-
-    /// Leases of this node: an answer was lost if it does not work on one.
-    async fn remember(&self, leases: Vec<(&str, EntryId)>) -> Result<(), Fault> {
-        let unknown = |id: &EntryId| {
-            let desk = self.desk.lock();
-            let waits = desk.ready.values().flatten().any(|one| one.id == *id);
-            !(waits || desk.held.contains_key(id) || desk.taking.contains(id))
-        };
-        for (place, id) in leases.into_iter().filter(|(_, id)| unknown(id)) {
-            let found = self.link.last(&self.link.names.entry(place, id)).await?;
-            let Some(found) = found.filter(|found| !found.payload.is_empty()) else { continue };
-            let Ok((entry, octets)) = decode::<Entry>(&found.payload) else { continue };
-            if entry.held || entry.next > now() || !unknown(&id) {
-                continue;
-            }
-            let (place, epoch, since) = (place.to_owned(), self.presence.epoch(), on());
-            let one =
-                Ready { place, id, entry, octets, reply: None, record: 0, ticket: None, again: false, epoch, since };
-            self.put_back(&mut self.desk.lock(), one);
-            self.changed.notify_one();
-        }
-        Ok(())
-    }
-
-    /// What waits here for somebody to claim it is not forgotten; what has waited for long is left to others, if there are some.
-    pub(super) async fn speak_for(&self) {
-        // Without a connection it would only fill what waits for one.
-        if self.link.client.connection_state() != async_nats::connection::State::Connected {
-            return;
-        }
-        if self.presence.sharing() > 1 {
-            let most = self.presence.lease * UNCLAIMED;
-            self.give_back(|one| one.age() > most);
-        }
-        let waiting: Vec<_> = {
-            let desk = self.desk.lock();
-            desk.ready.values().flatten().filter_map(|one| one.reply.clone()).collect()
-        };
-        for reply in waiting {
-            let _ = self.link.client.publish(reply, Bytes::from_static(b"+WPI")).await;
-        }
-    }
-
-    /// How often that is to be done.
-    pub(super) fn speaks_every(&self) -> Duration {
-        self.presence.lease / WAITS
-    }
-
-    /// Others are to have what of this nobody here has claimed.
-    pub(super) fn give_back(&self, which: impl Fn(&Ready) -> bool) {
-        let mut given = Vec::new();
-        {
-            let mut desk = self.desk.lock();
-            for queue in desk.ready.values_mut() {
-                for one in std::mem::take(queue) {
-                    // Without a ticket nobody else would hear of it.
-                    if one.reply.is_some() && which(&one) { given.push(one) } else { queue.push_back(one) }
-                }
-            }
-            desk.ready.retain(|_, queue| !queue.is_empty());
-            desk.octets = desk.octets.saturating_sub(given.iter().map(|one| one.octets.len()).sum());
-        }
-        if !given.is_empty() {
-            // A claim of one of these may have been written without an answer.
-            self.doubt.store(true, Ordering::Release);
-        }
-        for reply in given.into_iter().filter_map(|one| one.reply) {
-            let client = self.link.client.clone();
-            tokio::spawn(async move {
-                let _ = client.publish(reply, Bytes::from_static(b"-NAK")).await;
-            });
-        }
     }
 
     pub(super) fn wake(&self) {
