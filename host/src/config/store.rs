@@ -146,6 +146,10 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     {
         error("servers", format!("{server:?} is no NATS server; write nats://HOST:PORT, or tls://HOST:PORT for TLS"));
     }
+    // What is in an address is in every log line that names it.
+    if store.servers.iter().any(|server| server.contains('@')) {
+        error("servers", "a login has no place in an address, which is logged; use `user` and `password-file`".into());
+    }
     let tls = store.servers.iter().filter(|server| server.starts_with("tls://")).count();
     if tls != 0 && tls != store.servers.len() {
         error("servers", "either all servers are reached by tls:// or none".into());
@@ -237,6 +241,7 @@ mod tests {
             ("servers = [\"nats://127.0.0.1:4222\"]".into(), here, "are for kind = \"jetstream\""),
             ("kind = \"jetstream\"\nsync = \"declared\"".into(), here, "name the NATS servers"),
             (all.replace("nats://", ""), here, "is no NATS server"),
+            (all.replace("127.0.0.1:4222", "a:b@127.0.0.1:4222"), here, "a login has no place in an address"),
             (all.replace("monitor", "#"), here, "name the monitoring port of each NATS server"),
             (all.replace("monitor", "sync = \"weak\" #"), here, "good"),
             (all.replace("http:", "https:"), here, "is no monitoring port"),
