@@ -310,8 +310,19 @@ fn mail_of_one_machine_moves_to_the_cluster() {
     let said = server.run(&["cluster", "import"], "");
     assert_eq!(said, "3 messages with 6 recipients moved to the cluster\n");
     assert_eq!(server.run(&["cluster", "import"], ""), "0 messages with 0 recipients moved to the cluster\n");
-    std::fs::remove_dir_all(&there).expect("ours");
-    copy(&before, &there);
+    let put_back = || {
+        std::fs::remove_dir_all(&there).expect("ours");
+        copy(&before, &there);
+    };
+    // A content that is damaged stays, and is no hindrance to the rest.
+    put_back();
+    let shards = std::fs::read_dir(there.join("bodies")).expect("bodies").map(|shard| shard.expect("ours").path());
+    let files: Vec<_> = shards.flat_map(|shard| std::fs::read_dir(shard).expect("ours")).collect();
+    let [Ok(large)] = files.as_slice() else { panic!("one message is large: {files:?}") };
+    std::fs::remove_file(large.path()).expect("ours");
+    let damaged = server.try_run(&["cluster", "import"], "").expect_err("one can not be read");
+    assert!(damaged.contains("1 messages could not be read"), "{damaged}");
+    put_back();
     let said = server.run(&["cluster", "import"], "");
     assert_eq!(said, "3 messages with 6 recipients moved to the cluster; 3 were there from an earlier run\n");
 

@@ -13,7 +13,7 @@ use crate::{
     observe::Metrics,
     policy::chain::Record,
     store::{
-        Change, Changed, Details, EntryId, Filter, MessageId, Store as _, StoreError, Told, Verdicts,
+        Change, Changed, Detail, EntryId, Filter, MessageId, Store as _, StoreError, Told, Verdicts,
         jetstream::{Adopter, OpenError, Settings},
         sqlite::{self, SqliteStore, now},
     },
@@ -37,6 +37,10 @@ pub(crate) enum ImportError {
     Between { moved: usize, error: StoreError },
     #[error("{0} has no store of its own; there is nothing to move")]
     Nothing(PathBuf),
+    #[error(
+        "{0} messages could not be read and stay where they are; `hermetic queue show` without [store] may tell more"
+    )]
+    Stay(usize),
     #[error("can not write: {0}")]
     Output(#[from] io::Error),
 }
@@ -53,21 +57,28 @@ pub(super) async fn run(
     let here = SqliteStore::open(&config.data, 0, Metrics::new())?;
     let placement = keep::placement(Arc::new(ArcSwap::from_pointee(config.clone())));
     let there = Adopter::open(settings, &config.data, placement).await?;
-    let (mut moved, mut recipients, mut before) = (0, 0, 0);
+    let (mut moved, mut recipients, mut before, mut stay) = (0, 0, 0, 0);
     let failed = |moved| move |error| ImportError::Between { moved, error };
     let mut after: Option<EntryId> = None;
     loop {
         let page = here.find(Filter::default(), after, PAGE).await.map_err(failed(moved))?;
         let mut messages: Vec<MessageId> =
-            page.entries.iter().filter_map(|one| one.entry.parse().ok()).map(message).collect();
+            page.entries.iter().filter_map(|one| one.entry.parse::<EntryId>().ok()).map(|id| id.message).collect();
         messages.dedup();
         for id in messages {
             let Some(details) = here.show(id).await.map_err(failed(moved))? else { continue };
             let body = here.bodies(vec![id]).await.pop().unwrap_or_else(|| Err(StoreError::Unknown(id.to_string())));
-            let body = body.map_err(failed(moved))?;
+            let body = match body {
+                Ok(body) => body,
+                // One that can not be read is no hindrance to the others, and stays.
+                Err(error) => {
+                    print(&format!("{id} stays here: {error}\n"))?;
+                    stay += 1;
+                    continue;
+                }
+            };
             let new = there.adopt(&details, body).await.map_err(failed(moved))?;
-            let ended =
-                here.change(details.entries.iter().filter_map(|one| end(&details, &one.listed.entry)).collect());
+            let ended = here.change(details.entries.iter().filter_map(|detail| end(id, detail)).collect());
             let ended = ended.await.map_err(failed(moved))?;
             if let Some(other) = ended.iter().find(|changed| **changed != Changed::Done) {
                 let error = StoreError::Failed(format!("{id} is {} here", other.as_str()));
@@ -100,24 +111,21 @@ pub(super) async fn run(
     here.close().await;
     let before = if before > 0 { format!("; {before} were there from an earlier run") } else { String::new() };
     let reports = if reports > 0 { format!(", and {reports} reports for plugins") } else { String::new() };
-    Ok(print(&format!("{moved} messages with {recipients} recipients moved to the cluster{reports}{before}\n"))?)
-}
-
-fn message(entry: EntryId) -> MessageId {
-    entry.message
+    print(&format!("{moved} messages with {recipients} recipients moved to the cluster{reports}{before}\n"))?;
+    if stay == 0 { Ok(()) } else { Err(ImportError::Stay(stay)) }
 }
 
 /// It is done with here; `hermetic why` of this machine says where it is.
-fn end(details: &Details, entry: &str) -> Option<(EntryId, Change)> {
-    let recipient = details.entries.iter().find(|one| one.listed.entry == entry)?.listed.recipient.clone();
+fn end(message: MessageId, Detail { listed, .. }: &Detail) -> Option<(EntryId, Change)> {
+    let recipient = listed.recipient.clone();
     let outcome = "moved to the cluster".to_owned();
     let record = Record { recipient, outcome, steps: Vec::new(), copies: Vec::new() };
     let record = Verdicts {
-        transaction: details.id.to_string(),
-        message: Some(details.id),
+        transaction: message.to_string(),
+        message: Some(message),
         recipients: 1,
         judged: serde_json::to_string(&[record]).ok()?,
         at: now(),
     };
-    Some((entry.parse().ok()?, Change::Drop { record, report: None }))
+    Some((listed.entry.parse().ok()?, Change::Drop { record, report: None }))
 }

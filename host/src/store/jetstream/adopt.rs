@@ -6,7 +6,7 @@
 //! Ids stay, so copies in Maildirs are found by their names. Each write has a mark that it was made, which outlives the mail: a message that
 //! is brought again after it was delivered here is not taken again.
 
-use std::{collections::BTreeSet, path::Path};
+use std::path::Path;
 
 use super::{
     Core, Placement,
@@ -17,7 +17,7 @@ use super::{
     settle::PATIENCE,
     work::unique,
 };
-use crate::store::{Body, Content, Details, Report, StoreError, sqlite::now};
+use crate::store::{Body, Content, Details, EntryId, NewEntry, Report, StoreError, sqlite::now};
 
 /// See the module.
 pub struct Adopter(Core);
@@ -58,8 +58,8 @@ impl Adopter {
                     }
                 };
                 let left = u32::try_from(entries.len()).unwrap_or(u32::MAX);
-                let places: BTreeSet<u32> = entries.iter().filter_map(index).collect();
-                let next = places.last().map_or(0, |last| last + 1);
+                let places = entries.iter().filter_map(|one| one.listed.entry.parse::<EntryId>().ok());
+                let next = places.map(|id| id.index + 1).max().unwrap_or(0);
                 let count = Count { v: VERSION, left, next, object: object.is_some(), rest: None };
                 let message = Message { v: VERSION, prefix: prefix.len(), object, more: None };
                 letter::apart(link, *id, &message, &[&prefix, &content], count, &mut records)?;
@@ -70,7 +70,8 @@ impl Adopter {
                 let entry = Entry {
                     v: VERSION,
                     envelope: envelope.clone(),
-                    entry: detail.entry.clone(),
+                    // Whether it is held the record itself says.
+                    entry: NewEntry { held: None, ..detail.entry.clone() },
                     recipients: u32::try_from(entries.len()).unwrap_or(u32::MAX),
                     reason: detail.listed.reason.clone(),
                     held: detail.listed.next_attempt.is_none(),
@@ -100,8 +101,4 @@ impl Adopter {
         let record = Record::new(link.names.report(&presence.node, &unique()), encode(&due, &[])?);
         Ok(link.put(record, &format!("r.{}", unique()), PATIENCE).await.map(drop)?)
     }
-}
-
-fn index(detail: &crate::store::Detail) -> Option<u32> {
-    detail.listed.entry.rsplit('.').next()?.parse().ok()
 }
