@@ -205,7 +205,7 @@ impl Objects {
         let pieces = self.link.subjects(&self.pieces("*")).await?;
         let metas = self.link.scan(self.meta_of_all(), With::Payload).await?;
         let seen: HashSet<String> = metas.iter().map(|listed| listed.subject.clone()).collect();
-        // Whoever lists them may lack some; those are new enough to be left alone, but they name pieces.
+        // Whoever lists them may lack some: those are left alone this time, but they name pieces.
         let unseen = self.link.unseen(&self.meta_of_all(), &seen).await?;
         let mut named: HashSet<String> = HashSet::new();
         let mut old: HashMap<String, (Option<MessageId>, Meta)> = HashMap::new();

@@ -1,6 +1,6 @@
 //! What is seen of a cluster, by whoever is no node of it.
 //!
-//! Owns what `hermetic cluster` and `hermetic check` tell. Changes nothing, but for an operator's wish that a node drain. Fails with
+//! Owns what `hermetic cluster` and `hermetic check` tell. Refuses to change anything but an operator's wish that a node drain. Fails with
 //! [`OpenError`]; what can not be seen is told as such, since that is when it is looked at most.
 
 use std::{collections::HashMap, time::Duration};

@@ -40,8 +40,8 @@ const OUT: i64 = 50_000;
 const BATCH: usize = 256;
 /// Beyond the time for them.
 const LATE: Duration = Duration::from_millis(500);
-/// How soon it is seen that there is room.
-const ROOM: Duration = Duration::from_millis(50);
+/// How soon it is seen that there is room, if nobody says so.
+const ROOM: Duration = Duration::from_secs(1);
 /// What nobody here has claimed for so many leases is left to others too.
 const UNCLAIMED: u32 = 2;
 
@@ -78,9 +78,11 @@ impl Work {
         // A server that dies says nothing, so nobody waits for long; and one that stands still is sent no more than this.
         let expires = self.presence.lease / WAITS;
         while !self.is_closed() {
+            // Before the look, so that no word of it is missed.
+            let more = self.room.notified();
             let room = self.room_for();
             if room == 0 {
-                let _ = tokio::time::timeout(ROOM, self.room.notified()).await;
+                let _ = tokio::time::timeout(ROOM, more).await;
                 continue;
             }
             let (epoch, began) = (self.presence.epoch(), on());
@@ -206,6 +208,7 @@ impl Work {
             desk.ready.retain(|_, queue| !queue.is_empty());
             desk.octets = desk.octets.saturating_sub(given.iter().map(|one| one.octets.len()).sum());
         }
+        self.room.notify_waiters();
         if !given.is_empty() {
             // A claim of one of these may have been written without an answer.
             self.doubt.store(true, Ordering::Release);
